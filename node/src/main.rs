@@ -1,0 +1,5 @@
+//! The `muster` program.
+
+fn main() -> std::process::ExitCode {
+    node::cli::main()
+}
