@@ -25,7 +25,12 @@ pub trait Decoder: Send + Sync {
     ///
     /// # Errors
     /// What makes the message a dead letter; `emit` has not been called then.
-    fn decode(&self, topic: &str, payload: &[u8], emit: &mut dyn FnMut(Reading<'_>)) -> Result<(), DecodeError>;
+    fn decode(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        emit: &mut dyn FnMut(Reading<'_>),
+    ) -> Result<(), DecodeError>;
 }
 
 /// Muster's own topics, `muster/v1/<device>/<channel>`: one reading a message.
@@ -41,10 +46,19 @@ impl Decoder for MusterTopics {
         topic.starts_with(TOPIC_PREFIX)
     }
 
-    fn decode(&self, topic: &str, payload: &[u8], emit: &mut dyn FnMut(Reading<'_>)) -> Result<(), DecodeError> {
+    fn decode(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        emit: &mut dyn FnMut(Reading<'_>),
+    ) -> Result<(), DecodeError> {
         let topic = decode_topic(topic)?;
         let measurement = decode_payload(payload)?;
-        emit(Reading { device: topic.device, channel: topic.channel, measurement });
+        emit(Reading {
+            device: topic.device,
+            channel: topic.channel,
+            measurement,
+        });
         Ok(())
     }
 }
@@ -59,9 +73,21 @@ mod tests {
         let mut seen = Vec::new();
         assert!(decoder.covers("muster/v1/gauge/level"));
         assert!(!decoder.covers("zigbee2mqtt/kitchen"));
-        let mut emit = |r: Reading<'_>| seen.push((r.device.to_owned(), r.channel.to_owned(), r.measurement.value));
-        assert_eq!(decoder.decode("muster/v1/gauge/level", b"2.5", &mut emit), Ok(()));
-        assert_eq!(decoder.decode("muster/v1/gauge/level", b"high", &mut emit), Err(DecodeError::NotANumber));
+        let mut emit = |r: Reading<'_>| {
+            seen.push((
+                r.device.to_owned(),
+                r.channel.to_owned(),
+                r.measurement.value,
+            ))
+        };
+        assert_eq!(
+            decoder.decode("muster/v1/gauge/level", b"2.5", &mut emit),
+            Ok(())
+        );
+        assert_eq!(
+            decoder.decode("muster/v1/gauge/level", b"high", &mut emit),
+            Err(DecodeError::NotANumber)
+        );
         assert_eq!(seen, [("gauge".to_owned(), "level".to_owned(), 2.5)]);
     }
 }

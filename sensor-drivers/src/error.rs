@@ -63,7 +63,9 @@ pub enum DecodeError {
     #[error("the member \"v\" is {found}, it must be a number")]
     ValueType { found: &'static str },
     /// `t` is not a time that we understand.
-    #[error("the member \"t\" is not a time: give RFC 3339 such as \"2026-03-01T12:00:00Z\", or whole milliseconds since 1970")]
+    #[error(
+        "the member \"t\" is not a time: give RFC 3339 such as \"2026-03-01T12:00:00Z\", or whole milliseconds since 1970"
+    )]
     Time,
     /// `t` is a time outside the years 0 to 9999.
     #[error("the member \"t\" lies outside the years 0 to 9999")]

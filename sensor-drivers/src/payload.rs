@@ -35,7 +35,11 @@ pub struct Measurement {
 
 impl Measurement {
     fn plain(value: f64) -> Self {
-        Self { value, device_time_ms: None, unit: None }
+        Self {
+            value,
+            device_time_ms: None,
+            unit: None,
+        }
     }
 }
 
@@ -45,7 +49,9 @@ impl Measurement {
 /// The payload's part of [`DecodeError`].
 pub fn decode_payload(payload: &[u8]) -> Result<Measurement, DecodeError> {
     if payload.len() > PAYLOAD_BYTES_MAX {
-        return Err(DecodeError::TooLarge { bytes: payload.len() });
+        return Err(DecodeError::TooLarge {
+            bytes: payload.len(),
+        });
     }
     let payload = payload.trim_ascii();
     match payload.first() {
@@ -56,7 +62,9 @@ pub fn decode_payload(payload: &[u8]) -> Result<Measurement, DecodeError> {
 }
 
 fn text(payload: &[u8]) -> Result<&str, DecodeError> {
-    std::str::from_utf8(payload).map_err(|e| DecodeError::NotText { at: e.valid_up_to() })
+    std::str::from_utf8(payload).map_err(|e| DecodeError::NotText {
+        at: e.valid_up_to(),
+    })
 }
 
 /// Decimal notation with an optional sign, fraction and exponent; `+1`, `.5` and `5.` are common in firmware and
@@ -72,11 +80,16 @@ fn decode_number(text: &str) -> Result<f64, DecodeError> {
         };
     }
     let word = text.trim_start_matches(['+', '-']);
-    if ["nan", "inf", "infinity"].iter().any(|w| word.eq_ignore_ascii_case(w)) {
+    if ["nan", "inf", "infinity"]
+        .iter()
+        .any(|w| word.eq_ignore_ascii_case(w))
+    {
         return Err(DecodeError::NotFinite);
     }
     if let Some((whole, fraction)) = text.split_once(',')
-        && [whole, fraction].iter().all(|part| part.bytes().all(numeric) && !part.is_empty())
+        && [whole, fraction]
+            .iter()
+            .all(|part| part.bytes().all(numeric) && !part.is_empty())
     {
         return Err(DecodeError::DecimalComma);
     }
@@ -89,9 +102,15 @@ fn decode_object(payload: &[u8]) -> Result<Measurement, DecodeError> {
     let mut verdict = None;
     let mut deserializer = serde_json::Deserializer::from_str(payload);
     let measurement = deserializer
-        .deserialize_map(Members { verdict: &mut verdict })
+        .deserialize_map(Members {
+            verdict: &mut verdict,
+        })
         .and_then(|measurement| deserializer.end().map(|()| measurement));
-    measurement.map_err(|e| verdict.unwrap_or_else(|| DecodeError::Json { detail: e.to_string() }))
+    measurement.map_err(|e| {
+        verdict.unwrap_or_else(|| DecodeError::Json {
+            detail: e.to_string(),
+        })
+    })
 }
 
 /// Walks the object's members. What is wrong with a member is put into `verdict`, because serde's own error can only
@@ -129,7 +148,11 @@ impl<'de> Visitor<'de> for Members<'_> {
         let Some(value) = value else {
             return Err(self.refuse(DecodeError::ValueMissing));
         };
-        Ok(Measurement { value, device_time_ms: time.flatten(), unit: unit.flatten() })
+        Ok(Measurement {
+            value,
+            device_time_ms: time.flatten(),
+            unit: unit.flatten(),
+        })
     }
 }
 
@@ -150,7 +173,9 @@ fn once<T>(
 fn value_of(raw: &str) -> Result<f64, DecodeError> {
     match raw.as_bytes().first() {
         Some(b'-' | b'0'..=b'9') => decode_number(raw),
-        _ => Err(DecodeError::ValueType { found: kind_of(raw) }),
+        _ => Err(DecodeError::ValueType {
+            found: kind_of(raw),
+        }),
     }
 }
 
@@ -167,17 +192,26 @@ fn unit_of(raw: &str) -> Result<Option<UnitString>, DecodeError> {
     match raw.as_bytes().first() {
         Some(b'n') => Ok(None),
         Some(b'"') => UnitString::parse(&unescaped(raw)?),
-        _ => Err(DecodeError::UnitType { found: kind_of(raw) }),
+        _ => Err(DecodeError::UnitType {
+            found: kind_of(raw),
+        }),
     }
 }
 
 /// The text of a JSON string that serde_json has found to be well formed; only one with escapes is copied.
 fn unescaped(raw: &str) -> Result<Cow<'_, str>, DecodeError> {
-    let inner = raw.strip_prefix('"').and_then(|r| r.strip_suffix('"')).unwrap_or(raw);
+    let inner = raw
+        .strip_prefix('"')
+        .and_then(|r| r.strip_suffix('"'))
+        .unwrap_or(raw);
     if !inner.contains('\\') {
         return Ok(Cow::Borrowed(inner));
     }
-    serde_json::from_str(raw).map(Cow::Owned).map_err(|e| DecodeError::Json { detail: e.to_string() })
+    serde_json::from_str(raw)
+        .map(Cow::Owned)
+        .map_err(|e| DecodeError::Json {
+            detail: e.to_string(),
+        })
 }
 
 fn kind_of(raw: &str) -> &'static str {
@@ -284,44 +318,79 @@ mod tests {
         assert_eq!(m.value, 2.75);
         assert_eq!(m.device_time_ms, Some(1_772_366_400_000));
         assert_eq!(m.unit.unwrap().as_str(), "m");
-        let m = decode_payload(br#" { "u" : "\u00b0C" , "t" : 1772366400000 , "v" : -1e2 } "#).unwrap();
-        assert_eq!((m.value, m.device_time_ms), (-100.0, Some(1_772_366_400_000)));
+        let m =
+            decode_payload(br#" { "u" : "\u00b0C" , "t" : 1772366400000 , "v" : -1e2 } "#).unwrap();
+        assert_eq!(
+            (m.value, m.device_time_ms),
+            (-100.0, Some(1_772_366_400_000))
+        );
         assert_eq!(m.unit.unwrap().as_str(), "°C");
     }
 
     #[test]
     fn time_and_unit_may_be_left_out_or_null() {
-        for payload in [r#"{"v":1}"#, r#"{"v":1,"t":null,"u":null}"#, r#"{"v":1,"u":" "}"#] {
-            assert_eq!(decode_payload(payload.as_bytes()).unwrap(), Measurement::plain(1.0), "{payload}");
+        for payload in [
+            r#"{"v":1}"#,
+            r#"{"v":1,"t":null,"u":null}"#,
+            r#"{"v":1,"u":" "}"#,
+        ] {
+            assert_eq!(
+                decode_payload(payload.as_bytes()).unwrap(),
+                Measurement::plain(1.0),
+                "{payload}"
+            );
         }
     }
 
     #[test]
     fn members_of_the_sensors_own_are_ignored() {
-        assert_eq!(value(r#"{"battery":87,"v":1,"meta":{"fw":["1.2",{"x":null}]},"battery":88}"#), 1.0);
+        assert_eq!(
+            value(r#"{"battery":87,"v":1,"meta":{"fw":["1.2",{"x":null}]},"battery":88}"#),
+            1.0
+        );
     }
 
     #[test]
     fn escaped_names_are_the_same_names() {
         assert_eq!(value(r#"{"\u0076":7}"#), 7.0);
-        assert_eq!(error(r#"{"v":1,"\u0076":7}"#), DecodeError::Duplicate { name: "v" });
+        assert_eq!(
+            error(r#"{"v":1,"\u0076":7}"#),
+            DecodeError::Duplicate { name: "v" }
+        );
     }
 
     #[test]
     fn what_is_not_a_number_says_so() {
-        for payload in ["abc", "0x10", "1.2.3", "--1", "e5", "true", "null", "[1]", "\"5\"", "5 cm", "1e", "-", "+", "."] {
+        for payload in [
+            "abc", "0x10", "1.2.3", "--1", "e5", "true", "null", "[1]", "\"5\"", "5 cm", "1e", "-",
+            "+", ".",
+        ] {
             assert_eq!(error(payload), DecodeError::NotANumber, "{payload:?}");
         }
         assert_eq!(error("21,5"), DecodeError::DecimalComma);
         assert_eq!(error(""), DecodeError::Empty);
         assert_eq!(error(" \n"), DecodeError::Empty);
-        assert_eq!(decode_payload(b"\xff\xfe"), Err(DecodeError::NotText { at: 0 }));
-        assert_eq!(decode_payload(b"{\"v\":\xff}"), Err(DecodeError::NotText { at: 5 }));
+        assert_eq!(
+            decode_payload(b"\xff\xfe"),
+            Err(DecodeError::NotText { at: 0 })
+        );
+        assert_eq!(
+            decode_payload(b"{\"v\":\xff}"),
+            Err(DecodeError::NotText { at: 5 })
+        );
     }
 
     #[test]
     fn values_that_no_float_holds_are_refused() {
-        for payload in ["NaN", "inf", "-Infinity", "1e400", "-1e400", r#"{"v":1e400}"#, r#"{"v":-1e999999999}"#] {
+        for payload in [
+            "NaN",
+            "inf",
+            "-Infinity",
+            "1e400",
+            "-1e400",
+            r#"{"v":1e400}"#,
+            r#"{"v":-1e999999999}"#,
+        ] {
             assert_eq!(error(payload), DecodeError::NotFinite, "{payload:?}");
         }
         assert!(matches!(error(r#"{"v":NaN}"#), DecodeError::Json { .. }));
@@ -336,11 +405,18 @@ mod tests {
             (r#"{"v":[5]}"#, "an array"),
             (r#"{"v":{"v":5}}"#, "an object"),
         ] {
-            assert_eq!(error(payload), DecodeError::ValueType { found }, "{payload}");
+            assert_eq!(
+                error(payload),
+                DecodeError::ValueType { found },
+                "{payload}"
+            );
         }
         assert_eq!(error(r#"{"t":5}"#), DecodeError::ValueMissing);
         assert_eq!(error("{}"), DecodeError::ValueMissing);
-        assert_eq!(error(r#"{"v":1,"u":5}"#), DecodeError::UnitType { found: "a number" });
+        assert_eq!(
+            error(r#"{"v":1,"u":5}"#),
+            DecodeError::UnitType { found: "a number" }
+        );
         assert_eq!(error(r#"{"v":1,"t":true}"#), DecodeError::Time);
         assert_eq!(error(r#"{"v":1,"t":1.5}"#), DecodeError::Time);
     }
@@ -360,9 +436,19 @@ mod tests {
 
     #[test]
     fn broken_json_says_where() {
-        for payload in ["{", r#"{"v":1"#, r#"{"v":1}}"#, r#"{"v":1} {"v":2}"#, r#"{"v":01}"#, r#"{v:1}"#, r#"{"v":1,}"#] {
+        for payload in [
+            "{",
+            r#"{"v":1"#,
+            r#"{"v":1}}"#,
+            r#"{"v":1} {"v":2}"#,
+            r#"{"v":01}"#,
+            r#"{v:1}"#,
+            r#"{"v":1,}"#,
+        ] {
             match error(payload) {
-                DecodeError::Json { detail } => assert!(detail.contains("column"), "{payload}: {detail}"),
+                DecodeError::Json { detail } => {
+                    assert!(detail.contains("column"), "{payload}: {detail}")
+                }
                 other => panic!("{payload}: {other:?}"),
             }
         }
@@ -378,13 +464,24 @@ mod tests {
         let padded = format!(r#"{{"v":1,"x":"{}"}}"#, "y".repeat(PAYLOAD_BYTES_MAX - 14));
         assert_eq!(padded.len(), PAYLOAD_BYTES_MAX);
         assert_eq!(value(&padded), 1.0);
-        assert_eq!(error(&format!("{padded} ")), DecodeError::TooLarge { bytes: PAYLOAD_BYTES_MAX + 1 });
+        assert_eq!(
+            error(&format!("{padded} ")),
+            DecodeError::TooLarge {
+                bytes: PAYLOAD_BYTES_MAX + 1
+            }
+        );
     }
 
     #[test]
     fn units_are_bounded() {
-        assert_eq!(error(&format!(r#"{{"v":1,"u":"{}"}}"#, "m".repeat(33))), DecodeError::UnitTooLong { bytes: 33 });
-        assert_eq!(error(r#"{"v":1,"u":"a\u0000b"}"#), DecodeError::UnitCharacter);
+        assert_eq!(
+            error(&format!(r#"{{"v":1,"u":"{}"}}"#, "m".repeat(33))),
+            DecodeError::UnitTooLong { bytes: 33 }
+        );
+        assert_eq!(
+            error(r#"{"v":1,"u":"a\u0000b"}"#),
+            DecodeError::UnitCharacter
+        );
     }
 
     proptest! {

@@ -29,7 +29,12 @@ pub(crate) fn from_rfc3339(text: &str) -> Result<i64, DecodeError> {
 pub(crate) fn from_milliseconds(text: &str) -> Result<i64, DecodeError> {
     match text.parse::<i64>() {
         Ok(ms) => in_range(ms),
-        Err(e) if matches!(e.kind(), core::num::IntErrorKind::PosOverflow | core::num::IntErrorKind::NegOverflow) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                core::num::IntErrorKind::PosOverflow | core::num::IntErrorKind::NegOverflow
+            ) =>
+        {
             Err(DecodeError::TimeRange)
         }
         Err(_) => Err(DecodeError::Time),
@@ -37,7 +42,11 @@ pub(crate) fn from_milliseconds(text: &str) -> Result<i64, DecodeError> {
 }
 
 fn in_range(ms: i64) -> Result<i64, DecodeError> {
-    if TIME_MS.contains(&ms) { Ok(ms) } else { Err(DecodeError::TimeRange) }
+    if TIME_MS.contains(&ms) {
+        Ok(ms)
+    } else {
+        Err(DecodeError::TimeRange)
+    }
 }
 
 /// jiff reads more than RFC 3339 (zone names in brackets, offsets without minutes, blanks as separator); a sensor that
@@ -83,7 +92,10 @@ mod tests {
         ] {
             assert_eq!(from_rfc3339(text), Ok(1_772_366_400_000), "{text}");
         }
-        assert_eq!(from_rfc3339("2026-03-01T12:00:00.123456789Z"), Ok(1_772_366_400_123));
+        assert_eq!(
+            from_rfc3339("2026-03-01T12:00:00.123456789Z"),
+            Ok(1_772_366_400_123)
+        );
         assert_eq!(from_rfc3339("1969-12-31T23:59:59.500Z"), Ok(-500));
     }
 
@@ -110,8 +122,14 @@ mod tests {
     fn times_beyond_four_digit_years_are_refused() {
         assert_eq!(from_milliseconds("1772366400000"), Ok(1_772_366_400_000));
         assert_eq!(from_milliseconds("-500"), Ok(-500));
-        assert_eq!(from_milliseconds("253402300800000"), Err(DecodeError::TimeRange));
-        assert_eq!(from_milliseconds("99999999999999999999"), Err(DecodeError::TimeRange));
+        assert_eq!(
+            from_milliseconds("253402300800000"),
+            Err(DecodeError::TimeRange)
+        );
+        assert_eq!(
+            from_milliseconds("99999999999999999999"),
+            Err(DecodeError::TimeRange)
+        );
         assert_eq!(from_milliseconds("1.5"), Err(DecodeError::Time));
     }
 }

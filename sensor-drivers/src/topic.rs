@@ -42,7 +42,9 @@ pub fn decode_topic(topic: &str) -> Result<Topic<'_>, DecodeError> {
     let mut levels = rest.split('/');
     let device = levels.next().unwrap_or_default();
     let (Some(channel), None) = (levels.next(), levels.next()) else {
-        return Err(DecodeError::TopicLevels { levels: topic.split('/').count() });
+        return Err(DecodeError::TopicLevels {
+            levels: topic.split('/').count(),
+        });
     };
     check_name("device", device)?;
     check_name("channel", channel)?;
@@ -59,14 +61,22 @@ fn check_name(part: &'static str, name: &str) -> Result<(), DecodeError> {
         return Err(DecodeError::NameEmpty { part });
     }
     if name.len() > LEVEL_BYTES_MAX {
-        return Err(DecodeError::NameTooLong { part, bytes: name.len() });
+        return Err(DecodeError::NameTooLong {
+            part,
+            bytes: name.len(),
+        });
     }
     // Almost every name is plain ASCII: one pass over bytes, the characters only when something looks odd.
-    let plain = name.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'+' && b != b'#');
+    let plain = name
+        .bytes()
+        .all(|b| (0x20..0x7f).contains(&b) && b != b'+' && b != b'#');
     if plain {
         return Ok(());
     }
-    match name.chars().find(|&c| c.is_control() || c == '+' || c == '#') {
+    match name
+        .chars()
+        .find(|&c| c.is_control() || c == '+' || c == '#')
+    {
         Some(character) => Err(DecodeError::NameCharacter { part, character }),
         None => Ok(()),
     }
@@ -80,8 +90,17 @@ mod tests {
     #[test]
     fn a_device_and_a_channel_come_out_as_they_are() {
         let topic = decode_topic("muster/v1/river-12/water level").unwrap();
-        assert_eq!(topic, Topic { device: "river-12", channel: "water level" });
-        assert_eq!(decode_topic("muster/v1/Brücke/Pegel").unwrap().device, "Brücke");
+        assert_eq!(
+            topic,
+            Topic {
+                device: "river-12",
+                channel: "water level"
+            }
+        );
+        assert_eq!(
+            decode_topic("muster/v1/Brücke/Pegel").unwrap().device,
+            "Brücke"
+        );
     }
 
     #[test]
@@ -90,19 +109,43 @@ mod tests {
         assert!(decode_topic(&format!("muster/v1/{longest}/x")).is_ok());
         assert_eq!(
             decode_topic(&format!("muster/v1/{longest}d/x")),
-            Err(DecodeError::NameTooLong { part: "device", bytes: LEVEL_BYTES_MAX + 1 })
+            Err(DecodeError::NameTooLong {
+                part: "device",
+                bytes: LEVEL_BYTES_MAX + 1
+            })
         );
-        assert_eq!(decode_topic("muster/v1//x"), Err(DecodeError::NameEmpty { part: "device" }));
-        assert_eq!(decode_topic("muster/v1/x/"), Err(DecodeError::NameEmpty { part: "channel" }));
+        assert_eq!(
+            decode_topic("muster/v1//x"),
+            Err(DecodeError::NameEmpty { part: "device" })
+        );
+        assert_eq!(
+            decode_topic("muster/v1/x/"),
+            Err(DecodeError::NameEmpty { part: "channel" })
+        );
     }
 
     #[test]
     fn exactly_four_levels_are_a_reading() {
-        assert_eq!(decode_topic("muster/v1/x"), Err(DecodeError::TopicLevels { levels: 3 }));
-        assert_eq!(decode_topic("muster/v1/x/y/z"), Err(DecodeError::TopicLevels { levels: 5 }));
-        assert_eq!(decode_topic("muster/v1"), Err(DecodeError::TopicLevels { levels: 2 }));
-        assert_eq!(decode_topic("muster/v2/x/y"), Err(DecodeError::UnknownTopic));
-        assert_eq!(decode_topic("zigbee2mqtt/kitchen"), Err(DecodeError::UnknownTopic));
+        assert_eq!(
+            decode_topic("muster/v1/x"),
+            Err(DecodeError::TopicLevels { levels: 3 })
+        );
+        assert_eq!(
+            decode_topic("muster/v1/x/y/z"),
+            Err(DecodeError::TopicLevels { levels: 5 })
+        );
+        assert_eq!(
+            decode_topic("muster/v1"),
+            Err(DecodeError::TopicLevels { levels: 2 })
+        );
+        assert_eq!(
+            decode_topic("muster/v2/x/y"),
+            Err(DecodeError::UnknownTopic)
+        );
+        assert_eq!(
+            decode_topic("zigbee2mqtt/kitchen"),
+            Err(DecodeError::UnknownTopic)
+        );
         assert_eq!(decode_topic(""), Err(DecodeError::UnknownTopic));
     }
 
@@ -117,7 +160,9 @@ mod tests {
             ("muster/v1/x/\u{7f}", '\u{7f}'),
         ] {
             match decode_topic(topic) {
-                Err(DecodeError::NameCharacter { character: found, .. }) => assert_eq!(found, character),
+                Err(DecodeError::NameCharacter {
+                    character: found, ..
+                }) => assert_eq!(found, character),
                 other => panic!("{topic:?} gave {other:?}"),
             }
         }
@@ -125,8 +170,14 @@ mod tests {
 
     #[test]
     fn channels_of_the_node_are_refused_but_devices_may_have_that_name() {
-        assert_eq!(decode_topic("muster/v1/x/cmd"), Err(DecodeError::ChannelReserved { channel: "cmd" }));
-        assert_eq!(decode_topic("muster/v1/x/state"), Err(DecodeError::ChannelReserved { channel: "state" }));
+        assert_eq!(
+            decode_topic("muster/v1/x/cmd"),
+            Err(DecodeError::ChannelReserved { channel: "cmd" })
+        );
+        assert_eq!(
+            decode_topic("muster/v1/x/state"),
+            Err(DecodeError::ChannelReserved { channel: "state" })
+        );
         assert!(decode_topic("muster/v1/state/cmd2").is_ok());
         assert!(decode_topic("muster/v1/cmd/temp").is_ok());
     }
