@@ -1,0 +1,99 @@
+# Muster: what to type.
+#
+# Everything is built by cargo and npm; this file only puts their commands in order, names what is missing, and skips
+# what is up to date. One target directory and one profile: `make run` and `make test` share their work.
+
+# dev or release
+PROFILE ?= dev
+# More words for the program: make run ARGS="--data-dir /srv/muster"
+ARGS ?=
+
+ifeq ($(PROFILE),dev)
+BIN := target/debug/muster
+else
+BIN := target/$(PROFILE)/muster
+endif
+
+STAMPS := target/stamps
+WEB_SOURCES := $(shell find web-ui node/openapi.json -type f \
+	-not -path '*/node_modules/*' -not -path 'web-ui/dist/*' -not -path 'web-ui/src/api/schema*' 2>/dev/null)
+
+.PHONY: help
+help: ## Show this list
+	@echo "make run, then open http://127.0.0.1:8080"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  PROFILE=release builds with optimisation; ARGS=\"...\" goes to the program."
+
+.PHONY: run
+run: build ## Build everything and run one node with its page at http://127.0.0.1:8080
+	exec $(BIN) run $(ARGS)
+
+.PHONY: build
+build: web ## Build the page and the program
+	@./scripts/check-tools.sh cargo cc perl
+	cargo build --profile $(PROFILE) --package node
+
+.PHONY: test
+test: ## Run every check and every test, then say what was skipped
+	@./scripts/test.sh
+
+.PHONY: demo
+demo: build ## Three nodes, a flood, a cut and a healed network, told as it happens
+	exec $(BIN) demo $(ARGS)
+
+.PHONY: bench
+bench: ## Measure with a release build; tables here, JSON lines under target/bench/
+	@./scripts/check-tools.sh cargo cc perl
+	@mkdir -p target/bench
+	cargo build --release --package node --package bench
+	exec target/release/bench $(ARGS)
+
+.PHONY: dev
+dev: $(STAMPS)/web-ui ## Run a node and the page, both rebuilt whenever a source changes
+	@./scripts/check-tools.sh cargo cc perl node npm
+	@./scripts/dev.sh $(ARGS)
+
+.PHONY: audit
+audit: ## Check licences, sources and known vulnerabilities of every dependency
+	@./scripts/audit.sh
+
+.PHONY: no-std-check
+no-std-check: ## Prove that firmware-protocol runs without std and without an allocator
+	@./scripts/check-tools.sh cargo
+	@./scripts/no-std-check.sh
+
+.PHONY: npm-packages
+npm-packages: $(STAMPS)/web-ui $(STAMPS)/tests/browser
+
+.PHONY: web
+web: web-ui/dist/index.html ## Build the page into web-ui/dist
+
+.PHONY: fmt
+fmt: $(STAMPS)/web-ui ## Format all sources
+	cargo fmt --all
+	npm --prefix web-ui run --silent format
+
+.PHONY: clean
+clean: ## Remove everything that was built (not your data)
+	rm -rf target web-ui/dist web-ui/node_modules tests/browser/node_modules
+
+# A page is up to date when no source of it is newer than its first file.
+web-ui/dist/index.html: $(STAMPS)/web-ui $(WEB_SOURCES)
+	npm --prefix web-ui run --silent build
+	@touch $@
+
+# npm packages are installed again when the lock file changed, or when somebody removed them.
+define npm_packages
+$(STAMPS)/$(1): $(1)/package-lock.json $(if $(wildcard $(1)/node_modules),,missing-packages)
+	@./scripts/check-tools.sh node npm
+	npm --prefix $(1) ci --no-audit --no-fund
+	@mkdir -p $$(@D)
+	@touch $$@
+endef
+$(eval $(call npm_packages,web-ui))
+$(eval $(call npm_packages,tests/browser))
+
+.PHONY: missing-packages
+missing-packages:
