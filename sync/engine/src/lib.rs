@@ -1,1 +1,40 @@
-//! sync-engine
+//! Replication of signed author logs, as a value: bytes and times go in, effects come out.
+//!
+//! Nothing here opens a socket, a file, a clock or a source of randomness: the QUIC driver, the simulator and later the
+//! bundle are shells around [`Engine`]. What always holds:
+//!
+//! - a frontier moves only after [`Input::Persisted`] or [`Input::LocalCommit`] said that the bytes are on disk;
+//! - an entry reaches the store only as part of a [`VerifiedRun`], whose chain and signatures were checked;
+//! - every queue has a bound, and the bound its reason beside it (see [`Limits`]);
+//! - collections are ordered, so that a run of the engine replays byte for byte.
+
+mod chain;
+mod clock;
+mod engine;
+mod entry;
+mod frontier;
+mod ids;
+mod io;
+mod run;
+mod trust;
+
+pub use chain::{Head, LogTail, Pushed, UNSIGNED_BYTES_MAX, chain_next, entry_hash, verify_head};
+pub use clock::{CLOCK_JUMP_MS_MAX, HybridClock, HybridTime};
+pub use engine::Engine;
+pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, EntryHeader, Payload};
+pub use frontier::{Frontier, LogFrontier};
+pub use ids::{
+    ChainHash, EntryHash, EntryKind, GroupId, HeadSignature, IdError, Incarnation, Lane, LogId,
+    NodeId, ObjectId, OperationId, Seq,
+};
+pub use io::{
+    BatchId, CONTROL_FRAME_BYTES_MAX, ConnId, Counters, Effect, Input, Interest,
+    LANE_FRAME_BYTES_MAX, Limits, LoadId, LocalNode, Now, OwnLogConflict, PeerState, PeerView,
+    ProgressItem, ReasonCode, StoreFault, Stored, StreamKind,
+};
+pub use run::{
+    RUN_BYTES_MAX, Run, RunBuilder, RunError, SIGNATURES_MAX, VerifiedEntry, VerifiedRun,
+};
+pub use trust::{
+    Genesis, Grant, MayWrite, Role, SignedGrant, TRUST_RECORDS_MAX, Trust, TrustError, TrustRecord,
+};

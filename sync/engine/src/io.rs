@@ -1,0 +1,407 @@
+//! What goes into the engine and what comes out of it.
+
+use crate::chain::Head;
+use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId, Seq};
+use crate::run::{Run, VerifiedRun};
+use crate::trust::TrustRecord;
+
+/// The longest frame of each kind of stream, bytes, without the shell's length prefix. A shell refuses longer ones
+/// before it buffers them.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// See [`CONTROL_FRAME_BYTES_MAX`]: one run and its kind byte.
+pub const LANE_FRAME_BYTES_MAX: usize = crate::run::RUN_BYTES_MAX + 64;
+
+/// The time, as the shell's clocks show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds on a clock that never goes back; every timer runs on it.
+    pub mono_ms: u64,
+    /// Milliseconds since 1970 UTC; shown to people, never used to decide.
+    pub wall_ms: u64,
+}
+
+/// One connection, numbered by the shell and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// One batch handed to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u64);
+
+/// One request to read a run from the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadId(pub u64);
+
+/// Which of a connection's streams a frame belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamKind {
+    /// The one control stream: greetings and acknowledgements. Goes before every lane.
+    Control,
+    /// A lane's stream; its priority is the lane.
+    Lane(Lane),
+}
+
+impl StreamKind {
+    /// The longest frame on this stream, bytes.
+    pub const fn frame_bytes_max(self) -> usize {
+        match self {
+            Self::Control => CONTROL_FRAME_BYTES_MAX,
+            Self::Lane(_) => LANE_FRAME_BYTES_MAX,
+        }
+    }
+}
+
+/// Who we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalNode {
+    /// Our key.
+    pub node: NodeId,
+    /// The current life of our logs.
+    pub incarnation: Incarnation,
+    /// What people call this node.
+    pub name: String,
+    /// Program and version, for people.
+    pub software: String,
+}
+
+/// What we want beyond what everyone gets (group `shared`, lanes 0 to 4).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Interest {
+    /// Groups besides `shared`.
+    pub groups: Vec<GroupId>,
+    /// Lanes above 4.
+    pub lanes: Vec<Lane>,
+}
+
+/// Why a connection ends. The number travels as the transport's close code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum ReasonCode {
+    /// This end shuts down in order.
+    Shutdown = 0,
+    /// The two nodes belong to different operations.
+    OtherOperation = 1,
+    /// No protocol version that both speak.
+    Protocol = 2,
+    /// The peer is no member, and its lane 0 did not make it one in time.
+    NotMember = 3,
+    /// A frame that does not decode, or comes where it must not.
+    BadFrame = 4,
+    /// A run whose shape, chain or signature is wrong.
+    BadRun = 5,
+    /// A run by an author that is no member, or may not write there.
+    Author = 6,
+    /// The peer sent more than it was given room for.
+    Flow = 7,
+    /// This end cannot store what it is sent.
+    StorageFault = 8,
+    /// Another connection with the same peer is kept instead.
+    Superseded = 9,
+    /// This end has as many connections as it allows.
+    Busy = 10,
+}
+
+impl ReasonCode {
+    /// The number that travels.
+    pub const fn code(self) -> u32 {
+        self as u32
+    }
+}
+
+/// What happened, as told by the shell.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection with an authenticated peer is up.
+    Connected {
+        /// Its number.
+        conn: ConnId,
+        /// Whose key authenticated the other end.
+        peer: NodeId,
+        /// Whether this end dialled.
+        dialled: bool,
+    },
+    /// One whole frame came; the shell deals with length prefixes and [`StreamKind::frame_bytes_max`].
+    Frame {
+        /// From where.
+        conn: ConnId,
+        /// On which stream.
+        stream: StreamKind,
+        /// The frame.
+        bytes: Vec<u8>,
+    },
+    /// How many bytes of a lane the transport has not sent yet. To be told whenever it falls; the engine itself adds
+    /// what it sends.
+    Unsent {
+        /// Of which connection.
+        conn: ConnId,
+        /// Of which lane.
+        lane: Lane,
+        /// Bytes queued in the shell and the transport.
+        bytes: usize,
+    },
+    /// The connection is gone.
+    Disconnected {
+        /// Its number.
+        conn: ConnId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The answer to [`Effect::Load`]: a run that starts where it was asked for; `None` when nothing is there or it
+    /// could not be read.
+    Loaded {
+        /// Which request.
+        load: LoadId,
+        /// What was read.
+        run: Option<Run>,
+    },
+    /// The answer to [`Effect::Store`], after the commit.
+    Persisted {
+        /// Which batch.
+        batch: BatchId,
+        /// Whether all of it is on disk, or none.
+        result: Result<Stored, StoreFault>,
+    },
+    /// Applied heights moved: at start for every log, later when something that waited became ready.
+    Applied {
+        /// Per log the highest entry up to which all is applied or quarantined.
+        items: Vec<(LogId, Seq)>,
+    },
+    /// Entries of our own were committed.
+    LocalCommit {
+        /// The log.
+        log: LogId,
+        /// Its newest entry.
+        head: Head,
+        /// The trust records among them (lane 0).
+        records: Vec<TrustRecord>,
+        /// The new entries, so that connected peers get them without a load.
+        run: Option<Run>,
+    },
+    /// The time that [`crate::Engine::poll_timeout`] named has come.
+    Timeout,
+}
+
+/// A batch is on disk.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Per log of the batch the highest entry up to which all is applied or quarantined.
+    pub applied: Vec<(LogId, Seq)>,
+}
+
+/// A batch is not on disk, none of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store refused a batch: {detail}")]
+pub struct StoreFault {
+    /// What the store said.
+    pub detail: String,
+}
+
+/// What the shell has to do, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a frame.
+    Send {
+        /// On which connection.
+        conn: ConnId,
+        /// On which stream.
+        stream: StreamKind,
+        /// The frame, without length prefix.
+        frame: Vec<u8>,
+    },
+    /// Read a run from the store, for [`Input::Loaded`].
+    Load {
+        /// The request's number.
+        load: LoadId,
+        /// Which log.
+        log: LogId,
+        /// The first entry wanted.
+        from: Seq,
+        /// About how long the run may be (see [`crate::RunBuilder`]).
+        bytes_max: usize,
+    },
+    /// Commit these runs in one transaction, for [`Input::Persisted`]. Each continues its log.
+    Store {
+        /// The batch's number.
+        batch: BatchId,
+        /// Who sent them.
+        from: NodeId,
+        /// What to store.
+        runs: Vec<VerifiedRun>,
+    },
+    /// Close a connection; [`Input::Disconnected`] may follow or not.
+    Disconnect {
+        /// Which one.
+        conn: ConnId,
+        /// Why, as a number for the other end.
+        code: ReasonCode,
+        /// Why, for people at both ends.
+        detail: String,
+    },
+    /// A peer said how far it has stored and applied logs that we hold.
+    Progress {
+        /// Who.
+        peer: NodeId,
+        /// Per log.
+        items: Vec<ProgressItem>,
+    },
+    /// A peer shows a longer or another version of a log that we are writing: stop appending. Once per log.
+    OwnLogLonger(OwnLogConflict),
+    /// [`crate::Engine::peers`] shows something new of this peer.
+    PeerChanged {
+        /// Who.
+        peer: NodeId,
+    },
+}
+
+/// How far a peer is with one log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProgressItem {
+    /// Which log.
+    pub log: LogId,
+    /// On its disk up to here.
+    pub stored: Seq,
+    /// Applied or quarantined up to here; at most `stored`.
+    pub applied: Seq,
+}
+
+/// Somebody holds a version of our own log that we do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnLogConflict {
+    /// Which log.
+    pub log: LogId,
+    /// Our newest entry.
+    pub ours: Seq,
+    /// Theirs; equal to ours when the chains differ.
+    pub theirs: Seq,
+    /// Who showed it.
+    pub peer: NodeId,
+}
+
+/// Where the exchange with a peer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeerState {
+    /// Connected; one end does not know yet that the other is a member.
+    Greeting,
+    /// Connected and exchanging.
+    Live,
+    /// Not connected.
+    Disconnected,
+}
+
+/// One peer, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerView {
+    /// Its key.
+    pub node: NodeId,
+    /// Its name: from its grant, else from its greeting.
+    pub name: Option<String>,
+    /// Where the exchange stands.
+    pub state: PeerState,
+    /// When something last came from it, by our wall clock, milliseconds since 1970; 0 when never since our start.
+    pub last_seen_wall_ms: u64,
+    /// Entries that we hold and it has not acknowledged. For a peer not met since our start: all it would get.
+    pub behind_entries: u64,
+    /// An estimate of their bytes: entries times the mean size of those seen since our start.
+    pub behind_bytes: u64,
+    /// The protocol version agreed on, while connected.
+    pub protocol: Option<u16>,
+    /// The program it says it runs.
+    pub software: Option<String>,
+    /// Why the last connection ended, for people.
+    pub reason: Option<String>,
+}
+
+/// Counts since the engine was made.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Runs with a signature that does not verify.
+    pub refused_signature: u64,
+    /// Runs whose shape or chain is wrong.
+    pub refused_chain: u64,
+    /// Runs by authors that are no members or may not write there, and connections of non-members.
+    pub refused_author: u64,
+    /// Greetings, runs and records of another operation.
+    pub refused_operation: u64,
+    /// Trust records that do not decode or are not signed by their issuer.
+    pub refused_records: u64,
+    /// Greetings without a protocol version in common.
+    pub refused_protocol: u64,
+    /// Frames that do not decode or come where they must not.
+    pub refused_frames: u64,
+    /// Connections that sent more than they had room for.
+    pub refused_flow: u64,
+    /// Frames of kinds this version does not know: ignored.
+    pub unknown_frames: u64,
+    /// Runs of which everything was there already, or on its way.
+    pub duplicate_runs: u64,
+    /// Runs dropped because one before them is missing; asked for again.
+    pub gap_runs: u64,
+    /// Runs that waited for their author's grant.
+    pub waiting_runs: u64,
+    /// Waiting runs dropped for lack of room; asked for again once the author is known.
+    pub waiting_dropped: u64,
+    /// Logs seen in two versions.
+    pub forks_seen: u64,
+    /// Batches that the store refused.
+    pub store_faults: u64,
+    /// Runs stored.
+    pub stored_runs: u64,
+    /// Entries stored.
+    pub stored_entries: u64,
+    /// Runs sent.
+    pub sent_runs: u64,
+    /// Bytes of frames sent, all streams.
+    pub sent_bytes: u64,
+    /// Bytes of frames received, all streams.
+    pub received_bytes: u64,
+}
+
+/// The engine's bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once. Each may make us hold the buffers below.
+    pub connections_max: usize,
+    /// Bytes of one lane handed to the transport and not sent yet, per connection: what an urgent entry of the same
+    /// lane waits behind, as quinn's send window is shared.
+    pub unsent_bytes_max: usize,
+    /// Bytes of one lane sent and not acknowledged, per connection: what a receiver may have to hold.
+    pub unacked_bytes_max: usize,
+    /// Bytes of verified runs of one lane waiting for the store, per peer. An honest sender stays below
+    /// `unacked_bytes_max` by frame size; this is above it by a run's decompressed growth.
+    pub inbox_bytes_max: usize,
+    /// One store batch: bytes and runs. A batch is one transaction and should not hold the writer for long.
+    pub batch_bytes_max: usize,
+    /// See `batch_bytes_max`.
+    pub batch_runs_max: usize,
+    /// Runs waiting for their author's grant, bytes over all peers: lane 0 goes first, so that few ever wait.
+    pub waiting_bytes_max: usize,
+    /// See `waiting_bytes_max`: runs.
+    pub waiting_runs_max: usize,
+    /// How long a run waits for its author's grant once lane 0 is level with its sender, milliseconds.
+    pub waiting_ms_max: u64,
+    /// How long a peer may stay no member, milliseconds, from its last piece of lane 0.
+    pub greeting_ms_max: u64,
+    /// After a load that gave nothing the log rests this long, milliseconds.
+    pub load_retry_ms: u64,
+    /// Logs that a peer may name in its frontier: memory per peer is some 150 bytes each.
+    pub peer_logs_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 64,
+            unsent_bytes_max: 128 * 1024,
+            unacked_bytes_max: 1024 * 1024,
+            inbox_bytes_max: 4 * 1024 * 1024,
+            batch_bytes_max: 256 * 1024,
+            batch_runs_max: 64,
+            waiting_bytes_max: 1024 * 1024,
+            waiting_runs_max: 1024,
+            waiting_ms_max: 10_000,
+            greeting_ms_max: 10_000,
+            load_retry_ms: 1_000,
+            peer_logs_max: 65_536,
+        }
+    }
+}
