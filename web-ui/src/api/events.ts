@@ -1,0 +1,113 @@
+/** The node's event stream: turns `incident.changed` and its like into refetches of what is on the screen.
+ *
+ * Invariant: after any gap in the stream everything is refetched; nothing relies on having heard every event. */
+import type { QueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect, useSyncExternalStore } from "react";
+import { paths } from "./paths.ts";
+import { keys } from "./queries.ts";
+
+/** The kinds whose changes this page shows; EventSource needs each name. */
+const KINDS = ["incident", "resource", "assignment", "device", "rule", "conflict", "dead-letter", "peer"] as const;
+
+/** Changes within this time become one refetch: a sync session may bring hundreds at once. */
+const GATHER_MS = 200;
+const RETRY_MS_MIN = 1_000;
+const RETRY_MS_MAX = 15_000;
+
+let live = false;
+const listeners = new Set<() => void>();
+
+function setLive(next: boolean) {
+  if (live === next) return;
+  live = next;
+  for (const listener of listeners) listener();
+}
+
+/** Whether changes arrive by themselves at the moment. */
+export function useLive(): boolean {
+  return useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    () => live,
+  );
+}
+
+const pluralOf: Record<string, string> = {
+  incident: "incidents",
+  resource: "resources",
+  assignment: "assignments",
+  device: "devices",
+  rule: "rules",
+  conflict: "conflicts",
+  "dead-letter": "dead-letters",
+};
+
+function refetch(client: QueryClient, kind: string) {
+  if (kind === "peer") {
+    void client.invalidateQueries({ queryKey: keys.status() });
+    return;
+  }
+  void client.invalidateQueries({ queryKey: [pluralOf[kind] ?? kind] });
+  // An edit can open or settle a conflict; an assignment changes the state of its resource.
+  if (kind !== "conflict") void client.invalidateQueries({ queryKey: keys.conflicts.all() });
+  if (kind === "assignment") void client.invalidateQueries({ queryKey: keys.resources.all() });
+}
+
+/** Opens the stream and keeps it open; returns what closes it. */
+export function follow(client: QueryClient): () => void {
+  let source: EventSource | null = null;
+  let retryMs = RETRY_MS_MIN;
+  let retryTimer: ReturnType<typeof setTimeout> | undefined;
+  let gatherTimer: ReturnType<typeof setTimeout> | undefined;
+  let opened = false;
+  const changed = new Set<string>();
+
+  const flush = () => {
+    gatherTimer = undefined;
+    for (const kind of changed) refetch(client, kind);
+    changed.clear();
+  };
+
+  const open = () => {
+    source = new EventSource(paths.events());
+    source.onopen = () => {
+      retryMs = RETRY_MS_MIN;
+      setLive(true);
+      if (opened) void client.invalidateQueries();
+      opened = true;
+    };
+    source.onerror = () => {
+      setLive(false);
+      // Tells a lost node from a lost session.
+      void client.invalidateQueries({ queryKey: keys.status() });
+      // CONNECTING: the browser tries again by itself. CLOSED: it has given up, as after an error answer.
+      if (source?.readyState !== EventSource.CLOSED) return;
+      source.close();
+      retryTimer = setTimeout(open, retryMs * (0.75 + Math.random() / 2));
+      retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
+    };
+    for (const kind of KINDS) {
+      source.addEventListener(`${kind}.changed`, () => {
+        changed.add(kind);
+        gatherTimer ??= setTimeout(flush, GATHER_MS);
+      });
+    }
+    source.addEventListener("reset", () => void client.invalidateQueries());
+  };
+
+  open();
+  return () => {
+    clearTimeout(retryTimer);
+    clearTimeout(gatherTimer);
+    source?.close();
+    setLive(false);
+  };
+}
+
+export function useEventStream(enabled: boolean) {
+  const client = useQueryClient();
+  useEffect(() => (enabled ? follow(client) : undefined), [client, enabled]);
+}

@@ -1,0 +1,50 @@
+/** Every address of the node's interface that this page uses, in one place. */
+
+type Query = Record<string, string | number | null | undefined>;
+
+const query = (parameters: Query): string => {
+  const present = Object.entries(parameters).filter(
+    ([, value]) => value !== undefined && value !== null && value !== "",
+  );
+  if (present.length === 0) return "";
+  return `?${new URLSearchParams(present.map(([name, value]) => [name, String(value)]))}`;
+};
+const part = encodeURIComponent;
+
+export interface IncidentFilter {
+  status?: string;
+  severity?: string;
+}
+
+export const paths = {
+  session: () => "/session",
+  status: () => "/v1/status",
+  events: () => "/v1/events",
+
+  incidents: (filter: IncidentFilter & { limit?: number; cursor?: string | null } = {}) =>
+    `/v1/incidents${query({ ...filter })}`,
+  incident: (id: string) => `/v1/incidents/${part(id)}`,
+  incidentHistory: (id: string) => `/v1/incidents/${part(id)}/history`,
+
+  resources: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/resources${query({ ...page })}`,
+  resource: (id: string) => `/v1/resources/${part(id)}`,
+
+  assignments: (filter: { incident?: string; resource?: string; limit?: number; cursor?: string | null } = {}) =>
+    `/v1/assignments${query({ ...filter })}`,
+  assignment: (id: string) => `/v1/assignments/${part(id)}`,
+
+  devices: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/devices${query({ ...page })}`,
+  device: (id: string) => `/v1/devices/${part(id)}`,
+  series: (filter: { device?: string; limit?: number; cursor?: string | null } = {}) =>
+    `/v1/series${query({ ...filter })}`,
+  deadLetters: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/dead-letters${query({ ...page })}`,
+  deadLetterAction: (id: string, action: "replay" | "discard") => `/v1/dead-letters/${part(id)}/${action}`,
+
+  rules: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/rules${query({ ...page })}`,
+  rule: (id: string) => `/v1/rules/${part(id)}`,
+
+  conflicts: (filter: { state?: "open" | "resolved"; limit?: number; cursor?: string | null } = {}) =>
+    `/v1/conflicts${query({ ...filter })}`,
+  conflict: (id: string) => `/v1/conflicts/${part(id)}`,
+  conflictResolve: (id: string) => `/v1/conflicts/${part(id)}/resolve`,
+};

@@ -1,0 +1,112 @@
+/** What the page reads: query keys, and the hooks around them. Lists come in pages and follow `next`. */
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { api } from "./client.ts";
+import { type IncidentFilter, paths } from "./paths.ts";
+import type {
+  Assignment,
+  Conflict,
+  DeadLetter,
+  Device,
+  HistoryItem,
+  Incident,
+  NodeStatus,
+  Page,
+  Resource,
+  Rule,
+  Series,
+} from "./types.ts";
+
+/** The state of the links and of the node; also the heartbeat that notices when the node falls silent. */
+const STATUS_EVERY_MS = 4_000;
+/** Readings send no events: the last values are asked for. */
+const VALUES_EVERY_MS = 4_000;
+/** Who has a document moves without the document changing. */
+const SEEN_BY_EVERY_MS = 4_000;
+const PAGE = 50;
+/** For choosing from and for grouping; the most one request may ask for. */
+const WHOLE = 500;
+
+export const keys = {
+  session: () => ["session"] as const,
+  status: () => ["status"] as const,
+  incidents: {
+    all: () => ["incidents"] as const,
+    list: (filter: IncidentFilter) => ["incidents", "list", filter] as const,
+    one: (id: string) => ["incidents", "one", id] as const,
+    history: (id: string) => ["incidents", "history", id] as const,
+  },
+  resources: { all: () => ["resources"] as const },
+  assignments: { all: () => ["assignments"] as const, of: (incident: string) => ["assignments", incident] as const },
+  devices: { all: () => ["devices"] as const, series: () => ["devices", "series"] as const },
+  deadLetters: { all: () => ["dead-letters"] as const },
+  rules: { all: () => ["rules"] as const },
+  conflicts: {
+    all: () => ["conflicts"] as const,
+    open: () => ["conflicts", "open"] as const,
+    one: (id: string) => ["conflicts", "one", id] as const,
+  },
+};
+
+/** A list that grows by `fetchNextPage`. */
+function usePages<Item>(queryKey: readonly unknown[], path: (cursor: string | null) => string, everyMs?: number) {
+  return useInfiniteQuery({
+    queryKey,
+    initialPageParam: null as string | null,
+    queryFn: ({ pageParam, signal }) => api.get<Page<Item>>(path(pageParam), signal),
+    getNextPageParam: (page) => page.next,
+    select: (data) => data.pages.flatMap((page) => page.items),
+    ...(everyMs === undefined ? {} : { refetchInterval: everyMs }),
+  });
+}
+
+export const useStatus = () =>
+  useQuery({
+    queryKey: keys.status(),
+    queryFn: ({ signal }) => api.get<NodeStatus>(paths.status(), signal),
+    refetchInterval: STATUS_EVERY_MS,
+  });
+
+export const useIncidents = (filter: IncidentFilter) =>
+  usePages<Incident>(keys.incidents.list(filter), (cursor) => paths.incidents({ ...filter, limit: PAGE, cursor }));
+
+export const useIncident = (id: string) =>
+  useQuery({
+    queryKey: keys.incidents.one(id),
+    queryFn: ({ signal }) => api.get<Incident>(paths.incident(id), signal),
+    refetchInterval: SEEN_BY_EVERY_MS,
+  });
+
+export const useIncidentHistory = (id: string) =>
+  useQuery({
+    queryKey: keys.incidents.history(id),
+    queryFn: ({ signal }) => api.get<{ items: HistoryItem[] }>(paths.incidentHistory(id), signal),
+    select: (history) => history.items,
+  });
+
+export const useResources = () =>
+  usePages<Resource>(keys.resources.all(), (cursor) => paths.resources({ limit: WHOLE, cursor }));
+
+export const useAssignments = (incident: string) =>
+  usePages<Assignment>(keys.assignments.of(incident), (cursor) =>
+    paths.assignments({ incident, limit: WHOLE, cursor }),
+  );
+
+export const useDevices = () =>
+  usePages<Device>(["devices", "list"], (cursor) => paths.devices({ limit: PAGE, cursor }), VALUES_EVERY_MS);
+
+export const useSeries = () =>
+  usePages<Series>(keys.devices.series(), (cursor) => paths.series({ limit: WHOLE, cursor }), VALUES_EVERY_MS);
+
+export const useDeadLetters = () =>
+  usePages<DeadLetter>(keys.deadLetters.all(), (cursor) => paths.deadLetters({ limit: PAGE, cursor }), VALUES_EVERY_MS);
+
+export const useRules = () => usePages<Rule>(keys.rules.all(), (cursor) => paths.rules({ limit: WHOLE, cursor }));
+
+export const useOpenConflicts = () =>
+  usePages<Conflict>(keys.conflicts.open(), (cursor) => paths.conflicts({ state: "open", limit: PAGE, cursor }));
+
+export const useConflict = (id: string) =>
+  useQuery({
+    queryKey: keys.conflicts.one(id),
+    queryFn: ({ signal }) => api.get<Conflict>(paths.conflict(id), signal),
+  });

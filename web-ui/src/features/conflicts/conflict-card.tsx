@@ -1,0 +1,170 @@
+/** One conflict: every value with who entered it, where and how long ago, and a way to settle it. */
+import { useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { Link } from "react-router";
+import { api } from "../../api/client.ts";
+import { paths } from "../../api/paths.ts";
+import { keys, useConflict } from "../../api/queries.ts";
+import type { Conflict } from "../../api/types.ts";
+import { Provenance } from "../../ui/age.tsx";
+import { Tag } from "../../ui/badges.tsx";
+import { ErrorNotice } from "../../ui/notice.tsx";
+import { common, fieldLabel } from "../../ui/texts.ts";
+import { useWrite } from "../../ui/use-write.ts";
+import { candidates, otherChoices } from "./choices.ts";
+import { DifferentValue } from "./different-value.tsx";
+import { texts } from "./texts.ts";
+
+/** The field that a conflict of kind `field` is about. */
+export const fieldOf = (conflict: Conflict): string | undefined =>
+  conflict.documents.find((document) => document.field !== undefined)?.field;
+
+/** Loads the conflict by its id; `field` is known where the document that has it is on the screen. */
+export function ConflictCard({
+  id,
+  field,
+  showDocument = false,
+}: {
+  id: string;
+  field?: string;
+  showDocument?: boolean;
+}) {
+  const conflict = useConflict(id);
+  if (conflict.data === undefined) {
+    return conflict.error ? (
+      <ErrorNotice error={conflict.error} onRetry={() => void conflict.refetch()} />
+    ) : (
+      <p role="status">{common.loading}</p>
+    );
+  }
+  return <ConflictView conflict={conflict.data} field={field ?? fieldOf(conflict.data)} showDocument={showDocument} />;
+}
+
+type Settlement = { choice: string } | { value: unknown };
+
+interface ConflictViewProps {
+  conflict: Conflict;
+  field: string | undefined;
+  showDocument?: boolean;
+}
+
+export function ConflictView({ conflict, field, showDocument = false }: ConflictViewProps) {
+  const client = useQueryClient();
+  const [entering, setEntering] = useState(false);
+  const write = useWrite((settlement: Settlement, key) =>
+    api.post<Conflict>(paths.conflictResolve(conflict.id), settlement, key),
+  );
+
+  const settle = async (settlement: Settlement) => {
+    const answer = await write.run(settlement);
+    if (answer === null) return;
+    client.setQueryData(keys.conflicts.one(conflict.id), answer);
+    void client.invalidateQueries({ queryKey: keys.conflicts.open() });
+    void client.invalidateQueries({ queryKey: keys.incidents.all() });
+    void client.invalidateQueries({ queryKey: keys.resources.all() });
+  };
+
+  const shown = candidates(conflict, field);
+  const more = otherChoices(conflict, shown);
+  const open = conflict.state === "open";
+  const heading =
+    field === undefined
+      ? conflict.summary
+      : shown.length === 2
+        ? texts.field(fieldLabel(field))
+        : texts.fieldMany(shown.length, fieldLabel(field));
+
+  return (
+    <section aria-label={heading} className={`card border-2 p-4 ${open ? "border-bad" : ""}`}>
+      <div className="mb-1 flex flex-wrap items-center justify-between gap-2">
+        <h2>{heading}</h2>
+        {!open && <Tag tone="ok">{texts.resolved}</Tag>}
+      </div>
+      {field !== undefined && <p className="mb-3 text-ink-soft">{conflict.summary}</p>}
+      {write.error !== null && (
+        <div className="mb-3">
+          <ErrorNotice error={write.error} />
+        </div>
+      )}
+      <ul className="grid gap-3 sm:grid-cols-2">
+        {shown.map((candidate, index) => (
+          <li
+            // Values of a conflict never change their order.
+            // biome-ignore lint/suspicious/noArrayIndexKey: as above
+            key={index}
+            className="flex flex-col justify-between gap-3 rounded-lg border border-line-strong bg-sunken p-3"
+          >
+            <div>
+              <p className="text-lg font-bold whitespace-pre-wrap">{candidate.text}</p>
+              <p className="text-sm text-ink-soft">
+                {texts.from}{" "}
+                <Provenance
+                  author={candidate.value.author}
+                  node={candidate.value.node}
+                  nodeName={candidate.value.node_name}
+                  at={candidate.value.at}
+                />
+              </p>
+            </div>
+            {open && candidate.choice !== null && (
+              <button
+                type="button"
+                className="button button-primary"
+                aria-disabled={write.saving}
+                onClick={() => candidate.choice !== null && void settle({ choice: candidate.choice })}
+              >
+                {candidate.text.length <= 40 ? texts.choose(candidate.text) : texts.chooseShort}
+              </button>
+            )}
+          </li>
+        ))}
+      </ul>
+      {open && (
+        <div className="mt-3 flex flex-wrap gap-2">
+          {more.map((choice) => (
+            <button
+              key={choice.id}
+              type="button"
+              className="button"
+              aria-disabled={write.saving}
+              onClick={() => void settle({ choice: choice.id })}
+            >
+              {choice.label}
+            </button>
+          ))}
+          {!entering && field !== undefined && (
+            <button type="button" className="button" onClick={() => setEntering(true)}>
+              {texts.other}
+            </button>
+          )}
+        </div>
+      )}
+      {open && entering && field !== undefined && (
+        <DifferentValue
+          field={field}
+          saving={write.saving}
+          onCancel={() => setEntering(false)}
+          onValue={(value) => void settle({ value })}
+        />
+      )}
+      {showDocument && (
+        <p className="mt-3 flex flex-wrap gap-4">
+          {conflict.documents
+            .filter((document) => document.kind === "incident")
+            .map((document) => (
+              <Link
+                key={document.id}
+                className="link inline-flex min-h-10 items-center"
+                to={`/incidents/${document.id}`}
+              >
+                {texts.openDocument(fieldLabel(document.kind).toLowerCase())}
+              </Link>
+            ))}
+        </p>
+      )}
+      <p aria-live="polite" className="mt-2 font-semibold text-ok empty:hidden">
+        {write.saving ? common.saving : write.state.phase === "saved" ? texts.saved : ""}
+      </p>
+    </section>
+  );
+}

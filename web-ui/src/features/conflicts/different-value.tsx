@@ -1,0 +1,91 @@
+/** Settling a conflict with a value that nobody had entered: the control that fits the field. */
+import { useState } from "react";
+import { ASSIGNMENT_STATES, CATEGORIES, INCIDENT_STATUSES, SEVERITIES } from "../../api/types.ts";
+import { parseLocation } from "../../lib/location.ts";
+import { SelectField, TextField } from "../../ui/field.tsx";
+import { common, fieldLabel, label } from "../../ui/texts.ts";
+import { texts as incidentTexts } from "../incidents/texts.ts";
+import { texts } from "./texts.ts";
+
+const enumerations: Record<string, readonly string[]> = {
+  status: INCIDENT_STATUSES,
+  severity: SEVERITIES,
+  category: CATEGORIES,
+  state: ASSIGNMENT_STATES,
+};
+
+interface DifferentValueProps {
+  field: string;
+  saving: boolean;
+  onValue: (value: unknown) => void;
+  onCancel: () => void;
+}
+
+export function DifferentValue({ field, saving, onValue, onCancel }: DifferentValueProps) {
+  const enumeration = enumerations[field];
+  const [text, setText] = useState(enumeration?.[0] ?? "");
+  const [location, setLocation] = useState({ lat: "", lon: "" });
+  const [errors, setErrors] = useState<{ text?: string; lat?: string; lon?: string }>({});
+  const name = texts.otherField(fieldLabel(field));
+
+  const submit = () => {
+    if (field === "location") {
+      const parsed = parseLocation(location);
+      if (Object.keys(parsed.errors).length > 0) return setErrors(parsed.errors);
+      if (parsed.value === null) return setErrors({ lat: texts.otherMissing });
+      setErrors({});
+      return onValue(parsed.value);
+    }
+    const trimmed = text.trim();
+    if (trimmed === "") return setErrors({ text: texts.otherMissing });
+    setErrors({});
+    onValue(field.endsWith("_s") && Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed);
+  };
+
+  return (
+    <form
+      noValidate
+      aria-label={name}
+      className="mt-3 grid max-w-xl gap-3"
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit();
+      }}
+    >
+      {field === "location" ? (
+        <div className="grid grid-cols-2 gap-3">
+          <TextField
+            label={incidentTexts.lat}
+            value={location.lat}
+            onChange={(lat) => setLocation({ ...location, lat })}
+            error={errors.lat}
+          />
+          <TextField
+            label={incidentTexts.lon}
+            value={location.lon}
+            onChange={(lon) => setLocation({ ...location, lon })}
+            error={errors.lon}
+          />
+        </div>
+      ) : enumeration ? (
+        <SelectField
+          label={name}
+          value={text}
+          onChange={setText}
+          options={enumeration.map((value) => ({ value, label: label(value) }))}
+          error={errors.text}
+        />
+      ) : (
+        <TextField label={name} value={text} onChange={setText} error={errors.text} />
+      )}
+      <div className="flex flex-wrap gap-2">
+        <button type="submit" className="button button-primary" aria-disabled={saving}>
+          {texts.otherSubmit}
+        </button>
+        <button type="button" className="button" onClick={onCancel}>
+          {common.cancel}
+        </button>
+      </div>
+    </form>
+  );
+}

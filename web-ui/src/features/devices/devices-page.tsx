@@ -1,0 +1,52 @@
+/** Devices: which sensors are heard, whether they may open incidents, and what they said last. */
+import { useDevices, useSeries } from "../../api/queries.ts";
+import type { Device, Series } from "../../api/types.ts";
+import { ListState } from "../../ui/list-state.tsx";
+import { DeadLetters } from "./dead-letters.tsx";
+import { DeviceCard } from "./device-card.tsx";
+import { ExpectDevice } from "./expect-device.tsx";
+import { texts } from "./texts.ts";
+
+export function DevicesPage() {
+  const devices = useDevices();
+  const series = useSeries();
+  const waiting = devices.data?.filter((device) => device.state === "unknown") ?? [];
+  const decided = devices.data?.filter((device) => device.state !== "unknown") ?? [];
+  const seriesOf = new Map<string, Series[]>();
+  for (const each of series.data ?? []) {
+    const known = seriesOf.get(each.device);
+    if (known) known.push(each);
+    else seriesOf.set(each.device, [each]);
+  }
+  return (
+    <div className="grid grid-cols-[minmax(0,1fr)] gap-4">
+      <h1>{texts.title}</h1>
+      <p className="max-w-prose text-ink-soft">{texts.lead}</p>
+      <ListState query={devices} empty={texts.empty}>
+        {waiting.length > 0 && <Group title={texts.waiting} devices={waiting} seriesOf={seriesOf} />}
+        {decided.length > 0 && <Group title={texts.known} devices={decided} seriesOf={seriesOf} />}
+      </ListState>
+      <ExpectDevice />
+      <DeadLetters />
+    </div>
+  );
+}
+
+interface GroupProps {
+  title: string;
+  devices: Device[];
+  seriesOf: Map<string, Series[]>;
+}
+
+function Group({ title, devices, seriesOf }: GroupProps) {
+  return (
+    <section aria-label={title} className="mb-4">
+      <h2 className="mb-2">{title}</h2>
+      <ul className="grid grid-cols-[minmax(0,1fr)] gap-2 lg:grid-cols-2">
+        {devices.map((device) => (
+          <DeviceCard key={device.name} device={device} series={seriesOf.get(device.name) ?? []} />
+        ))}
+      </ul>
+    </section>
+  );
+}

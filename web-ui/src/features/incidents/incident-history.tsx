@@ -1,0 +1,39 @@
+/** Who changed what, where and when, newest first. Times are the writers' clocks: for reading, not for order. */
+import { useIncidentHistory } from "../../api/queries.ts";
+import { Provenance } from "../../ui/age.tsx";
+import { ListState } from "../../ui/list-state.tsx";
+import { fieldLabel } from "../../ui/texts.ts";
+import { Value } from "../../ui/value.tsx";
+import { texts } from "./texts.ts";
+
+export function IncidentHistory({ id }: { id: string }) {
+  const history = useIncidentHistory(id);
+  const newestFirst = history.data?.toReversed();
+  return (
+    <section aria-labelledby="history" className="card p-4">
+      <h2 id="history" className="mb-2">
+        {texts.history}
+      </h2>
+      <ListState query={history} empty={texts.historyEmpty}>
+        <ol className="grid gap-3">
+          {newestFirst?.map((item, index) => (
+            // biome-ignore lint/suspicious/noArrayIndexKey: counted from the oldest entry, a place never changes
+            <li key={(history.data?.length ?? 0) - index} className="border-l-4 border-line pl-3">
+              <p className="text-sm text-ink-soft">
+                <Provenance author={item.author} node={item.node} nodeName={item.node_name} at={item.at} />
+              </p>
+              <ul>
+                {item.changes.map((change) => (
+                  <li key={change.field}>
+                    <span className="font-semibold">{fieldLabel(change.field)}</span> {texts.setTo}{" "}
+                    <Value field={change.field} value={change.value} />
+                  </li>
+                ))}
+              </ul>
+            </li>
+          ))}
+        </ol>
+      </ListState>
+    </section>
+  );
+}

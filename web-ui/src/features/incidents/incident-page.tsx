@@ -1,0 +1,156 @@
+/** One incident: what is known, who has it, what was done about it, and what people disagree on. */
+import { useState } from "react";
+import { Link, useLocation, useParams } from "react-router";
+import { ApiError } from "../../api/client.ts";
+import { inNodeTime, useConnection } from "../../api/connection.ts";
+import { useIncident } from "../../api/queries.ts";
+import type { Incident } from "../../api/types.ts";
+import { useDraft } from "../../lib/draft.ts";
+import { formatLocation } from "../../lib/location.ts";
+import { Age, Provenance } from "../../ui/age.tsx";
+import { Severity, StaleTag, severityEdge, Tag } from "../../ui/badges.tsx";
+import { ErrorNotice } from "../../ui/notice.tsx";
+import { SaveState } from "../../ui/save-state.tsx";
+import { common, label } from "../../ui/texts.ts";
+import { numberText } from "../../ui/value.tsx";
+import { ConflictCard } from "../conflicts/conflict-card.tsx";
+import { AssignmentsSection } from "../resources/assignments-section.tsx";
+import { type EditDraft, EditIncident, startEdit } from "./edit-incident.tsx";
+import { IncidentHistory } from "./incident-history.tsx";
+import { SeenBySection } from "./seen-by.tsx";
+import { texts } from "./texts.ts";
+
+export function IncidentPage() {
+  const { id = "" } = useParams();
+  const incident = useIncident(id);
+  const gone = incident.error instanceof ApiError && [404, 410].includes(incident.error.status);
+  return (
+    <div className="grid grid-cols-[minmax(0,1fr)] gap-4">
+      <Link className="link inline-flex min-h-10 items-center justify-self-start" to="/incidents">
+        ← {texts.back}
+      </Link>
+      {incident.error && (incident.data === undefined || gone) ? (
+        <ErrorNotice error={incident.error} onRetry={() => void incident.refetch()} />
+      ) : incident.data === undefined ? (
+        <p role="status">{common.loading}</p>
+      ) : (
+        <IncidentDetail key={id} incident={incident.data} loadedAtMs={incident.dataUpdatedAt} />
+      )}
+    </div>
+  );
+}
+
+function IncidentDetail({ incident, loadedAtMs }: { incident: Incident; loadedAtMs: number }) {
+  const [draft, setDraft] = useDraft<EditDraft>(`incident.${incident.id}`);
+  const arrived = useLocation().state as { saved?: boolean } | null;
+  const [saved, setSaved] = useState(arrived?.saved === true);
+  const { reachable } = useConnection();
+
+  return (
+    <article className="grid grid-cols-[minmax(0,1fr)] gap-4 xl:grid-cols-[minmax(0,1fr)_24rem] xl:items-start">
+      <div className="grid grid-cols-[minmax(0,1fr)] gap-4">
+        <header className={`card border-l-8 p-4 ${severityEdge[incident.severity] ?? ""}`}>
+          <div className="flex flex-wrap items-start justify-between gap-3">
+            <h1 className="min-w-0 flex-1 basis-60">{incident.title}</h1>
+            {draft === null && (
+              <button type="button" className="button" onClick={() => setDraft(startEdit(incident))}>
+                {texts.edit}
+              </button>
+            )}
+          </div>
+          <div className="mt-2 flex flex-wrap items-center gap-3">
+            <Severity value={incident.severity} />
+            <Tag tone={incident.status === "active" ? "accent" : "plain"}>{label(incident.status)}</Tag>
+            {!reachable && (
+              <span className="flex items-center gap-2 text-sm font-semibold text-warn">
+                <StaleTag /> As it was <Age at={inNodeTime(loadedAtMs)} />
+              </span>
+            )}
+          </div>
+          <p className="mt-2 text-sm text-ink-soft">
+            {texts.lastChange}: <Provenance author={incident.author} node={incident.node} at={incident.updated_at} />
+          </p>
+          <SaveState saving={false} saved={saved && draft === null ? incident : null} />
+        </header>
+
+        {incident.conflicts.length > 0 && (
+          <section aria-label={texts.conflict} className="grid gap-3">
+            {incident.conflicts.map(({ conflict, field }) => (
+              <ConflictCard key={conflict} id={conflict} field={field} />
+            ))}
+          </section>
+        )}
+
+        {draft === null ? (
+          <IncidentFacts incident={incident} />
+        ) : (
+          <EditIncident
+            incident={incident}
+            draft={draft}
+            onDraft={setDraft}
+            onSaved={() => {
+              setDraft(null);
+              setSaved(true);
+            }}
+          />
+        )}
+        <AssignmentsSection incident={incident.id} />
+        <IncidentHistory id={incident.id} />
+      </div>
+      <SeenBySection seenBy={incident.seen_by} />
+    </article>
+  );
+}
+
+function IncidentFacts({ incident }: { incident: Incident }) {
+  const { source, peak } = incident;
+  return (
+    <section aria-labelledby="details" className="card p-4">
+      <h2 id="details" className="mb-2">
+        {texts.details}
+      </h2>
+      {incident.description && <p className="mb-3 max-w-prose whitespace-pre-wrap">{incident.description}</p>}
+      <dl className="grid gap-3 sm:grid-cols-2">
+        <Fact name={texts.category}>{label(incident.category)}</Fact>
+        <Fact name={texts.location}>
+          {incident.location ? <span className="tabular">{formatLocation(incident.location)}</span> : label(null)}
+        </Fact>
+        {incident.tags.length > 0 && (
+          <Fact name={texts.tags}>
+            <span className="flex flex-wrap gap-1">
+              {incident.tags.map((tag) => (
+                <Tag key={tag}>{tag}</Tag>
+              ))}
+            </span>
+          </Fact>
+        )}
+        {source && <Fact name={texts.sensor}>{`${source.device} · ${source.channel}`}</Fact>}
+        {incident.raised_at && (
+          <Fact name={texts.raised}>
+            <Age at={incident.raised_at} />
+          </Fact>
+        )}
+        {peak && (
+          <Fact name={texts.peak}>
+            <span className="tabular font-bold">{numberText(peak.value)}</span> · <Age at={peak.at} />
+          </Fact>
+        )}
+        {source && (
+          <Fact name={texts.cleared}>{incident.cleared_at ? <Age at={incident.cleared_at} /> : texts.notCleared}</Fact>
+        )}
+        <Fact name={texts.created}>
+          <Age at={incident.created_at} />
+        </Fact>
+      </dl>
+    </section>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: React.ReactNode }) {
+  return (
+    <div>
+      <dt className="text-sm text-ink-soft">{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}

@@ -1,0 +1,111 @@
+/** Links in full: who is in reach, what they lack, and whether pictures agree. */
+import { inNodeTime, useConnection } from "../../api/connection.ts";
+import { useStatus } from "../../api/queries.ts";
+import type { Peer } from "../../api/types.ts";
+import { Age } from "../../ui/age.tsx";
+import { StaleTag, Tag } from "../../ui/badges.tsx";
+import { ErrorNotice } from "../../ui/notice.tsx";
+import { common, label } from "../../ui/texts.ts";
+import { isLinked } from "./link.ts";
+import { texts } from "./texts.ts";
+
+export function NodesPage() {
+  const status = useStatus();
+  const { reachable } = useConnection();
+  if (status.data === undefined) {
+    return status.error ? <ErrorNotice error={status.error} /> : <p role="status">{common.loading}</p>;
+  }
+  const { data } = status;
+  return (
+    <div className="grid gap-4">
+      <h1>{texts.title}</h1>
+      <p className="max-w-prose text-ink-soft">{texts.lead}</p>
+      <section aria-labelledby="other-nodes">
+        <h2 id="other-nodes" className="mb-2">
+          {texts.others}
+        </h2>
+        {data.peers.length === 0 ? (
+          <p className="card p-4">{texts.none}</p>
+        ) : (
+          <ul className="grid gap-2 xl:grid-cols-2">
+            {data.peers.map((peer) => (
+              <PeerRow key={peer.node_id} peer={peer} certain={reachable} />
+            ))}
+          </ul>
+        )}
+      </section>
+      <section aria-labelledby="this-node" className="card p-4">
+        <h2 id="this-node">
+          {texts.here}: {data.name} <span className="font-normal text-ink-soft">({label(data.role)})</span>
+        </h2>
+        <p className="mb-3 text-sm text-ink-soft">
+          <Age at={inNodeTime(status.dataUpdatedAt)} />
+        </p>
+        <dl className="grid gap-3 sm:grid-cols-2">
+          <Figure name={texts.documents} value={data.documents} />
+          <Figure name={texts.readings} value={data.readings} />
+          <Figure name={texts.pending} value={data.pending} warn={data.pending > 0} />
+          <Figure
+            name={texts.quarantined}
+            value={data.quarantined}
+            warn={data.quarantined > 0}
+            hint={data.quarantined > 0 ? texts.quarantinedHint : undefined}
+          />
+          <div className="sm:col-span-2">
+            <dt className="text-sm text-ink-soft">{texts.digest}</dt>
+            <dd className="font-mono text-sm" data-testid="heads-digest">
+              {data.heads_digest}
+            </dd>
+            <dd className="text-sm text-ink-soft">{texts.digestHint}</dd>
+          </div>
+        </dl>
+      </section>
+    </div>
+  );
+}
+
+function PeerRow({ peer, certain }: { peer: Peer; certain: boolean }) {
+  const linked = isLinked(peer);
+  return (
+    <li className={`card p-4 ${certain ? "" : "stale"}`}>
+      <div className="flex flex-wrap items-center gap-2">
+        <h3>{peer.name ?? peer.node_id.slice(0, 8)}</h3>
+        {peer.role && <span className="text-ink-soft">({label(peer.role)})</span>}
+        <span className="ml-auto flex gap-2">
+          {!certain && <StaleTag />}
+          <Tag tone={linked ? "ok" : "warn"}>{linked ? texts.linked : texts.notLinked}</Tag>
+        </span>
+      </div>
+      <p className={peer.behind_entries > 0 ? "font-semibold text-warn" : ""}>{texts.behind(peer.behind_entries)}</p>
+      <p className="text-sm text-ink-soft">
+        {peer.last_seen ? (
+          <>
+            {texts.lastSeen} <Age at={peer.last_seen} />
+          </>
+        ) : (
+          texts.never
+        )}
+        {" · "}
+        {texts.state(peer.state)}
+      </p>
+      <p className="font-mono text-sm text-ink-soft">{peer.node_id.slice(0, 16)}…</p>
+    </li>
+  );
+}
+
+interface FigureProps {
+  name: string;
+  value: number;
+  warn?: boolean;
+  hint?: string | undefined;
+}
+
+function Figure({ name, value, warn = false, hint }: FigureProps) {
+  return (
+    <div>
+      <dt className="text-sm text-ink-soft">{name}</dt>
+      <dd className={`tabular text-lg font-bold ${warn ? "text-warn" : ""}`}>{value.toLocaleString()}</dd>
+      {hint && <dd className="text-sm">{hint}</dd>}
+    </div>
+  );
+}

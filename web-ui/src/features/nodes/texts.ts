@@ -1,0 +1,23 @@
+export const texts = {
+  title: "Nodes",
+  lead: "This node is complete by itself. Whenever another node comes into reach, each takes what it lacks.",
+  here: "This node",
+  others: "Other nodes",
+  none: "No other node has joined. Run “muster invite” on this node, then “muster join” on the other.",
+  linked: "Linked",
+  notLinked: "Not linked",
+  state: (state: string) => `State: ${state}`,
+  lastSeen: "Last seen",
+  never: "Never seen",
+  behind: (entries: number) =>
+    entries === 0
+      ? "Has everything of ours"
+      : `${entries} ${entries === 1 ? "change" : "changes"} of ours not there yet`,
+  documents: "Documents",
+  readings: "Readings",
+  pending: "Waiting for earlier changes",
+  quarantined: "Unconfirmed (quarantined)",
+  quarantinedHint: "Kept, but not shown as true until somebody with the right to do so decides.",
+  digest: "Fingerprint of the shared picture",
+  digestHint: "Two nodes hold the same picture when their fingerprints are equal and nothing is waiting.",
+};

@@ -1,0 +1,32 @@
+/** How old a value is and from whom: beside every value that this page shows. */
+import { formatAge } from "../lib/age.ts";
+import { useClock } from "../lib/clock.ts";
+import { useNodeName } from "./node-name.ts";
+import { common } from "./texts.ts";
+
+export function Age({ at }: { at: string | null | undefined }) {
+  const text = useClock((nowMs) => formatAge(at, nowMs));
+  return at ? (
+    <time dateTime={at} title={new Date(at).toLocaleString()}>
+      {text}
+    </time>
+  ) : (
+    <span>{text}</span>
+  );
+}
+
+interface ProvenanceProps {
+  author: string | null | undefined;
+  node: string | null | undefined;
+  nodeName?: string | null | undefined;
+  at: string | null | undefined;
+}
+
+export function Provenance({ author, node, nodeName, at }: ProvenanceProps) {
+  const nameOf = useNodeName();
+  return (
+    <span>
+      {common.by(author ?? common.sensorAuthor, nodeName ?? nameOf(node))} · <Age at={at} />
+    </span>
+  );
+}

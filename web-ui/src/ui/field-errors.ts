@@ -1,0 +1,27 @@
+/** Errors of a 422, by the field they belong to. */
+import { ApiError } from "../api/client.ts";
+
+export type FieldErrors = Record<string, string>;
+
+/** RFC 6901 §4: `~1` is a slash, `~0` a tilde. */
+const unescapeToken = (token: string): string => token.replaceAll("~1", "/").replaceAll("~0", "~");
+
+/** Keys are dotted paths (`location.lat`). An error inside a field also stands at the field itself, so that a form
+ * which shows `tags` as one line can show an error at `/tags/2`. */
+export function fieldErrors(error: unknown): FieldErrors {
+  const errors: FieldErrors = {};
+  if (!(error instanceof ApiError)) return errors;
+  for (const { pointer, detail } of error.fields) {
+    const path = pointer.replace(/^#/, "").split("/").slice(1).map(unescapeToken);
+    const add = (key: string) => {
+      errors[key] = errors[key] === undefined ? detail : `${errors[key]} ${detail}`;
+    };
+    add(path.join("."));
+    if (path.length > 1 && path[0] !== undefined) add(path[0]);
+  }
+  return errors;
+}
+
+/** Errors for which the form has no field; they belong above it. */
+export const errorsElsewhere = (errors: FieldErrors, shown: readonly string[]): [string, string][] =>
+  Object.entries(errors).filter(([key]) => !shown.includes(key) && !shown.includes(key.split(".")[0] ?? key));
