@@ -24,7 +24,8 @@ export const paths = {
   incidents: (filter: IncidentFilter & { limit?: number; cursor?: string | null } = {}) =>
     `/v1/incidents${query({ ...filter })}`,
   incident: (id: string) => `/v1/incidents/${part(id)}`,
-  incidentHistory: (id: string) => `/v1/incidents/${part(id)}/history`,
+  incidentHistory: (id: string, page: { limit?: number; cursor?: string | null } = {}) =>
+    `/v1/incidents/${part(id)}/history${query({ ...page })}`,
 
   resources: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/resources${query({ ...page })}`,
   resource: (id: string) => `/v1/resources/${part(id)}`,
@@ -37,7 +38,8 @@ export const paths = {
   device: (id: string) => `/v1/devices/${part(id)}`,
   series: (filter: { device?: string; limit?: number; cursor?: string | null } = {}) =>
     `/v1/series${query({ ...filter })}`,
-  deadLetters: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/dead-letters${query({ ...page })}`,
+  deadLetters: (filter: { state?: "open"; limit?: number; cursor?: string | null } = {}) =>
+    `/v1/dead-letters${query({ ...filter })}`,
   deadLetterAction: (id: string, action: "replay" | "discard") => `/v1/dead-letters/${part(id)}/${action}`,
 
   rules: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/rules${query({ ...page })}`,

@@ -77,11 +77,7 @@ export const useIncident = (id: string) =>
   });
 
 export const useIncidentHistory = (id: string) =>
-  useQuery({
-    queryKey: keys.incidents.history(id),
-    queryFn: ({ signal }) => api.get<{ items: HistoryItem[] }>(paths.incidentHistory(id), signal),
-    select: (history) => history.items,
-  });
+  usePages<HistoryItem>(keys.incidents.history(id), (cursor) => paths.incidentHistory(id, { limit: PAGE, cursor }));
 
 export const useResources = () =>
   usePages<Resource>(keys.resources.all(), (cursor) => paths.resources({ limit: WHOLE, cursor }));
@@ -98,7 +94,11 @@ export const useSeries = () =>
   usePages<Series>(keys.devices.series(), (cursor) => paths.series({ limit: WHOLE, cursor }), VALUES_EVERY_MS);
 
 export const useDeadLetters = () =>
-  usePages<DeadLetter>(keys.deadLetters.all(), (cursor) => paths.deadLetters({ limit: PAGE, cursor }), VALUES_EVERY_MS);
+  usePages<DeadLetter>(
+    keys.deadLetters.all(),
+    (cursor) => paths.deadLetters({ state: "open", limit: PAGE, cursor }),
+    VALUES_EVERY_MS,
+  );
 
 export const useRules = () => usePages<Rule>(keys.rules.all(), (cursor) => paths.rules({ limit: WHOLE, cursor }));
 

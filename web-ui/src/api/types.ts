@@ -52,11 +52,13 @@ export interface DocumentBase {
   version: string;
   created_at: string;
   updated_at: string;
+  /** Who changed it last; null where the node itself did. */
   author: string | null;
   node: string | null;
+  node_name?: string | null;
   conflicts: FieldConflictRef[];
   seen_by: SeenBy[];
-  deleted_at?: string | null;
+  deleted?: boolean;
 }
 
 export interface Incident extends DocumentBase {
@@ -140,14 +142,15 @@ export interface ConflictValue {
   value: unknown;
   author: string | null;
   node: string | null;
-  node_name?: string | null;
   at: string | null;
 }
 
 export interface Conflict {
   id: string;
   kind: Open<"field">;
-  documents: { kind: string; id: string; field?: string }[];
+  documents: { kind: string; id: string }[];
+  /** The field, where it is about one. */
+  field: string | null;
   summary: string;
   values: ConflictValue[];
   state: Open<"open" | "resolved">;
@@ -155,11 +158,15 @@ export interface Conflict {
 }
 
 export interface HistoryItem {
+  version: string;
+  /** When this node took it in. */
   at: string;
+  /** When its author wrote it, by the author's clock. */
+  made_at: string;
   author: string | null;
   node: string | null;
   node_name: string | null;
-  changes: { field: string; value: unknown }[];
+  changes: { field: string; from: unknown; to: unknown }[];
 }
 
 export interface DeadLetter {
@@ -188,7 +195,7 @@ export interface NodeStatus {
   node_id: string;
   name: string;
   role: Open<"field" | "hq" | "gateway">;
-  operation: string;
+  operation: { id: string; title: string };
   documents: number;
   readings: number;
   heads_digest: string;
@@ -198,7 +205,7 @@ export interface NodeStatus {
 }
 
 export interface Session {
-  user: { id: string; name: string; role: string };
+  user: { id: string | null; name: string; role: string };
   csrf_token: string;
 }
 

@@ -44,7 +44,7 @@ function SignedIn({ session, lost }: { session: Session; lost: boolean }) {
         <Header session={session} />
         {!reachable && <UnreachableBanner />}
       </div>
-      <div className="mx-auto max-w-[90rem] md:grid md:grid-cols-[12.5rem_minmax(0,1fr)]">
+      <div className="mx-auto max-w-[90rem] md:grid md:grid-cols-[14.5rem_minmax(0,1fr)]">
         <Navigation />
         <main id="content" ref={main} tabIndex={-1} className="px-3 pt-4 pb-28 outline-none sm:px-6 md:pb-10">
           <Outlet />
@@ -66,7 +66,7 @@ function Header({ session }: { session: Session }) {
         <p className="truncate font-bold">
           {status?.name ?? "…"} {status && <span className="font-normal text-ink-soft">· {label(status.role)}</span>}
         </p>
-        {status && <p className="truncate text-sm text-ink-soft">{status.operation}</p>}
+        {status && <p className="truncate text-sm text-ink-soft">{status.operation.title}</p>}
       </div>
       <LinkState />
       <div className="hidden text-sm leading-tight sm:block">{session.user.name}</div>
@@ -156,6 +156,7 @@ function UnreachableBanner() {
   );
 }
 
+/** On a phone the state of the links, always at the top, leads to the nodes. */
 const pages = ["incidents", "conflicts", "resources", "devices", "rules", "nodes"] as const;
 
 function Navigation() {
@@ -166,13 +167,13 @@ function Navigation() {
       aria-label={texts.nav}
       className="fixed inset-x-0 bottom-0 z-20 border-t border-line bg-surface pb-[env(safe-area-inset-bottom)] md:static md:border-0 md:bg-transparent md:p-4"
     >
-      <ul className="grid grid-cols-6 md:sticky md:top-24 md:grid-cols-1 md:gap-1">
+      <ul className="grid grid-cols-5 md:sticky md:top-24 md:grid-cols-1 md:gap-1">
         {pages.map((page) => (
-          <li key={page}>
+          <li key={page} className={page === "nodes" ? "hidden md:block" : ""}>
             <NavLink
               to={`/${page}`}
               className={({ isActive }) =>
-                `relative flex min-h-16 flex-col items-center justify-center gap-0.5 text-[0.66rem] font-semibold md:min-h-12 md:flex-row md:justify-start md:gap-3 md:rounded-lg md:px-3 md:text-base ${
+                `relative flex min-h-16 flex-col items-center justify-center gap-0.5 text-[0.7rem] font-semibold whitespace-nowrap md:min-h-12 md:flex-row md:justify-start md:gap-3 md:rounded-lg md:px-3 md:text-base ${
                   isActive
                     ? "border-t-4 border-accent text-accent md:border-t-0 md:bg-accent-soft"
                     : "border-t-4 border-transparent text-ink-soft hover:text-ink md:border-t-0 md:hover:bg-sunken"

@@ -18,7 +18,7 @@ export const texts = {
   notLiveHint: "The live connection is being opened again; the page asks every few seconds meanwhile.",
   alone: "No other node known",
   linked: (linked: number, all: number) => `${linked} of ${all} ${all === 1 ? "node" : "nodes"} linked`,
-  waiting: (entries: number) => `${entries} ${entries === 1 ? "change" : "changes"} to send`,
+  waiting: (entries: number) => `${entries} to send`,
   nothingWaiting: "nothing waiting",
   linkState: "Links to other nodes",
   notFound: "There is no such page",

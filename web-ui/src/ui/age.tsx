@@ -1,4 +1,5 @@
 /** How old a value is and from whom: beside every value that this page shows. */
+import type { DocumentBase } from "../api/types.ts";
 import { formatAge } from "../lib/age.ts";
 import { useClock } from "../lib/clock.ts";
 import { useNodeName } from "./node-name.ts";
@@ -21,6 +22,14 @@ interface ProvenanceProps {
   nodeName?: string | null | undefined;
   at: string | null | undefined;
 }
+
+/** Who changed a document last. */
+export const lastChange = (document: Pick<DocumentBase, "author" | "node" | "node_name" | "updated_at">) => ({
+  author: document.author,
+  node: document.node,
+  nodeName: document.node_name,
+  at: document.updated_at,
+});
 
 export function Provenance({ author, node, nodeName, at }: ProvenanceProps) {
   const nameOf = useNodeName();

@@ -1,6 +1,6 @@
 /** Form fields with a real label, a hint and an error that a screen reader connects to the control. */
 import { type ReactNode, useId } from "react";
-import { common } from "./texts.ts";
+import { common, label as wordFor } from "./texts.ts";
 
 interface FrameProps {
   label: string;
@@ -96,7 +96,9 @@ interface SelectFieldProps extends FrameProps {
 
 export function SelectField({ label, hint, error, optional, value, onChange, options }: SelectFieldProps) {
   // A value from a newer node stays selectable, so that saving another field does not change it.
-  const all = options.some((option) => option.value === value) ? options : [...options, { value, label: value }];
+  const all = options.some((option) => option.value === value)
+    ? options
+    : [...options, { value, label: value === "" ? wordFor(null) : value }];
   return (
     <Frame label={label} hint={hint} error={error} optional={optional}>
       {(control) => (

@@ -31,7 +31,7 @@ export function SaveState({ saving, saved }: SaveStateProps) {
   const { data: status } = useStatus();
   const seen = saved && describeSeenBy(saved.seen_by ?? [], status);
   return (
-    <p aria-live="polite" className="min-h-6 font-semibold">
+    <p aria-live="polite" className="font-semibold empty:h-0">
       {saving ? (
         common.saving
       ) : seen ? (

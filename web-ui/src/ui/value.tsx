@@ -30,5 +30,10 @@ export function Value({ field, value }: { field?: string | undefined; value: unk
   return <span className="whitespace-pre-wrap">{valueText(field, value)}</span>;
 }
 
-/** Seven digits say more than any field sensor knows, and hide the noise of binary fractions. */
-export const numberText = (value: number): string => String(Number(value.toPrecision(7)));
+/** Six digits say more than most field sensors know, and hide the noise of binary fractions. */
+export const numberText = (value: number): string => String(Number(value.toPrecision(6)));
+
+/** UCUM codes that people write otherwise; the rest is readable as it is. */
+const units: Record<string, string> = { Cel: "°C", "m/s2": "m/s²", "m3/s": "m³/s", "[degF]": "°F", deg: "°" };
+
+export const unitText = (unit: string): string => units[unit] ?? unit;

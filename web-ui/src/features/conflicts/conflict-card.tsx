@@ -15,20 +15,8 @@ import { candidates, otherChoices } from "./choices.ts";
 import { DifferentValue } from "./different-value.tsx";
 import { texts } from "./texts.ts";
 
-/** The field that a conflict of kind `field` is about. */
-export const fieldOf = (conflict: Conflict): string | undefined =>
-  conflict.documents.find((document) => document.field !== undefined)?.field;
-
-/** Loads the conflict by its id; `field` is known where the document that has it is on the screen. */
-export function ConflictCard({
-  id,
-  field,
-  showDocument = false,
-}: {
-  id: string;
-  field?: string;
-  showDocument?: boolean;
-}) {
+/** Loads the conflict by its id. */
+export function ConflictCard({ id, showDocument = false }: { id: string; showDocument?: boolean }) {
   const conflict = useConflict(id);
   if (conflict.data === undefined) {
     return conflict.error ? (
@@ -37,18 +25,18 @@ export function ConflictCard({
       <p role="status">{common.loading}</p>
     );
   }
-  return <ConflictView conflict={conflict.data} field={field ?? fieldOf(conflict.data)} showDocument={showDocument} />;
+  return <ConflictView conflict={conflict.data} showDocument={showDocument} />;
 }
 
 type Settlement = { choice: string } | { value: unknown };
 
 interface ConflictViewProps {
   conflict: Conflict;
-  field: string | undefined;
   showDocument?: boolean;
 }
 
-export function ConflictView({ conflict, field, showDocument = false }: ConflictViewProps) {
+export function ConflictView({ conflict, showDocument = false }: ConflictViewProps) {
+  const field = conflict.field ?? undefined;
   const client = useQueryClient();
   const [entering, setEntering] = useState(false);
   const write = useWrite((settlement: Settlement, key) =>
@@ -98,12 +86,7 @@ export function ConflictView({ conflict, field, showDocument = false }: Conflict
               <p className="text-lg font-bold whitespace-pre-wrap">{candidate.text}</p>
               <p className="text-sm text-ink-soft">
                 {texts.from}{" "}
-                <Provenance
-                  author={candidate.value.author}
-                  node={candidate.value.node}
-                  nodeName={candidate.value.node_name}
-                  at={candidate.value.at}
-                />
+                <Provenance author={candidate.value.author} node={candidate.value.node} at={candidate.value.at} />
               </p>
             </div>
             {open && candidate.choice !== null && (

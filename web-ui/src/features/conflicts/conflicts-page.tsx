@@ -1,7 +1,7 @@
 /** Everything people have to settle, in one place. */
 import { useOpenConflicts } from "../../api/queries.ts";
 import { ListState } from "../../ui/list-state.tsx";
-import { ConflictView, fieldOf } from "./conflict-card.tsx";
+import { ConflictView } from "./conflict-card.tsx";
 import { texts } from "./texts.ts";
 
 export function ConflictsPage() {
@@ -14,7 +14,7 @@ export function ConflictsPage() {
         <ul className="grid grid-cols-[minmax(0,1fr)] gap-4">
           {conflicts.data?.map((conflict) => (
             <li key={conflict.id}>
-              <ConflictView conflict={conflict} field={fieldOf(conflict)} showDocument />
+              <ConflictView conflict={conflict} showDocument />
             </li>
           ))}
         </ul>

@@ -45,7 +45,6 @@ export function DifferentValue({ field, saving, onValue, onCancel }: DifferentVa
   return (
     <form
       noValidate
-      aria-label={name}
       className="mt-3 grid max-w-xl gap-3"
       onSubmit={(event) => {
         event.preventDefault();

@@ -13,7 +13,7 @@ import { ErrorNotice } from "../../ui/notice.tsx";
 import { SaveState } from "../../ui/save-state.tsx";
 import { label } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
-import { numberText } from "../../ui/value.tsx";
+import { numberText, unitText } from "../../ui/value.tsx";
 import { texts } from "./texts.ts";
 
 const stateTone = { approved: "ok", disabled: "plain", unknown: "warn" } as const;
@@ -51,7 +51,9 @@ export function DeviceCard({ device, series }: { device: Device; series: Series[
             {overlay.map((part) => ` · ${part}`)}
           </p>
         </div>
-        <Tag tone={stateTone[device.state as keyof typeof stateTone] ?? "plain"}>{label(device.state)}</Tag>
+        <Tag tone={stateTone[device.state as keyof typeof stateTone] ?? "plain"}>
+          {device.state === "unknown" ? texts.notApproved : label(device.state)}
+        </Tag>
       </div>
       {series.length === 0 ? (
         <p className="text-sm text-ink-soft">{texts.noValues}</p>
@@ -106,7 +108,8 @@ function LastValue({ series, expectedIntervalS }: { series: Series; expectedInte
       </p>
       {series.last && (
         <p className={`tabular text-xl font-bold ${stale ? "text-ink-soft" : ""}`}>
-          {numberText(series.last.value)} {series.unit && <span className="text-base font-normal">{series.unit}</span>}
+          {numberText(series.last.value)}{" "}
+          {series.unit && <span className="text-base font-normal">{unitText(series.unit)}</span>}
         </p>
       )}
       <p className="text-sm text-ink-soft">

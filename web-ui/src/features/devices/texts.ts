@@ -4,7 +4,7 @@ export const texts = {
   empty: "No device has been heard yet. Point a sensor at the MQTT address of this node.",
   waiting: "Waiting for approval",
   known: "Approved and disabled",
-  noneWaiting: "No device is waiting.",
+  notApproved: "Not approved",
   approve: (name: string) => `Approve ${name}`,
   disable: (name: string) => `Disable ${name}`,
   approveShort: "Approve",

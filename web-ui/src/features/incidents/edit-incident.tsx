@@ -12,6 +12,7 @@ import { buildMergePatch, changedFields } from "../../lib/merge-patch.ts";
 import { errorsElsewhere, type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common, fieldLabel } from "../../ui/texts.ts";
+import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { valueText } from "../../ui/value.tsx";
 import { formOf, type IncidentForm, inputOf, parseForm } from "./form.ts";
@@ -45,6 +46,8 @@ export function EditIncident({ incident, draft, onDraft, onSaved }: EditIncident
     api.patch<Incident>(paths.incident(incident.id), version, patch),
   );
   const remoteErrors = fieldErrors(write.error);
+  const errors: FieldErrors = { ...remoteErrors, ...localErrors };
+  const formRef = useFirstInvalid(errors);
   const versionUnknown = write.error instanceof ApiError && write.error.code === "version-unknown";
 
   const save = async (base: "seen" | "current") => {
@@ -70,6 +73,7 @@ export function EditIncident({ incident, draft, onDraft, onSaved }: EditIncident
 
   return (
     <form
+      ref={formRef}
       noValidate
       aria-labelledby="edit-incident"
       className="card grid gap-4 p-4"
@@ -106,11 +110,7 @@ export function EditIncident({ incident, draft, onDraft, onSaved }: EditIncident
       {errorsElsewhere(remoteErrors, SHOWN_FIELDS).map(([field, detail]) => (
         <Notice key={field} tone="bad" title={`${field}: ${detail}`} />
       ))}
-      <IncidentFields
-        form={draft.form}
-        onChange={(form) => onDraft({ ...draft, form })}
-        errors={{ ...remoteErrors, ...localErrors }}
-      />
+      <IncidentFields form={draft.form} onChange={(form) => onDraft({ ...draft, form })} errors={errors} />
       <div className="flex flex-wrap items-center gap-3">
         <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={write.saving}>
           {texts.save}

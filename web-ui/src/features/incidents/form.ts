@@ -17,7 +17,7 @@ export interface IncidentForm {
 
 export const emptyForm: IncidentForm = {
   title: "",
-  category: "",
+  category: "Other",
   status: "reported",
   severity: "unknown",
   description: "",

@@ -10,7 +10,7 @@ import { texts } from "./texts.ts";
 const options = (values: readonly string[]) => values.map((value) => ({ value, label: label(value) }));
 const statuses = options(INCIDENT_STATUSES);
 const severities = options(SEVERITIES);
-const categories = [{ value: "", label: label(null) }, ...options(CATEGORIES)];
+const categories = options(CATEGORIES);
 
 /** Fields at which a 422 can be shown; other errors go above the form. */
 export const SHOWN_FIELDS = ["title", "category", "status", "severity", "description", "location", "tags"];

@@ -8,7 +8,6 @@ import { texts } from "./texts.ts";
 
 export function IncidentHistory({ id }: { id: string }) {
   const history = useIncidentHistory(id);
-  const newestFirst = history.data?.toReversed();
   return (
     <section aria-labelledby="history" className="card p-4">
       <h2 id="history" className="mb-2">
@@ -16,17 +15,16 @@ export function IncidentHistory({ id }: { id: string }) {
       </h2>
       <ListState query={history} empty={texts.historyEmpty}>
         <ol className="grid gap-3">
-          {newestFirst?.map((item, index) => (
-            // biome-ignore lint/suspicious/noArrayIndexKey: counted from the oldest entry, a place never changes
-            <li key={(history.data?.length ?? 0) - index} className="border-l-4 border-line pl-3">
+          {history.data?.map((item) => (
+            <li key={item.version} className="border-l-4 border-line pl-3">
               <p className="text-sm text-ink-soft">
-                <Provenance author={item.author} node={item.node} nodeName={item.node_name} at={item.at} />
+                <Provenance author={item.author} node={item.node} nodeName={item.node_name} at={item.made_at} />
               </p>
               <ul>
                 {item.changes.map((change) => (
                   <li key={change.field}>
                     <span className="font-semibold">{fieldLabel(change.field)}</span> {texts.setTo}{" "}
-                    <Value field={change.field} value={change.value} />
+                    <Value field={change.field} value={change.to} />
                   </li>
                 ))}
               </ul>

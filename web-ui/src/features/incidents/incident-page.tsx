@@ -3,14 +3,14 @@ import { useState } from "react";
 import { Link, useLocation, useParams } from "react-router";
 import { ApiError } from "../../api/client.ts";
 import { inNodeTime, useConnection } from "../../api/connection.ts";
-import { useIncident } from "../../api/queries.ts";
+import { useIncident, useStatus } from "../../api/queries.ts";
 import type { Incident } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
 import { formatLocation } from "../../lib/location.ts";
-import { Age, Provenance } from "../../ui/age.tsx";
+import { Age, lastChange, Provenance } from "../../ui/age.tsx";
 import { Severity, StaleTag, severityEdge, Tag } from "../../ui/badges.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
-import { SaveState } from "../../ui/save-state.tsx";
+import { describeSeenBy, SaveState } from "../../ui/save-state.tsx";
 import { common, label } from "../../ui/texts.ts";
 import { numberText } from "../../ui/value.tsx";
 import { ConflictCard } from "../conflicts/conflict-card.tsx";
@@ -45,6 +45,7 @@ function IncidentDetail({ incident, loadedAtMs }: { incident: Incident; loadedAt
   const arrived = useLocation().state as { saved?: boolean } | null;
   const [saved, setSaved] = useState(arrived?.saved === true);
   const { reachable } = useConnection();
+  const { data: status } = useStatus();
 
   return (
     <article className="grid grid-cols-[minmax(0,1fr)] gap-4 xl:grid-cols-[minmax(0,1fr)_24rem] xl:items-start">
@@ -68,15 +69,19 @@ function IncidentDetail({ incident, loadedAtMs }: { incident: Incident; loadedAt
             )}
           </div>
           <p className="mt-2 text-sm text-ink-soft">
-            {texts.lastChange}: <Provenance author={incident.author} node={incident.node} at={incident.updated_at} />
+            {texts.lastChange}: <Provenance {...lastChange(incident)} />
           </p>
-          <SaveState saving={false} saved={saved && draft === null ? incident : null} />
+          {saved && draft === null ? (
+            <SaveState saving={false} saved={incident} />
+          ) : (
+            <p className="text-sm text-ink-soft">{texts.onThisNode(describeSeenBy(incident.seen_by, status).text)}</p>
+          )}
         </header>
 
         {incident.conflicts.length > 0 && (
           <section aria-label={texts.conflict} className="grid gap-3">
-            {incident.conflicts.map(({ conflict, field }) => (
-              <ConflictCard key={conflict} id={conflict} field={field} />
+            {incident.conflicts.map(({ conflict }) => (
+              <ConflictCard key={conflict} id={conflict} />
             ))}
           </section>
         )}

@@ -100,7 +100,7 @@ function IncidentRow({ incident }: { incident: Incident }) {
           <Severity value={incident.severity} />
           <span className="text-ink-soft">
             {texts.updated} <Age at={incident.updated_at} /> ·{" "}
-            {common.by(incident.author ?? common.sensorAuthor, nameOf(incident.node))}
+            {common.by(incident.author ?? common.sensorAuthor, incident.node_name ?? nameOf(incident.node))}
           </span>
         </div>
         <p className="text-sm text-ink-soft">

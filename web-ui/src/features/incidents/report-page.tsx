@@ -10,6 +10,7 @@ import { useDraft } from "../../lib/draft.ts";
 import { errorsElsewhere, type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common } from "../../ui/texts.ts";
+import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { creationOf, emptyForm, type IncidentForm, parseForm } from "./form.ts";
 import { IncidentFields, SHOWN_FIELDS } from "./incident-fields.tsx";
@@ -24,6 +25,8 @@ export function ReportPage() {
   const write = useWrite((input: Partial<IncidentInput>, key) => api.post<Incident>(paths.incidents(), input, key));
   const form = draft ?? emptyForm;
   const remoteErrors = fieldErrors(write.error);
+  const errors: FieldErrors = { ...remoteErrors, ...localErrors };
+  const formRef = useFirstInvalid(errors);
 
   const submit = async () => {
     const parsed = parseForm(form);
@@ -42,6 +45,7 @@ export function ReportPage() {
 
   return (
     <form
+      ref={formRef}
       noValidate
       className="grid max-w-3xl gap-4"
       onSubmit={(event) => {
@@ -61,7 +65,7 @@ export function ReportPage() {
       {errorsElsewhere(remoteErrors, SHOWN_FIELDS).map(([field, detail]) => (
         <Notice key={field} tone="bad" title={`${field}: ${detail}`} />
       ))}
-      <IncidentFields form={form} onChange={setDraft} errors={{ ...remoteErrors, ...localErrors }} />
+      <IncidentFields form={form} onChange={setDraft} errors={errors} />
       <div className="flex flex-wrap items-center gap-3">
         <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={write.saving}>
           {texts.reportSubmit}

@@ -55,6 +55,7 @@ export const texts = {
   notApplied: "not shown there yet: it waits for an earlier change",
   notConfirmed: "Not confirmed yet",
   conflictsHere: "Two values were entered apart. Choose one:",
+  onThisNode: (elsewhere: string) => `Stored here · ${elsewhere}`,
   created: "Created",
   lastChange: "Last change",
 };

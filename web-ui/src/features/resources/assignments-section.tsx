@@ -6,7 +6,7 @@ import { api } from "../../api/client.ts";
 import { paths } from "../../api/paths.ts";
 import { keys, useAssignments, useResources } from "../../api/queries.ts";
 import { ASSIGNMENT_STATES, type Assignment, type Resource } from "../../api/types.ts";
-import { Provenance } from "../../ui/age.tsx";
+import { lastChange, Provenance } from "../../ui/age.tsx";
 import { Tag } from "../../ui/badges.tsx";
 import { SelectField } from "../../ui/field.tsx";
 import { fieldErrors } from "../../ui/field-errors.ts";
@@ -79,7 +79,7 @@ function AssignmentRow({ assignment, name }: { assignment: Assignment; name: str
             </Link>
           )}
           <p className="text-sm text-ink-soft">
-            <Provenance author={assignment.author} node={assignment.node} at={assignment.updated_at} />
+            <Provenance {...lastChange(assignment)} />
           </p>
         </div>
         <SelectField

@@ -7,7 +7,7 @@ import { paths } from "../../api/paths.ts";
 import { keys, useResources } from "../../api/queries.ts";
 import type { Resource } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
-import { Provenance } from "../../ui/age.tsx";
+import { lastChange, Provenance } from "../../ui/age.tsx";
 import { Tag } from "../../ui/badges.tsx";
 import { TextField } from "../../ui/field.tsx";
 import { errorsElsewhere, type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
@@ -15,6 +15,7 @@ import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { SaveState } from "../../ui/save-state.tsx";
 import { common, label } from "../../ui/texts.ts";
+import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { texts } from "./texts.ts";
 
@@ -78,7 +79,7 @@ function ResourceRow({ resource }: { resource: Resource }) {
       {facts.length > 0 && <p>{facts.join(" · ")}</p>}
       {resource.out_of_service && <p className="text-warn">{texts.outOfService(resource.out_of_service)}</p>}
       <p className="text-sm text-ink-soft">
-        {texts.updated}: <Provenance author={resource.author} node={resource.node} at={resource.updated_at} />
+        {texts.updated}: <Provenance {...lastChange(resource)} />
       </p>
     </li>
   );
@@ -106,6 +107,7 @@ function AddResource({ form, onForm, onAdded }: AddResourceProps) {
   const write = useWrite((input: Partial<ResourceForm>, key) => api.post<Resource>(paths.resources(), input, key));
   const remoteErrors = fieldErrors(write.error);
   const errors = { ...remoteErrors, ...localErrors };
+  const formRef = useFirstInvalid(errors);
   const set = (field: keyof ResourceForm) => (value: string) => onForm({ ...form, [field]: value });
 
   const submit = async () => {
@@ -120,6 +122,7 @@ function AddResource({ form, onForm, onAdded }: AddResourceProps) {
 
   return (
     <form
+      ref={formRef}
       noValidate
       aria-label={texts.add}
       className="card grid gap-4 p-4"

@@ -9,6 +9,7 @@ import { SelectField, TextField } from "../../ui/field.tsx";
 import { errorsElsewhere, type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common, label } from "../../ui/texts.ts";
+import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { levelKeys, parseRule, type RuleForm, type RuleInput } from "./form.ts";
 import { texts } from "./texts.ts";
@@ -27,6 +28,7 @@ export function AddRule({ form, onForm, onAdded }: AddRuleProps) {
   const write = useWrite((input: RuleInput, key) => api.post<Rule>(paths.rules(), input, key));
   const remoteErrors = fieldErrors(write.error);
   const errors: FieldErrors = { ...remoteErrors, ...localErrors };
+  const formRef = useFirstInvalid(errors);
   const [raiseKey, clearKey] = levelKeys(form.direction);
   const shown = ["name", "match", "incident", "for_s", "hold_s", raiseKey, clearKey];
   const set = (field: keyof RuleForm) => (value: string) => onForm({ ...form, [field]: value });
@@ -43,6 +45,7 @@ export function AddRule({ form, onForm, onAdded }: AddRuleProps) {
 
   return (
     <form
+      ref={formRef}
       noValidate
       aria-label={texts.add}
       className="card grid gap-4 p-4"
@@ -129,7 +132,7 @@ export function AddRule({ form, onForm, onAdded }: AddRuleProps) {
           label={texts.category}
           value={form.category}
           onChange={set("category")}
-          options={[{ value: "", label: label(null) }, ...options(CATEGORIES)]}
+          options={options(CATEGORIES)}
           error={errors["incident.category"]}
         />
       </div>

@@ -26,7 +26,7 @@ export const emptyRule: RuleForm = {
   forS: "0",
   holdS: "0",
   title: "",
-  category: "",
+  category: "Other",
   severity: "unknown",
 };
 

@@ -6,7 +6,7 @@ import { paths } from "../../api/paths.ts";
 import { keys, useRules } from "../../api/queries.ts";
 import type { Rule } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
-import { Provenance } from "../../ui/age.tsx";
+import { lastChange, Provenance } from "../../ui/age.tsx";
 import { Severity, Tag } from "../../ui/badges.tsx";
 import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
@@ -88,7 +88,7 @@ function RuleRow({ rule }: { rule: Rule }) {
         {rule.incident.severity && <Severity value={rule.incident.severity} />}
       </p>
       <p className="text-sm text-ink-soft">
-        {texts.updated}: <Provenance author={rule.author} node={rule.node} at={rule.updated_at} />
+        {texts.updated}: <Provenance {...lastChange(rule)} />
       </p>
       {write.error !== null && <ErrorNotice error={write.error} onRetry={() => void toggle()} />}
       <div className="mt-2 flex flex-wrap items-center gap-3">

@@ -13,7 +13,7 @@ export const texts = {
   device: "Device",
   deviceHint: "A name, or * for any part: river-*",
   channel: "Channel",
-  direction: "Opens an incident when the value is",
+  direction: "When the value is",
   above: "above the level",
   below: "below the level",
   raise: "Level",
