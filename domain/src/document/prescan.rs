@@ -1,0 +1,198 @@
+//! A look at a change's bytes before automerge sees them: how many operations do they claim to hold?
+//!
+//! The columns are run-length encoded, so thirty bytes can claim 2⁶⁰ operations, and automerge walks them all while it
+//! decodes. Invariant: time and memory used here are linear in the bytes given, whatever they say. Format: "Automerge
+//! Binary Document Format", change chunks.
+
+use super::valid::{OPS_MAX, PREDS_MAX, QuarantineReason as Reason};
+
+/// automerge's `MAGIC_BYTES`.
+const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+/// The chunk type of a change that is not deflated. Logs hold no other: a deflated one has a second spelling, and can
+/// unfold to any size.
+const CHUNK_CHANGE: u8 = 1;
+/// Column of actions: id 4, integers.
+const COLUMN_ACTION: u64 = 4 << 4 | 2;
+/// Column of how many predecessors each operation has: id 7, group.
+const COLUMN_PREDS: u64 = 7 << 4;
+
+/// Reads as much of the chunk as is needed to bound what decoding it will cost.
+pub(super) fn prescan(bytes: &[u8]) -> Result<(), Reason> {
+    match scan(bytes) {
+        None => Err(Reason::Undecodable),
+        Some((ops, preds)) if ops > OPS_MAX || preds > PREDS_MAX => Err(Reason::TooManyOperations),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Operations and predecessors, as claimed.
+fn scan(bytes: &[u8]) -> Option<(u64, u64)> {
+    let mut input = Input(bytes);
+    if input.take(4)? != MAGIC {
+        return None;
+    }
+    input.take(4)?; // the checksum, which automerge computes anew
+    if input.take(1)? != [CHUNK_CHANGE] {
+        return None;
+    }
+    let length = input.unsigned()?;
+    if length != input.0.len() as u64 {
+        return None;
+    }
+    let deps = input.unsigned()?;
+    input.take(usize::try_from(deps.checked_mul(32)?).ok()?)?;
+    input.block()?; // actor
+    input.unsigned()?; // seq
+    input.unsigned()?; // start_op
+    input.signed()?; // time
+    input.block()?; // message
+    for _ in 0..input.unsigned()? {
+        input.block()?; // an actor that operations refer to
+    }
+    let columns = input.unsigned()?;
+    let mut layout = Vec::new();
+    for _ in 0..columns {
+        let spec = input.unsigned()?;
+        let length = usize::try_from(input.unsigned()?).ok()?;
+        if layout.last().is_some_and(|(last, _)| *last >= spec) {
+            return None;
+        }
+        layout.push((spec, length));
+    }
+    let (mut ops, mut preds) = (0, 0);
+    for (spec, length) in layout {
+        let column = Input(input.take(length)?);
+        match spec {
+            COLUMN_ACTION => ops = column.run_lengths(|_| 1)?,
+            COLUMN_PREDS => preds = column.run_lengths(|value| value)?,
+            _ => {}
+        }
+    }
+    Some((ops, preds))
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// Bytes with their length before them.
+    fn block(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.unsigned()?).ok()?;
+        self.take(length)
+    }
+
+    /// LEB128, at most 64 bits.
+    fn unsigned(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return None;
+            }
+            value |= part << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// Signed LEB128, at most 64 bits.
+    fn signed(&mut self) -> Option<i64> {
+        let mut value = 0_i64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= i64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                let unused = 64_u32.saturating_sub(shift + 7);
+                return Some(value << unused >> unused);
+            }
+        }
+        None
+    }
+
+    /// The sum of `weight` over every value of a run-length encoded column of unsigned integers; saturates.
+    fn run_lengths(mut self, weight: impl Fn(u64) -> u64) -> Option<u64> {
+        let mut sum = 0_u64;
+        while !self.0.is_empty() {
+            match self.signed()? {
+                0 => {
+                    self.unsigned()?; // a run of nulls
+                }
+                count if count > 0 => {
+                    let value = self.unsigned()?;
+                    sum = sum.saturating_add(weight(value).saturating_mul(count.unsigned_abs()));
+                }
+                count => {
+                    // Each literal takes a byte at least, so this ends with the bytes.
+                    for _ in 0..count.unsigned_abs() {
+                        sum = sum.saturating_add(weight(self.unsigned()?));
+                    }
+                }
+            }
+        }
+        Some(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chunk with the given columns and nothing else of interest.
+    fn chunk(columns: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut body = vec![0, 1, 7, 1, 1, 0, 0, 0, columns.len() as u8];
+        for (spec, data) in columns {
+            body.extend([
+                *spec | if *spec > 0x7f { 0x80 } else { 0 },
+                data.len() as u8,
+            ]);
+        }
+        for (_, data) in columns {
+            body.extend(*data);
+        }
+        let mut bytes = [&MAGIC[..], &[0; 4], &[CHUNK_CHANGE]].concat();
+        bytes.push(body.len() as u8);
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn a_few_bytes_that_claim_a_quintillion_operations_are_refused_at_once() {
+        let run = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 1];
+        assert_eq!(
+            prescan(&chunk(&[(0x42, &run)])),
+            Err(Reason::TooManyOperations)
+        );
+        // One operation with a quintillion predecessors.
+        let many = [1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert_eq!(
+            prescan(&chunk(&[(0x42, &[1, 1]), (0x70, &many)])),
+            Err(Reason::TooManyOperations)
+        );
+    }
+
+    #[test]
+    fn three_operations_pass() {
+        assert_eq!(scan(&chunk(&[(0x42, &[2, 1, 0x7f, 3])])), Some((3, 0)));
+    }
+
+    #[test]
+    fn cut_or_extended_bytes_are_undecodable() {
+        let whole = chunk(&[(0x42, &[2, 1])]);
+        assert_eq!(prescan(&whole), Ok(()));
+        for end in 0..whole.len() {
+            assert_eq!(prescan(&whole[..end]), Err(Reason::Undecodable), "{end}");
+        }
+        assert_eq!(
+            prescan(&[&whole[..], &[0]].concat()),
+            Err(Reason::Undecodable)
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Ids: UUIDv7 for what people create, UUIDv8 from a hash for what several nodes must give one id (RFC 9562).
+//!
+//! Invariant: an id made from a hash depends on nothing but the named inputs, so every node makes the same one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+use crate::Kind;
+
+/// The id of a document or fact.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(pub [u8; 16]);
+
+/// A text that is no id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an id: a UUID as in 01935f2e-8c6a-7c1e-9d3b-2f4a5b6c7d8e is expected")]
+pub struct RecordIdError;
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Uuid::from_bytes(self.0).hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for RecordId {
+    type Err = RecordIdError;
+
+    /// Only the hyphenated form: one document must not have several spellings in URLs.
+    fn from_str(text: &str) -> Result<Self, RecordIdError> {
+        if text.len() != 36 {
+            return Err(RecordIdError);
+        }
+        Uuid::try_parse(text)
+            .map(|id| RecordId(id.into_bytes()))
+            .map_err(|_| RecordIdError)
+    }
+}
+
+impl From<[u8; 16]> for RecordId {
+    fn from(bytes: [u8; 16]) -> Self {
+        RecordId(bytes)
+    }
+}
+
+/// A new id (UUIDv7) from the wall clock in milliseconds and fresh random bytes.
+pub fn new_id(wall_ms: u64, random: &[u8; 10]) -> RecordId {
+    RecordId(
+        uuid::Builder::from_unix_timestamp_millis(wall_ms, random)
+            .into_uuid()
+            .into_bytes(),
+    )
+}
+
+/// The id (UUIDv8) of a document that is known by its name: devices and users.
+pub fn stable_id(operation: &[u8; 32], kind: Kind, name: &str) -> RecordId {
+    let mut hasher = blake3::Hasher::new_derive_key("muster 2026 stable document id v1");
+    hasher.update(operation);
+    hasher.update(&kind.spec().code.to_le_bytes());
+    hasher.update(name.as_bytes());
+    from_hash(&hasher)
+}
+
+/// A UUIDv8 from a hash: 122 bits of it.
+pub(crate) fn from_hash(hasher: &blake3::Hasher) -> RecordId {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    RecordId(
+        uuid::Builder::from_custom_bytes(bytes)
+            .into_uuid()
+            .into_bytes(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_new_id_is_version_7_and_sorts_by_time() {
+        let early = new_id(1_700_000_000_000, &[0xff; 10]);
+        let late = new_id(1_700_000_000_001, &[0; 10]);
+        assert!(early < late);
+        assert_eq!(Uuid::from_bytes(early.0).get_version_num(), 7);
+    }
+
+    #[test]
+    fn a_name_gives_one_id_per_operation_and_kind() {
+        let id = stable_id(&[1; 32], Kind::Device, "gauge-1");
+        assert_eq!(id, stable_id(&[1; 32], Kind::Device, "gauge-1"));
+        assert_ne!(id, stable_id(&[2; 32], Kind::Device, "gauge-1"));
+        assert_ne!(id, stable_id(&[1; 32], Kind::User, "gauge-1"));
+        assert_eq!(Uuid::from_bytes(id.0).get_version_num(), 8);
+        // Stored in logs: this value may never change.
+        assert_eq!(id.to_string(), "PIN");
+    }
+
+    #[test]
+    fn only_the_hyphenated_form_is_an_id() {
+        let id = new_id(1_700_000_000_000, &[7; 10]);
+        assert_eq!(id.to_string().parse::<RecordId>().unwrap(), id);
+        for text in [
+            "",
+            "x",
+            "01935f2e8c6a7c1e9d3b2f4a5b6c7d8e",
+            "{01935f2e-8c6a-7c1e-9d3b-2f4a5b6c7d8e}",
+        ] {
+            assert!(text.parse::<RecordId>().is_err(), "{text}");
+        }
+    }
+}
