@@ -1,0 +1,518 @@
+//! The shapes of answers and requests that are no documents, as the OpenAPI document describes them.
+//!
+//! Invariant: these types describe; they are not what handlers parse with. Answers come as JSON from the app layer, and
+//! requests are read field by field, so that errors point at their place. Tests compare real answers with them.
+
+#![allow(dead_code)]
+
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// An error (RFC 9457).
+#[derive(ToSchema)]
+pub struct Problem {
+    /// A stable name for this kind of problem; it ends in a code such as `version-unknown`.
+    #[schema(
+        rename = "type",
+        example = "https://muster.invalid/problems/version-unknown"
+    )]
+    pub kind: String,
+    /// The same for every problem of this type.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened, and what to do.
+    pub detail: String,
+    /// What does not fit, place by place.
+    #[schema(nullable = false)]
+    pub errors: Option<Vec<ProblemError>>,
+}
+
+/// One place that does not fit.
+#[derive(ToSchema)]
+pub struct ProblemError {
+    /// JSON pointer (RFC 6901) into the body, or `?name` for a query parameter.
+    pub pointer: String,
+    /// What is wrong there.
+    pub detail: String,
+}
+
+/// A point in WGS 84 degrees.
+#[derive(ToSchema)]
+pub struct Location {
+    /// Latitude.
+    #[schema(minimum = -90, maximum = 90)]
+    pub lat: f64,
+    /// Longitude.
+    #[schema(minimum = -180, maximum = 180)]
+    pub lon: f64,
+}
+
+/// A field that holds several values, and the conflict that lists them.
+#[derive(ToSchema)]
+pub struct OpenConflict {
+    /// Name of the field.
+    pub field: String,
+    /// Id of the conflict.
+    pub conflict: String,
+}
+
+/// A copy on another node.
+#[derive(ToSchema)]
+pub struct SeenBy {
+    /// Node id.
+    pub node: String,
+    /// Its name.
+    #[schema(required)]
+    pub name: Option<String>,
+    /// Since when it stores what is shown here; null where it does not yet.
+    #[schema(required, format = DateTime)]
+    pub stored_at: Option<String>,
+    /// Since when its own view shows it.
+    #[schema(required, format = DateTime)]
+    pub applied_at: Option<String>,
+}
+
+/// Related paths.
+#[derive(ToSchema)]
+pub struct Links {
+    /// This document.
+    #[schema(rename = "self")]
+    pub own: String,
+    /// Its history.
+    #[schema(nullable = false)]
+    pub history: Option<String>,
+    /// Its list.
+    #[schema(nullable = false)]
+    pub collection: Option<String>,
+}
+
+/// A document or fact by kind and id.
+#[derive(ToSchema)]
+pub struct RecordReference {
+    /// Singular: `incident`.
+    pub kind: String,
+    /// Its id.
+    #[schema(format = "uuid")]
+    pub id: String,
+}
+
+/// One step of a document's history.
+#[derive(ToSchema)]
+pub struct HistoryEntry {
+    /// The version after this step, as this node arrived at it.
+    pub version: String,
+    /// When this node took it in.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// When its author wrote it, by the author's clock.
+    #[schema(format = DateTime)]
+    pub made_at: String,
+    /// Who; null where the node itself did.
+    #[schema(required)]
+    pub author: Option<String>,
+    /// Node on which it was written.
+    pub node: String,
+    /// That node's name.
+    #[schema(required)]
+    pub node_name: Option<String>,
+    /// What it changed, by field.
+    pub changes: Vec<HistoryChange>,
+}
+
+/// One field that a step changed.
+#[derive(ToSchema)]
+pub struct HistoryChange {
+    /// Name of the field.
+    pub field: String,
+    /// Value before.
+    pub from: Value,
+    /// Value after.
+    pub to: Value,
+}
+
+/// Steps, newest first.
+#[derive(ToSchema)]
+pub struct HistoryPage {
+    /// The steps.
+    pub items: Vec<HistoryEntry>,
+    /// Cursor of the next page; null at the end.
+    #[schema(required)]
+    pub next: Option<String>,
+    /// This node's position.
+    pub since: String,
+}
+
+/// Data of an event of `GET /v1/events`.
+#[derive(ToSchema)]
+pub struct ChangeEvent {
+    /// Singular: `incident`.
+    pub kind: String,
+    /// Id of what changed.
+    pub id: String,
+    /// Its version afterwards.
+    pub version: String,
+}
+
+/// Something that two people or nodes did and that a person must settle.
+#[derive(ToSchema)]
+pub struct Conflict {
+    /// The same on every node.
+    #[schema(format = "uuid")]
+    pub id: String,
+    /// What kind of conflict; `field` is one register with several values.
+    pub kind: ConflictKind,
+    /// The documents it is about.
+    pub documents: Vec<RecordReference>,
+    /// The field, where it is about one.
+    #[schema(required)]
+    pub field: Option<String>,
+    /// In words.
+    pub summary: String,
+    /// What stands against each other.
+    pub values: Vec<ConflictValue>,
+    /// Whether somebody settled it.
+    pub state: ConflictState,
+    /// What can be chosen.
+    pub choices: Vec<ConflictChoice>,
+}
+
+/// Kinds of conflict.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum ConflictKind {
+    /// A register with several values.
+    Field,
+    /// One resource committed twice.
+    DoubleCommit,
+    /// More went out than was there.
+    NegativeStock,
+    /// More people than places.
+    OverCapacity,
+    /// States that exclude each other.
+    ContradictingState,
+    /// Deleted on one side, edited on the other.
+    DeletedWhileEdited,
+    /// The same thing recorded twice.
+    Duplicate,
+}
+
+/// State of a conflict.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum ConflictState {
+    /// Nobody settled it.
+    Open,
+    /// Settled.
+    Resolved,
+}
+
+/// One of the values.
+#[derive(ToSchema)]
+pub struct ConflictValue {
+    /// The value itself.
+    pub value: Value,
+    /// Who set it; null where a node did.
+    #[schema(required)]
+    pub author: Option<String>,
+    /// Where.
+    #[schema(required)]
+    pub node: Option<String>,
+    /// When, by the clock of its author.
+    #[schema(required, format = DateTime)]
+    pub at: Option<String>,
+}
+
+/// A value that can be chosen.
+#[derive(ToSchema)]
+pub struct ConflictChoice {
+    /// Send it as `choice`.
+    pub id: String,
+    /// In words.
+    pub label: String,
+}
+
+/// Conflicts.
+#[derive(ToSchema)]
+pub struct ConflictPage {
+    /// The conflicts.
+    pub items: Vec<Conflict>,
+    /// Cursor of the next page; null at the end.
+    #[schema(required)]
+    pub next: Option<String>,
+    /// This node's position.
+    pub since: String,
+}
+
+/// How to settle a conflict: one of the two.
+#[derive(ToSchema)]
+pub struct ConflictResolution {
+    /// Id of a choice.
+    #[schema(nullable = false)]
+    pub choice: Option<String>,
+    /// Another value, as the field takes it.
+    #[schema(value_type = Value, required = false)]
+    pub value: Option<Value>,
+}
+
+/// A channel of a device, with its readings.
+#[derive(ToSchema)]
+pub struct Series {
+    /// Id on this node.
+    pub id: String,
+    /// Name of the device.
+    pub device: String,
+    /// Channel of the device.
+    pub channel: String,
+    /// UCUM unit.
+    #[schema(required)]
+    pub unit: Option<String>,
+    /// How many readings.
+    pub count: u64,
+    /// The newest.
+    #[schema(required)]
+    pub last: Option<SeriesValue>,
+}
+
+/// A value at a time.
+#[derive(ToSchema)]
+pub struct SeriesValue {
+    /// When it was measured, else received.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// Series.
+#[derive(ToSchema)]
+pub struct SeriesPage {
+    /// The series.
+    pub items: Vec<Series>,
+    /// Cursor of the next page; null at the end.
+    #[schema(required)]
+    pub next: Option<String>,
+    /// This node's position.
+    pub since: String,
+}
+
+/// Readings of one series, oldest first.
+#[derive(ToSchema)]
+pub struct Readings {
+    /// Each is `[at, value]`, `at` in RFC 3339.
+    #[schema(value_type = Vec<(String, f64)>)]
+    pub points: Vec<Value>,
+}
+
+/// A message that could not be taken in, with its bytes and the reason.
+#[derive(ToSchema)]
+pub struct DeadLetter {
+    /// Id on this node.
+    pub id: String,
+    /// Where it came from.
+    pub source: String,
+    /// Its topic.
+    #[schema(required)]
+    pub topic: Option<String>,
+    /// Why it was not taken in.
+    pub reason: String,
+    /// When it came.
+    #[schema(format = DateTime)]
+    pub received_at: String,
+    /// Its bytes.
+    #[schema(format = Byte)]
+    pub payload_base64: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What became of it.
+    pub state: String,
+}
+
+/// Dead letters.
+#[derive(ToSchema)]
+pub struct DeadLetterPage {
+    /// The dead letters.
+    pub items: Vec<DeadLetter>,
+    /// Cursor of the next page; null at the end.
+    #[schema(required)]
+    pub next: Option<String>,
+    /// This node's position.
+    pub since: String,
+}
+
+/// How this node is.
+#[derive(ToSchema)]
+pub struct Status {
+    /// Its public key.
+    pub node_id: String,
+    /// Its name.
+    pub name: String,
+    /// `field`, `hq` or `gateway`.
+    pub role: String,
+    /// Id of the incarnation it writes under.
+    pub incarnation: String,
+    /// The operation it belongs to.
+    pub operation: Operation,
+    /// How many documents.
+    pub documents: u64,
+    /// How many readings.
+    pub readings: u64,
+    /// Digest of the documents and facts of `shared` in lanes 0 to 3: equal on two nodes that have the same.
+    pub heads_digest: String,
+    /// The same by group.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub digests: Value,
+    /// Entries that wait for what they depend on.
+    pub pending: u64,
+    /// Entries in quarantine.
+    pub quarantined: u64,
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// The other nodes that it knows.
+    pub peers: Vec<Peer>,
+}
+
+/// The operation.
+#[derive(ToSchema)]
+pub struct Operation {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+}
+
+/// Where a node listens; null where it does not.
+#[derive(ToSchema)]
+pub struct Addresses {
+    /// This API and the page.
+    #[schema(required)]
+    pub http: Option<String>,
+    /// Other nodes (QUIC).
+    #[schema(required)]
+    pub sync: Option<String>,
+    /// Sensors.
+    #[schema(required)]
+    pub mqtt: Option<String>,
+}
+
+/// Another node.
+#[derive(ToSchema)]
+pub struct Peer {
+    /// Its public key.
+    pub node_id: String,
+    /// Its name.
+    #[schema(required)]
+    pub name: Option<String>,
+    /// Whether it is in reach.
+    pub state: String,
+    /// When it was heard last.
+    #[schema(required, format = DateTime)]
+    pub last_seen: Option<String>,
+    /// Entries that this node holds and it has not acknowledged.
+    pub behind_entries: u64,
+    /// The same in bytes.
+    pub behind_bytes: u64,
+}
+
+/// Other nodes.
+#[derive(ToSchema)]
+pub struct PeerPage {
+    /// The nodes.
+    pub items: Vec<Peer>,
+    /// Always null: every node is in one page.
+    #[schema(required)]
+    pub next: Option<String>,
+    /// This node's position.
+    pub since: String,
+}
+
+/// Name and password.
+#[derive(ToSchema)]
+pub struct SignIn {
+    /// Name of the user.
+    pub username: String,
+    /// The password.
+    #[schema(format = Password)]
+    pub password: String,
+}
+
+/// A session of the page.
+#[derive(ToSchema)]
+pub struct Session {
+    /// Who is signed in.
+    pub user: SessionUser,
+    /// Send it as X-CSRF-Token with every write.
+    pub csrf_token: String,
+}
+
+/// Who is signed in.
+#[derive(ToSchema)]
+pub struct SessionUser {
+    /// Id of the user.
+    #[schema(required, format = "uuid")]
+    pub id: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Role.
+    pub role: String,
+}
+
+/// A form (RFC 6749): `grant_type` says which of the other fields it needs.
+#[derive(ToSchema)]
+pub struct TokenRequest {
+    /// Which grant.
+    pub grant_type: GrantType,
+    /// For `password`.
+    #[schema(nullable = false)]
+    pub username: Option<String>,
+    /// For `password`.
+    #[schema(nullable = false, format = Password)]
+    pub password: Option<String>,
+    /// For `refresh_token`.
+    #[schema(nullable = false)]
+    pub refresh_token: Option<String>,
+    /// For `client_credentials`, unless sent as HTTP Basic.
+    #[schema(nullable = false)]
+    pub client_id: Option<String>,
+    /// For `client_credentials`, unless sent as HTTP Basic.
+    #[schema(nullable = false, format = Password)]
+    pub client_secret: Option<String>,
+    /// Accepted and without effect: rights follow from the user's role.
+    #[schema(nullable = false)]
+    pub scope: Option<String>,
+}
+
+/// Grants.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum GrantType {
+    /// Name and password of a user.
+    Password,
+    /// A refresh token of an earlier answer.
+    RefreshToken,
+    /// A program with its own user.
+    ClientCredentials,
+}
+
+/// A token (RFC 6749 §5.1).
+#[derive(ToSchema)]
+pub struct Token {
+    /// Send it as `Authorization: Bearer …`.
+    pub access_token: String,
+    /// `Bearer`.
+    pub token_type: String,
+    /// Seconds.
+    pub expires_in: u64,
+    /// For a new access token; not given to `client_credentials`.
+    #[schema(nullable = false)]
+    pub refresh_token: Option<String>,
+}
+
+/// Why there is no token (RFC 6749 §5.2).
+#[derive(ToSchema)]
+pub struct TokenError {
+    /// `invalid_request`, `invalid_client`, `invalid_grant` or `unsupported_grant_type`.
+    pub error: String,
+    /// In words.
+    pub error_description: String,
+}

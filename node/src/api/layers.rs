@@ -1,0 +1,156 @@
+//! What every request passes through: measuring, tracing, a bound on how many are in flight, a time limit, a net under
+//! panics, and the headers that keep a browser strict.
+//!
+//! Invariant: a request that is not served is answered, with a problem that says when to come back.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+
+use super::gate::is_program_path;
+use super::problem::Problem;
+
+/// Requests in flight. Each holds at most one 64 KiB body and one page of a list (≈ 1 MiB), so 256 fit the 250 MiB
+/// that a loaded node may use; a browser opens six connections, so this serves some forty people at one moment.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
+
+/// A request that takes longer is answered 503: far above any honest one (lists are read in milliseconds, a commit
+/// takes one fsync), below the minute after which browsers and proxies give up with an error of their own.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the page may load: its own files and nothing else. Styles may be inline because the component library sets
+/// them; scripts may not. `blob:` is for the map's worker and for pictures.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; manifest-src 'self'; \
+    worker-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Headers of every answer.
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(PAGE_POLICY),
+    ),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// Adds the security headers, and forbids storing what the program (not the page) answers.
+pub async fn security_headers(request: Request, next: Next) -> Response {
+    let of_program = is_program_path(request.uri().path());
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(name, value);
+    }
+    if of_program && !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// Counts and times each request under its route pattern (bounded, unlike paths), inside a span for the log.
+pub async fn observe(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("page", |m| m.as_str())
+        .to_owned();
+    let method_label = match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PATCH" | "DELETE" | "PUT" | "OPTIONS") => {
+            known.to_owned()
+        }
+        _ => "other".to_owned(),
+    };
+    let started = Instant::now();
+    let span = tracing::debug_span!("http", %method, path = request.uri().path());
+    let response = next.run(request).instrument(span.clone()).await;
+    let elapsed = started.elapsed();
+    let status = response.status().as_u16();
+    span.in_scope(|| tracing::debug!(status, elapsed_ms = elapsed.as_millis() as u64, "answered"));
+    metrics::counter!(
+        "muster_http_requests_total",
+        "method" => method_label.clone(), "route" => route.clone(), "status" => status.to_string()
+    )
+    .increment(1);
+    metrics::histogram!("muster_http_request_seconds", "method" => method_label, "route" => route)
+        .record(elapsed.as_secs_f64());
+    response
+}
+
+/// Refuses at once what exceeds the bound: a queue here would only age.
+pub async fn bound_in_flight(
+    State(permits): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // Whoever watches the node must hear from it most when it is busy.
+    if request.uri().path() == "/health/live" {
+        return next.run(request).await;
+    }
+    match permits.try_acquire_owned() {
+        Ok(_permit) => next.run(request).await,
+        Err(_) => Problem::busy(
+            format!("{REQUESTS_IN_FLIGHT_MAX} requests are in flight"),
+            1,
+        )
+        .into_response(),
+    }
+}
+
+/// Answers for a request that takes too long. A stream of events has answered when its head is sent, so it may last.
+pub async fn limit_time(request: Request, next: Next) -> Response {
+    let is_write = !request.method().is_safe();
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = if is_write {
+                "it took too long; it may have been stored: send it again with the same Idempotency-Key"
+            } else {
+                "it took too long"
+            };
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "timeout",
+                "The request took too long",
+                detail,
+            )
+            .retry_after(2)
+            .into_response()
+        }
+    }
+}
+
+/// Turns a panic in a handler into a 500; the node goes on.
+pub fn panic_answer(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into());
+    tracing::error!(panic = %text, "a request handler panicked");
+    metrics::counter!("muster_http_panics_total").increment(1);
+    Problem::fault("the request hit a fault of this program; the node's log has it").into_response()
+}

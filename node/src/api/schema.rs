@@ -1,0 +1,399 @@
+//! The JSON schemas of documents and facts in the OpenAPI document, made from the domain's registry of kinds.
+//!
+//! Invariant: a field is described once, in `domain::schema`; what is refused on write and what the OpenAPI document says
+//! come from the same line. Only what is laid over a kind by this node (a device's `last_seen`) is written here.
+
+use domain::schema::Part;
+use domain::{FactKind, FieldSpec, Kind, Merge, ValueSpec};
+use serde_json::json;
+use utoipa::openapi::schema::{
+    ArrayBuilder, KnownFormat, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat,
+    SchemaType, Type,
+};
+use utoipa::openapi::{Ref, RefOr};
+
+type SchemaOrRef = RefOr<Schema>;
+
+/// Component names of one kind: what is read, what creates it, what changes it.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// `Incident`.
+    pub read: String,
+    /// `IncidentCreate`.
+    pub create: String,
+    /// `IncidentPatch`.
+    pub patch: String,
+    /// `IncidentPage`.
+    pub page: String,
+}
+
+impl Names {
+    /// For a kind by its singular.
+    pub fn of(singular: &str) -> Self {
+        let mut letters = singular.chars();
+        let read: String = letters
+            .next()
+            .into_iter()
+            .flat_map(char::to_uppercase)
+            .chain(letters)
+            .collect();
+        Names {
+            create: format!("{read}Create"),
+            patch: format!("{read}Patch"),
+            page: format!("{read}Page"),
+            read,
+        }
+    }
+}
+
+/// A reference to a component.
+pub fn reference(name: &str) -> SchemaOrRef {
+    RefOr::Ref(Ref::from_schema_name(name))
+}
+
+/// Every component of a kind of document: read, create, patch, page.
+pub fn document_components(kind: Kind) -> Vec<(String, SchemaOrRef)> {
+    let spec = domain::schema::spec(kind);
+    let names = Names::of(spec.name);
+    let shown = || spec.fields.iter().filter(|field| !field.secret);
+
+    let mut read = ObjectBuilder::new()
+        .description(Some(format!("One {}, as this node knows it.", spec.name)));
+    read = with(read, "id", id_schema(None), true);
+    read = with(
+        read,
+        "version",
+        described("The heads that this answer shows: send it back in If-Match."),
+        true,
+    );
+    for field in shown() {
+        read = with(read, field.name, field_schema(field, Direction::Read), true);
+    }
+    for (name, schema) in overlays(kind) {
+        read = with(read, name, schema, true);
+    }
+    for (name, schema, required) in common_fields() {
+        read = with(read, name, schema, required);
+    }
+
+    let mut create = ObjectBuilder::new()
+        .description(Some(format!(
+            "A new {}. A field that is left out has its default.",
+            spec.name
+        )))
+        .additional_properties(Some(
+            utoipa::openapi::schema::AdditionalProperties::FreeForm(false),
+        ));
+    let mut patch = ObjectBuilder::new()
+        .description(Some(
+            "A merge patch (RFC 7396): what is named is set, null clears, what is left out stays as it is.",
+        ))
+        .additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::FreeForm(false)));
+    for field in shown().filter(|field| field.writable) {
+        create = with(
+            create,
+            field.name,
+            field_schema(field, Direction::Create),
+            field.required,
+        );
+        patch = with(
+            patch,
+            field.name,
+            field_schema(field, Direction::Patch),
+            false,
+        );
+    }
+    vec![
+        (names.page, page(&names.read)),
+        (names.read, read.into()),
+        (names.create, create.into()),
+        (names.patch, patch.into()),
+    ]
+}
+
+/// Every component of a kind of fact: read, create, page.
+pub fn fact_components(kind: FactKind) -> Vec<(String, SchemaOrRef)> {
+    let names = Names::of(kind.name());
+    let FactKind::Note = kind else {
+        return Vec::new();
+    };
+    let about = |nullable| nullable_if(nullable, reference("RecordReference"));
+    let text = || {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("What is to be remembered."))
+            .into()
+    };
+    let mut read = ObjectBuilder::new().description(Some("A remark; nobody edits it."));
+    read = with(read, "id", id_schema(None), true);
+    read = with(read, "text", text(), true);
+    read = with(read, "about", about(true), true);
+    for (name, schema, required) in common_fields() {
+        if !matches!(name, "conflicts" | "updated_at" | "deleted") {
+            read = with(
+                read,
+                name,
+                schema,
+                required && !matches!(name, "_links" | "seen_by"),
+            );
+        }
+    }
+    let mut create = ObjectBuilder::new().additional_properties(Some(
+        utoipa::openapi::schema::AdditionalProperties::FreeForm(false),
+    ));
+    create = with(create, "text", text(), true);
+    create = with(create, "about", about(true), false);
+    vec![
+        (names.page, page(&names.read)),
+        (names.read, read.into()),
+        (names.create, create.into()),
+    ]
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Read,
+    Create,
+    Patch,
+}
+
+fn field_schema(field: &FieldSpec, direction: Direction) -> SchemaOrRef {
+    let value = value_schema(&field.value, direction);
+    match field.merge {
+        Merge::Set => ArrayBuilder::new()
+            .items(value)
+            .unique_items(true)
+            .description(Some("A set: additions of both sides stand."))
+            .into(),
+        Merge::Text => match value {
+            RefOr::T(Schema::Object(mut text)) => {
+                text.description =
+                    Some("A text: insertions and deletions of both sides stand.".into());
+                text.into()
+            }
+            other => other,
+        },
+        Merge::Register => {
+            let unset_is_null = field.default_json().is_null();
+            let nullable = match direction {
+                Direction::Read => unset_is_null,
+                Direction::Create | Direction::Patch => !field.required,
+            };
+            let mut schema = nullable_if(nullable, value);
+            if direction == Direction::Create
+                && !unset_is_null
+                && !field.required
+                && let RefOr::T(Schema::Object(object)) = &mut schema
+            {
+                object.default = Some(field.default_json());
+            }
+            schema
+        }
+    }
+}
+
+fn value_schema(value: &ValueSpec, direction: Direction) -> SchemaOrRef {
+    let of = |kind: Type| ObjectBuilder::new().schema_type(kind);
+    match *value {
+        ValueSpec::Str { max_bytes } => match direction {
+            // Bytes are counted, JSON Schema counts characters: the number is a bound, not the exact rule.
+            Direction::Create | Direction::Patch => {
+                of(Type::String).max_length(Some(max_bytes)).into()
+            }
+            Direction::Read => of(Type::String).into(),
+        },
+        // Words of newer nodes are kept and shown, so a reader must expect more than these; a writer may use only these.
+        ValueSpec::Enum(words) => of(Type::String)
+            .enum_values(Some(words.iter().copied()))
+            .into(),
+        ValueSpec::Bool => of(Type::Boolean).into(),
+        ValueSpec::Int { min, max } => of(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            .minimum(Some(min as isize))
+            .maximum(Some(max as isize))
+            .into(),
+        ValueSpec::Float => of(Type::Number)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Double)))
+            .into(),
+        ValueSpec::Location => reference("Location"),
+        ValueSpec::Id(kind) => id_schema(Some(kind)),
+        ValueSpec::Time => time_schema().into(),
+        ValueSpec::Object(parts) => object_schema(parts, direction),
+        ValueSpec::Any => ObjectBuilder::new()
+            .schema_type(SchemaType::AnyValue)
+            .into(),
+    }
+}
+
+fn object_schema(parts: &[Part], direction: Direction) -> SchemaOrRef {
+    let mut object = ObjectBuilder::new();
+    for part in parts {
+        object = with(
+            object,
+            part.name,
+            value_schema(&part.value, direction),
+            part.required,
+        );
+    }
+    object.into()
+}
+
+/// What this node lays over a kind at reading time; never written.
+fn overlays(kind: Kind) -> Vec<(&'static str, SchemaOrRef)> {
+    let number = |text: &str| -> SchemaOrRef {
+        nullable_if(
+            true,
+            ObjectBuilder::new()
+                .schema_type(Type::Number)
+                .description(Some(text))
+                .into(),
+        )
+    };
+    match kind {
+        Kind::Device => vec![
+            ("last_seen", nullable_if(true, time_schema().into())),
+            ("battery_pct", number("Charge of its battery in percent.")),
+            ("rssi_dbm", number("Strength of its signal in dBm.")),
+        ],
+        Kind::Resource => vec![(
+            "status",
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(["available", "assigned", "out_of_service"]))
+                .description(Some("Follows from assignments and out_of_service."))
+                .into(),
+        )],
+        _ => Vec::new(),
+    }
+}
+
+/// What every record has (DESIGN §8): name, schema, always there.
+fn common_fields() -> Vec<(&'static str, SchemaOrRef, bool)> {
+    let list = |item: &str| -> SchemaOrRef { ArrayBuilder::new().items(reference(item)).into() };
+    vec![
+        (
+            "unknown_fields",
+            ObjectBuilder::new()
+                .additional_properties(Some(
+                    utoipa::openapi::schema::AdditionalProperties::FreeForm(true),
+                ))
+                .description(Some(
+                    "Fields that only a newer version knows: kept, and shown apart.",
+                ))
+                .into(),
+            false,
+        ),
+        (
+            "deleted",
+            ObjectBuilder::new()
+                .schema_type(Type::Boolean)
+                .description(Some("Only there, and true, where it was deleted."))
+                .into(),
+            false,
+        ),
+        ("created_at", time_schema().into(), true),
+        ("updated_at", time_schema().into(), true),
+        (
+            "author",
+            nullable_if(
+                true,
+                described("Who changed it last; null where the node itself did."),
+            ),
+            true,
+        ),
+        (
+            "node",
+            described("Node on which it was changed last."),
+            true,
+        ),
+        (
+            "node_name",
+            nullable_if(true, described("That node's name.")),
+            true,
+        ),
+        ("conflicts", list("OpenConflict"), true),
+        ("seen_by", list("SeenBy"), true),
+        ("_links", reference("Links"), true),
+    ]
+}
+
+fn page(item: &str) -> SchemaOrRef {
+    let mut object = ObjectBuilder::new();
+    object = with(
+        object,
+        "items",
+        ArrayBuilder::new().items(reference(item)).into(),
+        true,
+    );
+    object = with(
+        object,
+        "next",
+        nullable_if(true, described("Cursor of the next page; null at the end.")),
+        true,
+    );
+    object = with(
+        object,
+        "since",
+        described("This node's position: send it as since= to get what came after."),
+        true,
+    );
+    object.into()
+}
+
+fn id_schema(kind: Option<Kind>) -> SchemaOrRef {
+    let text = kind.map(|kind| format!("Id of the {}.", domain::schema::spec(kind).name));
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::Custom("uuid".into())))
+        .description(text)
+        .into()
+}
+
+fn time_schema() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .build()
+}
+
+fn described(text: &str) -> SchemaOrRef {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(text))
+        .into()
+}
+
+fn with(object: ObjectBuilder, name: &str, schema: SchemaOrRef, required: bool) -> ObjectBuilder {
+    let object = object.property(name, schema);
+    if required {
+        object.required(name)
+    } else {
+        object
+    }
+}
+
+/// `schema`, or null too.
+fn nullable_if(nullable: bool, schema: SchemaOrRef) -> SchemaOrRef {
+    if !nullable {
+        return schema;
+    }
+    match schema {
+        RefOr::T(Schema::Object(mut object))
+            if !matches!(object.schema_type, SchemaType::AnyValue) =>
+        {
+            if let SchemaType::Type(kind) = object.schema_type.clone() {
+                object.schema_type = SchemaType::from_iter([kind, Type::Null]);
+            }
+            // JSON Schema checks enum beside type: null must be among the values.
+            if let Some(values) = &mut object.enum_values {
+                values.push(json!(null));
+            }
+            object.into()
+        }
+        RefOr::T(Schema::Object(any)) => any.into(),
+        other => OneOfBuilder::new()
+            .item(ObjectBuilder::new().schema_type(Type::Null))
+            .item(other)
+            .into(),
+    }
+}

@@ -1,0 +1,85 @@
+//! `/v1/series`: what sensors measured.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde_json::Value;
+
+use super::ApiState;
+use super::dto;
+use super::extract::{LIST_LIMIT_MAX, QueryParameters, Signed};
+use super::problem::Problem;
+use super::records::page_answer;
+use crate::app::readings::Resolution;
+
+/// Points of one answer: some 400 KiB of JSON, a day of readings at one per ten seconds.
+const POINTS_MAX: u32 = 10_000;
+
+/// The series of this node.
+#[utoipa::path(
+    get, path = "/v1/series", tag = "series", operation_id = "list_series",
+    params(
+        ("device" = Option<String>, Query, description = "Only those of this device (its name)."),
+        ("channel" = Option<String>, Query, description = "Only those of this channel."),
+        ("q" = Option<String>, Query, description = "Words to find."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
+        ("cursor" = Option<String>, Query, description = "The next of an earlier page."),
+    ),
+    responses((status = 200, description = "One page.", body = dto::SeriesPage)),
+)]
+pub async fn list(
+    State(api): State<ApiState>,
+    Signed(caller): Signed,
+    mut query: QueryParameters,
+) -> Result<Response, Problem> {
+    let (device, channel, q) = (query.text("device"), query.text("channel"), query.text("q"));
+    let cursor = query.text("cursor");
+    let limit = query.limit(LIST_LIMIT_MAX)?;
+    query.finish(&["device", "channel", "q", "limit", "cursor"])?;
+    Ok(page_answer(
+        api.app
+            .list_series(&caller, device, channel, q, cursor, limit)
+            .await?,
+    ))
+}
+
+/// Readings of one series. Where more lie in the range than `limit`, the newest are answered.
+#[utoipa::path(
+    get, path = "/v1/series/{id}/readings", tag = "series", operation_id = "get_readings",
+    params(
+        ("id" = String, Path),
+        ("from" = Option<String>, Query, format = DateTime, description = "Not before this time (RFC 3339)."),
+        ("to" = Option<String>, Query, format = DateTime, description = "Before this time (RFC 3339)."),
+        ("resolution" = Option<String>, Query, description = "raw (the default); 1m, 15m and 1h answer 501 for now."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000),
+    ),
+    responses((status = 200, description = "The readings, oldest first.", body = dto::Readings)),
+)]
+pub async fn readings(
+    State(api): State<ApiState>,
+    Signed(caller): Signed,
+    Path(id): Path<String>,
+    mut query: QueryParameters,
+) -> Result<Json<Value>, Problem> {
+    let from_ms = query.time_ms("from")?;
+    let to_ms = query.time_ms("to")?;
+    let resolution = match query.text("resolution").as_deref() {
+        None | Some("raw") => Resolution::Raw,
+        Some("1m") => Resolution::OneMinute,
+        Some("15m") => Resolution::FifteenMinutes,
+        Some("1h") => Resolution::OneHour,
+        Some(_) => {
+            return Err(Problem::invalid_parameter(
+                "resolution",
+                "expected one of: raw, 1m, 15m, 1h",
+            ));
+        }
+    };
+    let limit = query.limit(POINTS_MAX)?;
+    query.finish(&["from", "to", "resolution", "limit"])?;
+    Ok(Json(
+        api.app
+            .readings(&caller, &id, from_ms, to_ms, resolution, limit)
+            .await?,
+    ))
+}
