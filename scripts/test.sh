@@ -76,7 +76,7 @@ rust_tests() {
 
 started=$SECONDS
 
-step npm-packages make --no-print-directory npm-packages
+step npm-packages make --no-print-directory --keep-going npm-packages
 step rustfmt cargo fmt --all -- --check
 step clippy cargo clippy --workspace --all-targets -- -D warnings
 step web-lint npm --prefix web-ui run --silent lint
