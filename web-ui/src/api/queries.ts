@@ -7,7 +7,7 @@ import type {
   Conflict,
   DeadLetter,
   Device,
-  HistoryItem,
+  HistoryEntry,
   Incident,
   NodeStatus,
   Page,
@@ -77,7 +77,7 @@ export const useIncident = (id: string) =>
   });
 
 export const useIncidentHistory = (id: string) =>
-  usePages<HistoryItem>(keys.incidents.history(id), (cursor) => paths.incidentHistory(id, { limit: PAGE, cursor }));
+  usePages<HistoryEntry>(keys.incidents.history(id), (cursor) => paths.incidentHistory(id, { limit: PAGE, cursor }));
 
 export const useResources = () =>
   usePages<Resource>(keys.resources.all(), (cursor) => paths.resources({ limit: WHOLE, cursor }));

@@ -112,17 +112,19 @@ function LinkState() {
       </svg>
       <span className="leading-tight">
         <span className="sr-only">{texts.linkState}: </span>
-        <span className="font-semibold">
-          {status.peers.length === 0 ? texts.alone : texts.linked(linked, status.peers.length)}
-        </span>
-        {status.peers.length > 0 && (
-          <span className="text-ink-soft"> · {waiting === 0 ? texts.nothingWaiting : texts.waiting(waiting)}</span>
-        )}
-        {reachable && (
-          <span className="text-ink-soft" title={live ? undefined : texts.notLiveHint}>
-            {" "}
-            · {live ? texts.live : texts.notLive}
-          </span>
+        {reachable ? (
+          <>
+            <span className="font-semibold">
+              {status.peers.length === 0 ? texts.alone : texts.linked(linked, status.peers.length)}
+            </span>
+            <span className="text-ink-soft">
+              {status.peers.length > 0 && ` · ${waiting === 0 ? texts.nothingWaiting : texts.waiting(waiting)}`}
+              {" · "}
+              <span title={live ? undefined : texts.notLiveHint}>{live ? texts.live : texts.notLive}</span>
+            </span>
+          </>
+        ) : (
+          <span className="font-semibold">{texts.linksUnknown}</span>
         )}
       </span>
     </Link>
@@ -165,9 +167,9 @@ function Navigation() {
   return (
     <nav
       aria-label={texts.nav}
-      className="fixed inset-x-0 bottom-0 z-20 border-t border-line bg-surface pb-[env(safe-area-inset-bottom)] md:static md:border-0 md:bg-transparent md:p-4"
+      className="fixed inset-x-0 bottom-0 z-20 border-t border-line bg-surface pb-[env(safe-area-inset-bottom)] md:static md:z-auto md:border-0 md:bg-transparent md:p-4"
     >
-      <ul className="grid grid-cols-5 md:sticky md:top-24 md:grid-cols-1 md:gap-1">
+      <ul className="grid grid-cols-5 md:sticky md:top-32 md:grid-cols-1 md:gap-1">
         {pages.map((page) => (
           <li key={page} className={page === "nodes" ? "hidden md:block" : ""}>
             <NavLink

@@ -16,6 +16,7 @@ export const texts = {
   live: "Live",
   notLive: "Updates delayed",
   notLiveHint: "The live connection is being opened again; the page asks every few seconds meanwhile.",
+  linksUnknown: "Links not known now",
   alone: "No other node known",
   linked: (linked: number, all: number) => `${linked} of ${all} ${all === 1 ? "node" : "nodes"} linked`,
   waiting: (entries: number) => `${entries} to send`,

@@ -2,19 +2,18 @@ import { expect, test } from "vitest";
 import type { NodeStatus } from "../api/types.ts";
 import { describeSeenBy } from "./save-state.tsx";
 
-const peer = (node_id: string, name: string, role?: string) => ({
+const peer = (node_id: string, name: string) => ({
   node_id,
   name,
   state: "connected",
   last_seen: null,
   behind_entries: 0,
-  ...(role === undefined ? {} : { role }),
 });
 const status = (peers: ReturnType<typeof peer>[]) => ({ node_id: "me", peers }) as unknown as NodeStatus;
 const stored = (node: string, name: string) => ({ node, name, stored_at: "2026-11-20T12:00:00Z", applied_at: null });
 
-test("what only this node has waits for the others by name where there is one", () => {
-  expect(describeSeenBy([], status([peer("hq", "Linz", "hq"), peer("b", "Truck")])).text).toBe("waiting for Linz");
+test("what only this node has waits for the others by name", () => {
+  expect(describeSeenBy([], status([peer("hq", "Linz"), peer("b", "Truck")])).text).toBe("waiting for Linz and Truck");
   expect(describeSeenBy([], status([peer("b", "Truck")])).text).toBe("waiting for Truck");
   expect(describeSeenBy([], status([])).text).toBe("no other node knows it yet");
 });

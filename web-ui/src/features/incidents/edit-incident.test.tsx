@@ -13,6 +13,7 @@ const incident: Incident = {
   updated_at: "2026-11-20T11:00:00Z",
   author: "Anna",
   node: "node-a",
+  node_name: "Truck 3",
   conflicts: [],
   seen_by: [],
   title: "Flood",
@@ -24,6 +25,11 @@ const incident: Incident = {
   tags: [],
   parent: null,
   source: null,
+  raised_at: null,
+  peak: null,
+  cleared_at: null,
+  evidence: null,
+  _links: { self: "/v1/incidents/i-1" },
 };
 
 function Editor({ current, onSaved }: { current: Incident; onSaved: () => void }) {

@@ -29,20 +29,20 @@ export const emptyForm: IncidentForm = {
 /** The writable part of an incident, as it was seen. */
 export const inputOf = (incident: Incident): IncidentInput => ({
   title: incident.title,
-  category: incident.category ?? null,
+  category: incident.category,
   status: incident.status,
   severity: incident.severity,
-  description: incident.description || null,
-  location: incident.location ?? null,
-  tags: incident.tags ?? [],
+  description: incident.description,
+  location: incident.location,
+  tags: incident.tags,
 });
 
 export const formOf = (input: IncidentInput): IncidentForm => ({
   title: input.title,
-  category: input.category ?? "",
+  category: input.category,
   status: input.status,
   severity: input.severity,
-  description: input.description ?? "",
+  description: input.description,
   ...locationText(input.location),
   tags: input.tags.join(", "),
 });
@@ -64,10 +64,10 @@ export function parseForm(form: IncidentForm): ParsedForm {
   return {
     input: {
       title,
-      category: form.category === "" ? null : form.category,
+      category: form.category,
       status: form.status,
       severity: form.severity,
-      description: form.description.trim() === "" ? null : form.description,
+      description: form.description.trim() === "" ? "" : form.description,
       location: location.value,
       tags: [...new Set(tags)],
     },
@@ -77,7 +77,7 @@ export function parseForm(form: IncidentForm): ParsedForm {
 /** What a new report sends: nothing for what was left empty. */
 export function creationOf(input: IncidentInput): Partial<IncidentInput> {
   const entries = Object.entries(input).filter(
-    ([, value]) => value !== null && !(Array.isArray(value) && value.length === 0),
+    ([, value]) => value !== null && value !== "" && !(Array.isArray(value) && value.length === 0),
   );
   return Object.fromEntries(entries) as Partial<IncidentInput>;
 }

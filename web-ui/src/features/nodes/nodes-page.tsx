@@ -70,7 +70,6 @@ function PeerRow({ peer, certain }: { peer: Peer; certain: boolean }) {
     <li className={`card p-4 ${certain ? "" : "stale"}`}>
       <div className="flex flex-wrap items-center gap-2">
         <h3>{peer.name ?? peer.node_id.slice(0, 8)}</h3>
-        {peer.role && <span className="text-ink-soft">({label(peer.role)})</span>}
         <span className="ml-auto flex gap-2">
           {!certain && <StaleTag />}
           <Tag tone={linked ? "ok" : "warn"}>{linked ? texts.linked : texts.notLinked}</Tag>

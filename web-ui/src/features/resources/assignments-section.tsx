@@ -24,7 +24,7 @@ const stateOptions = ASSIGNMENT_STATES.map((value) => ({ value, label: label(val
 export function AssignmentsSection({ incident }: { incident: string }) {
   const assignments = useAssignments(incident);
   const resources = useResources();
-  const nameOf = (id: string) =>
+  const nameOf = (id: string | null) =>
     resources.data?.find((resource) => resource.id === id)?.name ?? texts.unknownResource(id);
   const rows = assignments.data?.toSorted((a, b) => Number(OVER.has(a.state)) - Number(OVER.has(b.state)));
   return (

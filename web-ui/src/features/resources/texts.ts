@@ -23,6 +23,7 @@ export const texts = {
   noResources: "There are no resources to assign yet.",
   addFirst: "Add one",
   state: (resource: string) => `State of ${resource}`,
-  unknownResource: (id: string) => `Resource ${id.slice(0, 8)}… (not received yet)`,
+  unknownResource: (id: string | null) =>
+    id === null ? "No resource named" : `Resource ${id.slice(0, 8)}… (not received yet)`,
   conflict: "Conflict",
 };

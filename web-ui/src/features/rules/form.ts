@@ -30,8 +30,10 @@ export const emptyRule: RuleForm = {
   severity: "unknown",
 };
 
-export type RuleInput = Pick<Rule, "name" | "enabled" | "match" | "kind" | "incident"> &
-  Partial<Pick<Rule, "raise_above" | "clear_below" | "raise_below" | "clear_above" | "for_s" | "hold_s">>;
+export type RuleInput = Pick<Rule, "name" | "enabled" | "kind" | "for_s" | "hold_s"> & {
+  match: NonNullable<Rule["match"]>;
+  incident: NonNullable<Rule["incident"]>;
+} & Partial<Pick<Rule, "raise_above" | "clear_below" | "raise_below" | "clear_above">>;
 
 /** Keys of errors are those of the node's own answers, so that both appear at the same field. */
 export function parseRule(form: RuleForm): { input: RuleInput } | { errors: Record<string, string> } {

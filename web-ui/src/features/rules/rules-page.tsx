@@ -54,11 +54,11 @@ export function RulesPage() {
 }
 
 function condition(rule: Rule): string {
-  const parts = [`${rule.match.device} · ${rule.match.channel}`];
+  const parts = [rule.match === null ? texts.noMatch : `${rule.match.device} · ${rule.match.channel}`];
   if (rule.kind !== "threshold") return texts.unknownKind(rule.kind);
-  if (rule.raise_above != null && rule.clear_below != null)
+  if (rule.raise_above !== null && rule.clear_below !== null)
     parts.push(texts.raiseAbove(rule.raise_above, rule.clear_below));
-  if (rule.raise_below != null && rule.clear_above != null)
+  if (rule.raise_below !== null && rule.clear_above !== null)
     parts.push(texts.raiseBelow(rule.raise_below, rule.clear_above));
   if (rule.for_s) parts.push(texts.forText(rule.for_s));
   if (rule.hold_s) parts.push(texts.holdText(rule.hold_s));
@@ -83,9 +83,9 @@ function RuleRow({ rule }: { rule: Rule }) {
       <p>{condition(rule)}</p>
       <p className="flex flex-wrap gap-x-3">
         <span>
-          {texts.opens} “{rule.incident.title}”
+          {texts.opens} “{rule.incident?.title ?? rule.name}”
         </span>
-        {rule.incident.severity && <Severity value={rule.incident.severity} />}
+        {rule.incident?.severity && <Severity value={rule.incident.severity} />}
       </p>
       <p className="text-sm text-ink-soft">
         {texts.updated}: <Provenance {...lastChange(rule)} />

@@ -38,5 +38,6 @@ export const texts = {
   unknownKind: (kind: string) => `A rule of kind “${kind}”, which this page does not know yet.`,
   forText: (seconds: number) => `after ${seconds} s`,
   holdText: (seconds: number) => `normal for ${seconds} s`,
+  noMatch: "no device named",
   opens: "Opens",
 };

@@ -8,7 +8,7 @@ export const texts = {
   password: "Password",
   submit: "Sign in",
   submitting: "Signing in…",
-  wrong: "User name or password is wrong. Nothing is locked: try again.",
+  wrong: "User name or password is wrong.",
   silent: "The node did not answer. Check that you are on its network, then try again.",
   signOut: "Sign out",
   signOutFailed: "Not signed out: the node did not answer. Try again.",
