@@ -1,0 +1,113 @@
+-- muster.db: the views. All of it can be dropped and computed again from the log and the journal; `begin_rebuild` does
+-- just that, with this file. Change a view here and raise VIEWS_VERSION in migrate.rs: no numbered migration is needed.
+
+DROP TABLE IF EXISTS document_place;
+DROP TABLE IF EXISTS row_facet;
+DROP TABLE IF EXISTS document_log;
+DROP TABLE IF EXISTS document_past;
+DROP TABLE IF EXISTS document_state;
+DROP TABLE IF EXISTS fact;
+DROP TABLE IF EXISTS conflict;
+DROP TABLE IF EXISTS document;
+
+-- view. The document as it is now. `facets` holds every filterable value between unit separators (char 31), so that a
+-- second filter is one instr(); `search` is the lower-case text that q= looks in. Valid since `from_commit`.
+CREATE TABLE document (
+  no              INTEGER PRIMARY KEY,
+  id              BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
+  kind            INTEGER NOT NULL,
+  grp             BLOB    NOT NULL,
+  lane            INTEGER NOT NULL,
+  from_commit     INTEGER NOT NULL,
+  first_commit    INTEGER NOT NULL,
+  deleted         INTEGER NOT NULL,
+  created_wall_ms INTEGER NOT NULL,
+  updated_wall_ms INTEGER NOT NULL,
+  lat             REAL,
+  lon             REAL,
+  version         TEXT    NOT NULL,
+  heads           BLOB    NOT NULL,
+  title           TEXT    NOT NULL,
+  facets          TEXT    NOT NULL,
+  search          TEXT    NOT NULL,
+  view            TEXT    NOT NULL
+) STRICT;
+CREATE INDEX document_list ON document (kind, created_wall_ms, id, deleted);
+CREATE INDEX document_changed ON document (kind, from_commit);
+CREATE INDEX document_digest ON document (grp, id, lane);
+
+-- view. What a document was, from one commit up to (not including) another. Kept 30 days.
+CREATE TABLE document_past (
+  no              INTEGER NOT NULL,
+  from_commit     INTEGER NOT NULL,
+  to_commit       INTEGER NOT NULL,
+  deleted         INTEGER NOT NULL,
+  updated_wall_ms INTEGER NOT NULL,
+  lat             REAL,
+  lon             REAL,
+  version         TEXT    NOT NULL,
+  title           TEXT    NOT NULL,
+  facets          TEXT    NOT NULL,
+  view            TEXT    NOT NULL,
+  PRIMARY KEY (no, from_commit)
+) STRICT, WITHOUT ROWID;
+
+-- view (a cache: its bytes may differ between two rebuilds). The saved document, good up to a journal position; a loader
+-- adds the entries applied after it.
+CREATE TABLE document_state (
+  no      INTEGER PRIMARY KEY,
+  covers  INTEGER NOT NULL,
+  bytes   BLOB    NOT NULL
+) STRICT;
+
+-- view. The newest applied entry of each log in a document: a peer that has stored them all has the document.
+CREATE TABLE document_log (
+  no       INTEGER NOT NULL,
+  log_no   INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL,
+  PRIMARY KEY (no, log_no)
+) STRICT, WITHOUT ROWID;
+
+-- view. Filterable values of current documents, in the order of their lists.
+CREATE TABLE row_facet (
+  kind            INTEGER NOT NULL,
+  facet           TEXT    NOT NULL, -- name=value
+  created_wall_ms INTEGER NOT NULL,
+  id              BLOB    NOT NULL,
+  no              INTEGER NOT NULL,
+  PRIMARY KEY (kind, facet, created_wall_ms, id)
+) STRICT, WITHOUT ROWID;
+
+-- view. Where current documents are (the R*Tree rounds outwards to 32-bit floats; the exact values are in `document`).
+CREATE VIRTUAL TABLE document_place USING rtree (no, lat_min, lat_max, lon_min, lon_max);
+
+-- view. Facts: immutable, one entry each.
+CREATE TABLE fact (
+  id              BLOB    PRIMARY KEY CHECK (length(id) = 16),
+  kind            INTEGER NOT NULL,
+  grp             BLOB    NOT NULL,
+  lane            INTEGER NOT NULL,
+  entry           INTEGER NOT NULL,
+  about           BLOB,
+  from_commit     INTEGER NOT NULL,
+  created_wall_ms INTEGER NOT NULL,
+  view            TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX fact_list ON fact (kind, created_wall_ms, id);
+CREATE INDEX fact_about ON fact (about, created_wall_ms) WHERE about IS NOT NULL;
+CREATE INDEX fact_digest ON fact (grp, id, lane);
+
+-- view. Conflicts that people see. state: 0 open, 1 resolved.
+CREATE TABLE conflict (
+  id           TEXT    PRIMARY KEY,
+  kind         TEXT    NOT NULL,
+  object       BLOB    NOT NULL,
+  object_kind  INTEGER NOT NULL,
+  field        TEXT    NOT NULL,
+  state        INTEGER NOT NULL,
+  detail       TEXT    NOT NULL,
+  first_commit INTEGER NOT NULL,
+  from_commit  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX conflict_list ON conflict (state, first_commit, id);
+CREATE INDEX conflict_object ON conflict (object);

@@ -1,0 +1,240 @@
+//! What a caller hands to the writer of muster.db, and what it gets back.
+//!
+//! Always holds: a [`Batch`] is one commit number and happens whole or not at all; its entries are numbered, chained and
+//! signed by the writer, in the order local, runs, released.
+
+use sync_engine::{GroupId, Head, Lane, LogId, ObjectId, Run, Seq, VerifiedRun};
+
+use super::sessions::SessionWrite;
+
+/// A local commit number, from 1. Also the order of arrival on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct CommitNo(pub i64);
+
+/// What became of an entry when it was judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    Applied,
+    /// Valid so far; these change hashes have not arrived. Stored and acknowledged.
+    Waiting {
+        missing: Vec<[u8; 32]>,
+    },
+    /// Judged invalid: the same verdict on every node. Kept with its bytes.
+    Quarantined {
+        reason: String,
+    },
+    /// This node could not apply it; no verdict. Kept, relayed, reported.
+    Held {
+        fault: String,
+    },
+}
+
+/// A new entry of one of this node's own logs.
+#[derive(Debug, Clone)]
+pub struct LocalEntry {
+    pub group: GroupId,
+    pub lane: Lane,
+    /// The encoded entry, as it is hashed and travels.
+    pub bytes: Vec<u8>,
+    pub kind: u16,
+    pub object: ObjectId,
+    pub disposition: Disposition,
+}
+
+/// What the writer must know about an entry of a run, without decoding it.
+#[derive(Debug, Clone)]
+pub struct RunEntry {
+    pub kind: u16,
+    pub object: ObjectId,
+    pub disposition: Disposition,
+}
+
+/// A verified run from a peer. Entries that are stored already are skipped; a gap is a fault.
+#[derive(Debug)]
+pub struct RunWrite {
+    pub run: VerifiedRun,
+    /// One per entry of the run, in its order.
+    pub entries: Vec<RunEntry>,
+}
+
+/// The new state of a document, as of this batch.
+#[derive(Debug, Clone)]
+pub struct DocumentWrite {
+    pub id: ObjectId,
+    pub kind: u16,
+    pub group: GroupId,
+    pub lane: Lane,
+    /// What the API calls the version.
+    pub version: String,
+    /// The encoded heads; opaque here, compared in digests.
+    pub heads: Vec<u8>,
+    /// The saved document with everything applied up to and including this batch. `None`: the log alone moved, and a
+    /// loader takes the last snapshot plus the entries applied after it.
+    pub snapshot: Option<Vec<u8>>,
+    /// JSON, what the API shows without overlays.
+    pub view: String,
+    pub deleted: bool,
+    pub title: String,
+    /// Values a list can be filtered by. Several of one name are allowed (a set).
+    pub facets: Vec<(&'static str, String)>,
+    /// Latitude and longitude in WGS 84 degrees.
+    pub location: Option<(f64, f64)>,
+    pub created_wall_ms: u64,
+    pub updated_wall_ms: u64,
+}
+
+/// A new fact. Its entry is the one of this batch whose object is `id`.
+#[derive(Debug, Clone)]
+pub struct FactWrite {
+    pub id: ObjectId,
+    pub kind: u16,
+    pub view: String,
+    pub about: Option<ObjectId>,
+    pub created_wall_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConflictState {
+    Open,
+    Resolved,
+    /// Another conflict took its place: the row goes.
+    Superseded,
+}
+
+#[derive(Debug, Clone)]
+pub struct ConflictWrite {
+    pub id: String,
+    pub kind: String,
+    pub object: ObjectId,
+    pub object_kind: u16,
+    pub field: String,
+    pub state: ConflictState,
+    /// JSON.
+    pub detail: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct AuditWrite {
+    pub at_wall_ms: u64,
+    pub actor: String,
+    pub action: String,
+    pub kind: Option<u16>,
+    pub object: Option<ObjectId>,
+    pub detail: String,
+}
+
+/// The answer that a repeated request must get again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyWrite {
+    /// User, method and path.
+    pub scope: String,
+    pub key: String,
+    pub body_hash: [u8; 32],
+    pub status: u16,
+    pub answer: Vec<u8>,
+    pub at_wall_ms: u64,
+}
+
+/// How far the rules have come in the readings file of that id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleCursor {
+    pub file_id: [u8; 16],
+    pub position: i64,
+    pub state: Vec<u8>,
+}
+
+/// One atomic change of muster.db.
+#[derive(Debug)]
+pub struct Batch {
+    /// The lane whose queue the batch waits in: life-safety first.
+    pub urgency: Lane,
+    /// Batches of one epoch stand or fall from the first failure on: after it, all of this epoch or a smaller one are
+    /// refused until a higher one comes. 0 takes no part.
+    pub epoch: u64,
+    pub arrival_wall_ms: u64,
+    pub local: Vec<LocalEntry>,
+    pub runs: Vec<RunWrite>,
+    /// Entries stored earlier whose state changes now.
+    pub released: Vec<(LogId, Seq, Disposition)>,
+    pub documents: Vec<DocumentWrite>,
+    pub facts: Vec<FactWrite>,
+    pub conflicts: Vec<ConflictWrite>,
+    pub audit: Vec<AuditWrite>,
+    pub idempotency: Option<IdempotencyWrite>,
+    pub rule_cursor: Option<RuleCursor>,
+    /// `None` deletes.
+    pub settings: Vec<(String, Option<Vec<u8>>)>,
+    pub sessions: Vec<SessionWrite>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new(urgency: Lane, arrival_wall_ms: u64) -> Self {
+        Batch {
+            urgency,
+            epoch: 0,
+            arrival_wall_ms,
+            local: Vec::new(),
+            runs: Vec::new(),
+            released: Vec::new(),
+            documents: Vec::new(),
+            facts: Vec::new(),
+            conflicts: Vec::new(),
+            audit: Vec::new(),
+            idempotency: None,
+            rule_cursor: None,
+            settings: Vec::new(),
+            sessions: Vec::new(),
+        }
+    }
+
+    /// About how much memory it holds while it waits.
+    pub(crate) fn weight(&self) -> usize {
+        const FIXED_BYTES: usize = 512;
+        let local: usize = self.local.iter().map(|entry| entry.bytes.len() + 128).sum();
+        let runs: usize = self
+            .runs
+            .iter()
+            .flat_map(|run| run.run.entries())
+            .map(|entry| entry.bytes.len() + 256)
+            .sum();
+        let documents: usize = self
+            .documents
+            .iter()
+            .map(|document| {
+                document.view.len() + document.snapshot.as_ref().map_or(0, Vec::len) + 512
+            })
+            .sum();
+        let facts: usize = self.facts.iter().map(|fact| fact.view.len() + 128).sum();
+        let cursor = self
+            .rule_cursor
+            .as_ref()
+            .map_or(0, |cursor| cursor.state.len());
+        FIXED_BYTES + local + runs + documents + facts + cursor
+    }
+}
+
+/// A batch that is on the disk.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    pub commit: CommitNo,
+    /// Every entry that this batch added, local ones first, then the runs', in order.
+    pub stored: Vec<(LogId, Seq)>,
+    /// The newest outbox position of this batch (or of an earlier one, when it made no event).
+    pub event_position: i64,
+    /// Own logs that grew. The writer signs once per log and SQL transaction, so when several batches share one, heads
+    /// and runs are given to the last of them that wrote to the log, and cover them all.
+    pub heads: Vec<(LogId, Head)>,
+    /// The new entries of own logs as signed runs, in order, each within the size of a run.
+    pub local_runs: Vec<Run>,
+}
+
+/// One SQL transaction, told to the commit hook in the order of commits, before any ticket is answered.
+#[derive(Debug, Clone, Default)]
+pub struct GroupCommit {
+    pub first: CommitNo,
+    pub last: CommitNo,
+    pub heads: Vec<(LogId, Head)>,
+    pub local_runs: Vec<Run>,
+    pub events: Vec<super::events::Event>,
+}
