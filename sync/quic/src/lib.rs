@@ -1,1 +1,44 @@
-//! sync-quic
+//! The sync engine over QUIC: endpoint, streams, discovery, enrolment.
+//!
+//! `sync-engine` decides everything that is about logs; this crate moves its frames and knows nothing of their content.
+//! The tasks, each of which owns what it works on:
+//!
+//! ```text
+//!   app ──local_commit──▶ ┌────────┐ ──Store──▶ lane worker ×7 ──▶ Host::store
+//!                         │ driver │ ──Load───▶ one task each ──▶ Host::load
+//!   dialler per target ─┐ │ engine │ ──Send───▶ writer per (connection, stream) ──▶ quinn
+//!   acceptor ───────────┼▶│        │ ◀──frames─ reader per (connection, stream) ◀── quinn
+//!   connection each ────┘ └────────┘
+//! ```
+//!
+//! What always holds:
+//!
+//! - the driver never waits for anything but its inputs, so that whoever feeds it may wait for it;
+//! - per pair of nodes the engine sees one connection at a time;
+//! - every queue is bounded, by count or by bytes, and what exceeds a bound costs a peer its connection, never memory;
+//! - nothing depends on a peer's address staying the same while connected.
+
+mod config;
+mod connection;
+mod dial;
+mod discovery;
+mod driver;
+mod endpoint;
+mod error;
+mod host;
+mod identity;
+mod invite;
+mod join;
+mod links;
+mod node;
+mod shared;
+mod status;
+mod wire;
+
+pub use config::{ADVERTISE_MAX, PeerAddr, SyncConfig, SyncLimits};
+pub use error::SyncError;
+pub use host::Host;
+pub use invite::{INVITE_ADDRESSES_MAX, Invite, InviteError};
+pub use join::{JoinError, JoinRefusal, JoinReply, JoinRequest, MemberAddresses, join};
+pub use node::SyncNode;
+pub use status::{PeerStatus, SyncReport, SyncReportPeer};

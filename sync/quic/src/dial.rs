@@ -1,0 +1,480 @@
+//! Dialling: one task per target that keeps a connection to it, pausing longer and longer while that fails.
+//!
+//! Always: a node that is connected, by whatever way, is not dialled; pauses are random (full jitter), so that nodes
+//! which lost HQ together do not return together; and whoever asks for a sync cuts every pause short.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use sync_engine::NodeId;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::config::{ADVERTISE_MAX, PeerAddr, SyncLimits};
+use crate::identity::{ALPN_SYNC, SERVER_NAME};
+use crate::shared::Shared;
+use crate::status::PeerStatus;
+use crate::{connection, endpoint};
+
+/// Addresses tried in one dial: a name with both families on two interfaces.
+const ADDRESSES_MAX: usize = ADVERTISE_MAX;
+/// Head start of one address over the next (RFC 8305 §5 calls for 250 ms).
+const STAGGER: Duration = Duration::from_millis(250);
+/// A dial younger than this is not begun anew by a wake-up: its first packet has only just left.
+const RESTART_MIN: Duration = Duration::from_millis(300);
+/// Targets that people configured: more is a mistake, HQ is dialled and does not dial.
+const CONFIGURED_MAX: usize = 1024;
+
+/// Where a target comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Configured,
+    /// mDNS, or a member's own announcement.
+    Discovered,
+}
+
+enum Address {
+    /// `host:port`, resolved at each dial.
+    Name(String),
+    /// The newest announcement.
+    Known(Mutex<Vec<SocketAddr>>),
+}
+
+/// Somebody to keep a connection to.
+pub(crate) struct Target {
+    origin: Origin,
+    /// Who must answer; a node that is not configured with its key is learned from the first answer.
+    expected: Option<NodeId>,
+    address: Address,
+    wake: Notify,
+    state: Mutex<TargetState>,
+    /// Dials that came to an end, whichever.
+    attempts: AtomicU64,
+}
+
+#[derive(Default)]
+struct TargetState {
+    node: Option<NodeId>,
+    dialling: bool,
+    next_dial: Option<Instant>,
+    last_error: Option<String>,
+}
+
+impl Target {
+    fn node(&self) -> Option<NodeId> {
+        self.expected.or(self.state.lock().node)
+    }
+
+    fn name(&self) -> Option<&str> {
+        match &self.address {
+            Address::Name(name) => Some(name),
+            Address::Known(_) => None,
+        }
+    }
+
+    async fn resolve(&self, shared: &Shared) -> Result<Vec<SocketAddr>, String> {
+        let mut found: Vec<SocketAddr> = match &self.address {
+            Address::Known(known) => known.lock().clone(),
+            Address::Name(name) => tokio::net::lookup_host(name.as_str())
+                .await
+                .map_err(|error| format!("look up {name}: {error}"))?
+                .collect(),
+        };
+        // A socket bound to IPv4 cannot send IPv6; one bound to IPv6 sends both.
+        found.retain(|it| shared.local_addr.is_ipv6() || it.is_ipv4());
+        found.truncate(ADDRESSES_MAX);
+        if found.is_empty() {
+            Err("no usable address".into())
+        } else {
+            Ok(found)
+        }
+    }
+}
+
+/// All targets of a node.
+#[derive(Default)]
+pub(crate) struct Targets(Mutex<Vec<Arc<Target>>>);
+
+impl Targets {
+    fn all(&self) -> Vec<Arc<Target>> {
+        self.0.lock().clone()
+    }
+
+    /// Cuts the pauses short, of everybody or of one node. Targets whose node is not known yet may be that node.
+    pub(crate) fn wake(&self, node: Option<NodeId>) -> Attempts {
+        let mut awaited = Vec::new();
+        for target in self.all() {
+            let who = target.node();
+            if node.is_none() || who.is_none() || who == node {
+                awaited.push((target.clone(), target.attempts.load(Ordering::Relaxed)));
+                target.wake.notify_waiters();
+            }
+        }
+        Attempts(awaited)
+    }
+}
+
+/// Dials that were asked for, with how many had ended before.
+pub(crate) struct Attempts(Vec<(Arc<Target>, u64)>);
+
+impl Attempts {
+    /// Every target has answered or has failed since.
+    pub(crate) fn all_tried(&self) -> bool {
+        self.0.iter().all(|(target, before)| {
+            !target.state.lock().dialling || target.attempts.load(Ordering::Relaxed) > *before
+        })
+    }
+}
+
+/// Adds a target and starts dialling it; one that is there already is woken.
+pub(crate) fn add(shared: &Arc<Shared>, peer: PeerAddr, origin: Origin) {
+    if peer.node == Some(shared.node) {
+        return;
+    }
+    let mut targets = shared.targets.0.lock();
+    let same =
+        |it: &&Arc<Target>| it.expected == peer.node && it.name() == Some(peer.addr.as_str());
+    if let Some(target) = targets.iter().find(same) {
+        return target.wake.notify_waiters();
+    }
+    if targets.len() >= CONFIGURED_MAX + shared.limits.discovered_max {
+        return tracing::warn!(addr = %peer.addr, "too many peers to dial, this one is left out");
+    }
+    targets.push(start(shared, origin, peer.node, Address::Name(peer.addr)));
+}
+
+/// A node can be dialled at these addresses: its target is made, or gets them.
+pub(crate) fn learn(shared: &Arc<Shared>, node: NodeId, addresses: &[SocketAddr]) {
+    if node == shared.node || addresses.is_empty() {
+        return;
+    }
+    let mut addresses = addresses.to_vec();
+    addresses.truncate(ADDRESSES_MAX);
+    let mut targets = shared.targets.0.lock();
+    let discovered = targets.iter().filter(|it| it.origin == Origin::Discovered);
+    for target in discovered.clone() {
+        if let (Some(expected), Address::Known(known)) = (target.expected, &target.address)
+            && expected == node
+        {
+            *known.lock() = addresses;
+            return target.wake.notify_waiters();
+        }
+    }
+    if discovered.count() < shared.limits.discovered_max {
+        targets.push(start(
+            shared,
+            Origin::Discovered,
+            Some(node),
+            Address::Known(Mutex::new(addresses)),
+        ));
+    }
+}
+
+fn start(
+    shared: &Arc<Shared>,
+    origin: Origin,
+    expected: Option<NodeId>,
+    address: Address,
+) -> Arc<Target> {
+    let target = Arc::new(Target {
+        origin,
+        expected,
+        address,
+        wake: Notify::new(),
+        state: Mutex::default(),
+        attempts: AtomicU64::new(0),
+    });
+    let (shared, task) = (shared.clone(), target.clone());
+    shared.tasks.clone().spawn(async move {
+        tokio::select! {
+            () = shared.cancel.cancelled() => {}
+            () = keep(&shared, &task) => {}
+        }
+    });
+    target
+}
+
+/// How a dial ended.
+enum Outcome {
+    /// It became the connection with this node.
+    Connected(NodeId),
+    /// There is a connection with this node already.
+    Already(NodeId),
+    Failed(String),
+}
+
+/// Keeps a connection to a target, for ever.
+async fn keep(shared: &Arc<Shared>, target: &Target) {
+    let mut failures = 0_u32;
+    loop {
+        if let Some(node) = target.node() {
+            shared.until_connected(node, false).await;
+        }
+        target.state.lock().dialling = true;
+        shared.peers_change();
+        let outcome = attempt_until_done(shared, target).await;
+        let error = match &outcome {
+            Outcome::Failed(error) => Some(error.clone()),
+            _ => None,
+        };
+        {
+            let mut state = target.state.lock();
+            state.dialling = false;
+            state.last_error = error;
+            if let Outcome::Connected(node) | Outcome::Already(node) = outcome {
+                state.node = Some(node);
+            }
+        }
+        target.attempts.fetch_add(1, Ordering::Relaxed);
+        shared.peers_change();
+        match outcome {
+            Outcome::Connected(node) | Outcome::Already(node) => {
+                shared.until_connected(node, false).await;
+                let was_live = shared
+                    .links
+                    .lock()
+                    .get(node)
+                    .is_some_and(|known| known.live);
+                failures = if was_live {
+                    0
+                } else {
+                    failures.saturating_add(1)
+                };
+            }
+            Outcome::Failed(_) => failures = failures.saturating_add(1),
+        }
+        let since_live = target
+            .node()
+            .and_then(|node| {
+                shared
+                    .links
+                    .lock()
+                    .get(node)
+                    .and_then(|known| known.last_live)
+            })
+            .map(|at| at.elapsed());
+        let pause = pause_max(&shared.limits, failures, since_live).mul_f64(rand::random::<f64>());
+        target.state.lock().next_dial = Some(Instant::now() + pause);
+        shared.peers_change();
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = target.wake.notified() => {}
+            () = until_node_connected(shared, target) => {}
+        }
+        target.state.lock().next_dial = None;
+    }
+}
+
+/// Longest pause after `failures` in a row. A peer that was live lately is expected back soon.
+fn pause_max(limits: &SyncLimits, failures: u32, since_live: Option<Duration>) -> Duration {
+    let doubled = limits
+        .redial_min
+        .saturating_mul(1_u32 << failures.saturating_sub(1).min(16));
+    let lately = since_live.map_or(limits.redial_max, |since| {
+        (since / 4).max(limits.redial_min)
+    });
+    doubled.min(lately).min(limits.redial_max)
+}
+
+async fn until_node_connected(shared: &Shared, target: &Target) {
+    match target.node() {
+        Some(node) => shared.until_connected(node, true).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One dial. A wake-up begins it anew, because QUIC's own retransmissions may be seconds apart by then; a connection
+/// that comes from the other end makes it needless.
+async fn attempt_until_done(shared: &Arc<Shared>, target: &Target) -> Outcome {
+    loop {
+        let restart = async {
+            sleep(RESTART_MIN).await;
+            target.wake.notified().await;
+        };
+        tokio::select! {
+            outcome = attempt(shared, target) => return outcome,
+            () = until_node_connected(shared, target) => {
+                if let Some(node) = target.node() {
+                    return Outcome::Already(node);
+                }
+            }
+            () = restart => {}
+        }
+    }
+}
+
+async fn attempt(shared: &Arc<Shared>, target: &Target) -> Outcome {
+    let addresses = match timeout(shared.limits.handshake, target.resolve(shared)).await {
+        Ok(Ok(addresses)) => addresses,
+        Ok(Err(error)) => return Outcome::Failed(error),
+        Err(_) => return Outcome::Failed("name lookup took too long".into()),
+    };
+    let mut dials: FuturesUnordered<_> = addresses
+        .into_iter()
+        .zip(0_u32..)
+        .map(|(address, at)| async move {
+            sleep(STAGGER * at).await;
+            let dialled = timeout(shared.limits.handshake, dial(shared, target, address)).await;
+            dialled.unwrap_or_else(|_| Err(format!("{address}: no answer")))
+        })
+        .collect();
+    let mut errors = BTreeSet::new();
+    let found = loop {
+        match dials.next().await {
+            Some(Ok(found)) => break found,
+            Some(Err(error)) => drop(errors.insert(error)),
+            None => return Outcome::Failed(errors.into_iter().collect::<Vec<_>>().join("; ")),
+        }
+    };
+    drop(dials);
+    let (connection, node) = found;
+    let (registered, outcome) = oneshot::channel();
+    let running = connection::run(
+        shared.clone(),
+        connection,
+        node,
+        true,
+        None,
+        Some(registered),
+    );
+    shared.tasks.spawn(running);
+    match outcome.await {
+        Ok(Ok(_)) => Outcome::Connected(node),
+        Ok(Err(_)) if shared.links.lock().is_connected(node) => Outcome::Already(node),
+        Ok(Err(error)) => Outcome::Failed(error),
+        Err(_) => Outcome::Failed("shutting down".into()),
+    }
+}
+
+async fn dial(
+    shared: &Shared,
+    target: &Target,
+    address: SocketAddr,
+) -> Result<(quinn::Connection, NodeId), String> {
+    let told = |error: &dyn std::fmt::Display| format!("{address}: {error}");
+    let (crypto, found) = shared
+        .identity
+        .client(ALPN_SYNC, target.expected)
+        .map_err(|e| told(&e))?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(endpoint::transport(&shared.limits).map_err(|e| told(&e))?);
+    let connecting = shared
+        .endpoint
+        .connect_with(config, address, SERVER_NAME)
+        .map_err(|e| told(&e))?;
+    match connecting.await {
+        Ok(connection) => match found.get() {
+            Some(node) => Ok((connection, node)),
+            None => Err(told(&"no node key shown")),
+        },
+        Err(error) => match (target.expected, found.get()) {
+            (Some(expected), Some(other)) if expected != other => {
+                Err(format!("{address}: another node answers there: {other}"))
+            }
+            _ => Err(told(&connection::reason_text(shared, &error))),
+        },
+    }
+}
+
+/// Every peer for people: the engine's first, each with how it is reached, then targets that nobody has answered at.
+pub(crate) fn statuses(shared: &Shared) -> Vec<PeerStatus> {
+    let views = shared.engine.lock().peers();
+    let targets = shared.targets.all();
+    let links = shared.links.lock();
+    let mut rows: Vec<PeerStatus> = views
+        .into_iter()
+        .filter(|view| view.node != shared.node)
+        .map(|view| PeerStatus {
+            node: Some(view.node),
+            view: Some(view),
+            ..unmet()
+        })
+        .collect();
+    for row in &mut rows {
+        let Some(known) = row.node.and_then(|node| links.get(node)) else {
+            continue;
+        };
+        row.last_error = known.last_error.clone();
+        if let Some(link) = &known.link {
+            let stats = link.connection.stats();
+            row.addr = Some(link.connection.remote_address());
+            row.dialled = link.dialled;
+            row.rtt_ms = Some(stats.path.rtt.as_secs_f64() * 1000.0);
+            row.datagrams_sent = stats.udp_tx.datagrams;
+            row.datagrams_received = stats.udp_rx.datagrams;
+            row.bytes_sent = stats.udp_tx.bytes;
+            row.bytes_received = stats.udp_rx.bytes;
+        }
+    }
+    drop(links);
+    for target in targets {
+        let node = target.node();
+        let at = rows
+            .iter()
+            .position(|row| row.node.is_some() && row.node == node);
+        let row = match at {
+            Some(at) => &mut rows[at],
+            None => {
+                rows.push(PeerStatus { node, ..unmet() });
+                rows.last_mut().expect("a row was pushed just now")
+            }
+        };
+        let state = target.state.lock();
+        if let Some(name) = target.name() {
+            row.configured.get_or_insert_with(|| name.to_owned());
+        }
+        row.dialling |= state.dialling;
+        if let Some(next) = state.next_dial {
+            let ms = next.saturating_duration_since(Instant::now()).as_millis() as u64;
+            row.next_dial_in_ms = Some(row.next_dial_in_ms.map_or(ms, |other| other.min(ms)));
+        }
+        if row.addr.is_none() && state.last_error.is_some() {
+            row.last_error = state.last_error.clone();
+        }
+    }
+    rows
+}
+
+fn unmet() -> PeerStatus {
+    PeerStatus {
+        node: None,
+        view: None,
+        configured: None,
+        addr: None,
+        dialled: false,
+        rtt_ms: None,
+        dialling: false,
+        next_dial_in_ms: None,
+        last_error: None,
+        datagrams_sent: 0,
+        datagrams_received: 0,
+        bytes_sent: 0,
+        bytes_received: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_limit_and_stay_short_for_a_peer_that_was_live_lately() {
+        let limits = SyncLimits::default();
+        let never = |failures| pause_max(&limits, failures, None);
+        assert_eq!(never(0), limits.redial_min);
+        assert_eq!(never(1), limits.redial_min);
+        assert_eq!(never(2), limits.redial_min * 2);
+        assert_eq!(never(60), limits.redial_max);
+        assert_eq!(never(u32::MAX), limits.redial_max);
+        let lately = |s| pause_max(&limits, 60, Some(Duration::from_secs(s)));
+        assert_eq!(lately(0), limits.redial_min);
+        assert_eq!(lately(20), Duration::from_secs(5));
+        assert_eq!(lately(3600), limits.redial_max);
+    }
+}

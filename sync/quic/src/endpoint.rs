@@ -1,0 +1,133 @@
+//! The UDP endpoint: one socket on which a node both accepts and dials.
+//!
+//! Memory per connection is bounded here. A peer can make this node hold at most [`RECEIVE_WINDOW`] bytes of streams that
+//! nobody has read, and this node holds at most [`SEND_WINDOW`] bytes that the peer has not acknowledged. Both grow with
+//! use: an idle connection holds some tens of KiB.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+use crate::config::SyncLimits;
+use crate::error::SyncError;
+use crate::identity::Identity;
+
+/// Unread bytes of one stream: at 50 ms round trip this carries 80 Mbit/s, more than the links between nodes do.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// Unread bytes of one connection: every lane and the control stream can be full at once, so that one that stalls never
+/// takes credit from another.
+pub(crate) const RECEIVE_WINDOW: u32 = 8 * STREAM_WINDOW;
+/// Unacknowledged bytes of one connection: all streams at their window, and what is on its way besides.
+pub(crate) const SEND_WINDOW: u64 = RECEIVE_WINDOW as u64 + 1024 * 1024;
+/// Streams a peer may open towards us: control, seven lanes, and room for kinds that a newer version adds.
+const UNI_STREAMS_MAX: u8 = 16;
+/// A join is one exchange.
+const BIDI_STREAMS_MAX: u8 = 1;
+/// Incoming handshakes wait in quinn until they are looked at; their first packets may hold this much.
+const INCOMING_BUFFER_BYTES: u64 = 64 * 1024;
+
+pub(crate) fn bind(
+    listen: SocketAddr,
+    key: &SigningKey,
+    identity: &Identity,
+    limits: &SyncLimits,
+) -> Result<quinn::Endpoint, SyncError> {
+    let listen_error = |source| SyncError::Listen {
+        addr: listen,
+        source,
+    };
+    let socket = UdpSocket::bind(listen).map_err(listen_error)?;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(identity.server()?));
+    server
+        .transport_config(transport(limits)?)
+        .max_incoming(limits.handshakes_max)
+        .incoming_buffer_size(INCOMING_BUFFER_BYTES)
+        .incoming_buffer_size_total(INCOMING_BUFFER_BYTES * limits.handshakes_max as u64);
+    quinn::Endpoint::new(
+        endpoint_config(key),
+        Some(server),
+        socket,
+        Arc::new(quinn::TokioRuntime),
+    )
+    .map_err(listen_error)
+}
+
+/// An endpoint that only dials, for `muster join`.
+pub(crate) fn bind_client(
+    remote: SocketAddr,
+    key: &SigningKey,
+) -> Result<quinn::Endpoint, SyncError> {
+    let listen: SocketAddr = if remote.is_ipv6() {
+        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+    } else {
+        (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
+    };
+    let listen_error = |source| SyncError::Listen {
+        addr: listen,
+        source,
+    };
+    let socket = UdpSocket::bind(listen).map_err(listen_error)?;
+    quinn::Endpoint::new(
+        endpoint_config(key),
+        None,
+        socket,
+        Arc::new(quinn::TokioRuntime),
+    )
+    .map_err(listen_error)
+}
+
+pub(crate) fn transport(limits: &SyncLimits) -> Result<Arc<TransportConfig>, SyncError> {
+    let idle = IdleTimeout::try_from(limits.idle).map_err(|_| SyncError::Limit { name: "idle" })?;
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(limits.keep_alive))
+        .initial_rtt(limits.initial_rtt)
+        .mtu_discovery_config(limits.mtu_discovery.then(MtuDiscoveryConfig::default))
+        .max_concurrent_uni_streams(VarInt::from(UNI_STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from(BIDI_STREAMS_MAX))
+        .stream_receive_window(VarInt::from(STREAM_WINDOW))
+        .receive_window(VarInt::from(RECEIVE_WINDOW))
+        .send_window(SEND_WINDOW)
+        // Stream priorities carry the lanes; switching fairness off would defeat them.
+        .send_fairness(true)
+        // Unreliable datagrams are not used.
+        .datagram_receive_buffer_size(None);
+    Ok(Arc::new(transport))
+}
+
+fn endpoint_config(key: &SigningKey) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(ResetKey(blake3::derive_key(
+        "muster 2026-11 quic stateless reset",
+        &key.to_bytes(),
+    ))));
+    // A scanner learns nothing from garbage; a peer's packets for a connection of our last life are answered at once.
+    config.min_reset_interval(std::time::Duration::from_millis(5));
+    config
+}
+
+/// Key of the stateless reset tokens (RFC 9000 §10.3). It is derived from the node key, so that a node that lost its
+/// memory in a crash can still tell its peers that their connections are gone, instead of letting them time out.
+struct ResetKey([u8; 32]);
+
+impl quinn::crypto::HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        signature_out.copy_from_slice(blake3::keyed_hash(&self.0, data).as_bytes());
+    }
+
+    fn signature_len(&self) -> usize {
+        blake3::OUT_LEN
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), quinn::crypto::CryptoError> {
+        let signature: [u8; blake3::OUT_LEN] = signature
+            .try_into()
+            .map_err(|_| quinn::crypto::CryptoError)?;
+        // `blake3::Hash` compares in constant time.
+        (blake3::keyed_hash(&self.0, data) == signature)
+            .then_some(())
+            .ok_or(quinn::crypto::CryptoError)
+    }
+}

@@ -1,0 +1,51 @@
+//! What the shell needs from the program around it: reading and storing runs, and judging who wants to join.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use sync_engine::{LogId, NodeId, ProgressItem, Run, Seq, StoreFault, Stored, VerifiedRun};
+
+use crate::join::{JoinRefusal, JoinReply, JoinRequest};
+
+/// The program around the shell. The plain functions are called on the task that drives the engine: they must return at
+/// once and never block. The asynchronous ones run on tasks of their own.
+pub trait Host: Send + Sync + 'static {
+    /// Entries of `log` from `from` on, about `bytes_max` bytes (at least one entry), ending at a signed one. `None`:
+    /// nothing there.
+    fn load(
+        &self,
+        log: LogId,
+        from: Seq,
+        bytes_max: usize,
+    ) -> impl Future<Output = Option<Run>> + Send;
+
+    /// Stores runs, in order, and returns *after* the commit: what is returned is acknowledged to `from`. Called for one
+    /// batch of a lane at a time, whoever sent it; batches of different lanes overlap.
+    fn store(
+        &self,
+        from: NodeId,
+        runs: Vec<VerifiedRun>,
+    ) -> impl Future<Output = Result<Stored, StoreFault>> + Send;
+
+    /// `peer` has acknowledged more: these heights are on its disk.
+    fn progress(&self, peer: NodeId, items: Vec<ProgressItem>, at_wall_ms: u64);
+
+    /// A peer holds a longer, or a different, log of this node's own: appending to it must stop.
+    fn own_log_longer(&self, log: LogId, ours: Seq, theirs: Seq, peer: NodeId);
+
+    /// A member told where it can be dialled. Worth remembering over a restart; the shell itself dials it from now on.
+    fn member_address(&self, node: NodeId, addresses: Vec<SocketAddr>) {
+        let _ = (node, addresses);
+    }
+
+    /// `peer`, who has proven that key in TLS, asks to become a member. The host checks [`JoinRequest::proves`] against
+    /// the invitations it gave out, and must use up the invitation in the same commit as the grant.
+    fn join(
+        &self,
+        peer: NodeId,
+        request: JoinRequest,
+    ) -> impl Future<Output = Result<JoinReply, JoinRefusal>> + Send;
+
+    /// Milliseconds since 1970 by this node's clock.
+    fn wall_ms(&self) -> u64;
+}

@@ -1,0 +1,186 @@
+//! What the tasks of one node share.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use sync_engine::{ConnId, Engine, Head, LogId, NodeId, Run, Seq, Trust, TrustRecord};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::SyncLimits;
+use crate::dial::Targets;
+use crate::driver::Event;
+use crate::identity::Identity;
+use crate::links::Links;
+use crate::wire::Preface;
+
+/// See the fields. Locks are held for moments and never across an `await`; where two are needed, the engine's is taken
+/// first.
+pub(crate) struct Shared {
+    pub(crate) node: NodeId,
+    pub(crate) identity: Identity,
+    pub(crate) limits: SyncLimits,
+    pub(crate) preface: Preface,
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) started: Instant,
+    /// Changed by the driver alone; others look.
+    pub(crate) engine: Mutex<Engine>,
+    pub(crate) trust: ArcSwap<Trust>,
+    pub(crate) links: Mutex<Links>,
+    /// Moves when a connection comes or goes.
+    pub(crate) links_moved: watch::Sender<u64>,
+    pub(crate) targets: Targets,
+    /// Moves when what people see of peers changed.
+    pub(crate) peers_changed: watch::Sender<u64>,
+    /// Moves with every input that can change how far anybody is behind.
+    pub(crate) progress_moved: watch::Sender<u64>,
+    pub(crate) local: Local,
+    pub(crate) events: Events,
+    pub(crate) conns: AtomicU64,
+    /// One permit per KiB of received frames that wait for the engine.
+    pub(crate) received: Arc<Semaphore>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Shared {
+    pub(crate) fn next_conn(&self) -> ConnId {
+        ConnId(self.conns.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn links_move(&self) {
+        self.links_moved
+            .send_modify(|count| *count = count.wrapping_add(1));
+        self.peers_change();
+    }
+
+    pub(crate) fn peers_change(&self) {
+        self.peers_changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Waits until `node` is connected, or is not.
+    pub(crate) async fn until_connected(&self, node: NodeId, connected: bool) {
+        let mut moved = self.links_moved.subscribe();
+        while self.links.lock().is_connected(node) != connected {
+            if moved.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The ways into the driver. What is small or urgent does not queue behind bulk.
+#[derive(Clone)]
+pub(crate) struct Events {
+    pub(crate) urgent: mpsc::Sender<Event>,
+    pub(crate) bulk: mpsc::Sender<Event>,
+}
+
+/// Bytes of runs kept for the driver; what exceeds it is loaded from the store when it is sent. The driver empties this
+/// in microseconds, so that only a driver that is far behind meets the bound.
+const LOCAL_RUN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Commits kept one by one; beyond that those of one log become one.
+const LOCAL_COMMITS_MAX: usize = 1024;
+
+/// Commits of this node on their way to the engine. Handing one in never blocks.
+#[derive(Default)]
+pub(crate) struct Local {
+    queue: Mutex<LocalQueue>,
+    pub(crate) ready: Notify,
+}
+
+#[derive(Default)]
+pub(crate) struct LocalQueue {
+    pub(crate) commits: Vec<LocalCommit>,
+    pub(crate) applied: BTreeMap<LogId, Seq>,
+    run_bytes: usize,
+}
+
+/// One log's part of a commit.
+pub(crate) struct LocalCommit {
+    pub(crate) log: LogId,
+    pub(crate) head: Head,
+    /// Not bounded here: a record is a person's act, and the engine holds all of them anyway.
+    pub(crate) records: Vec<TrustRecord>,
+    pub(crate) run: Option<Run>,
+}
+
+impl Local {
+    pub(crate) fn push(
+        &self,
+        heads: Vec<(LogId, Head)>,
+        runs: Vec<Run>,
+        mut records: Vec<TrustRecord>,
+    ) {
+        let mut by_log: BTreeMap<LogId, Option<Run>> = BTreeMap::new();
+        for run in runs {
+            let joined = match by_log.remove(&run.log) {
+                None => Some(run),
+                // Two runs of one log in one commit: one run if they fit, else the engine loads them.
+                Some(first) => first.and_then(|first| first.join(&run).ok()),
+            };
+            if let Some(joined) = joined {
+                by_log.insert(joined.log, Some(joined));
+            }
+        }
+        let mut queue = self.queue.lock();
+        for (log, head) in heads {
+            let records = if log.lane == sync_engine::Lane::Trust {
+                std::mem::take(&mut records)
+            } else {
+                Vec::new()
+            };
+            let run = by_log.remove(&log).flatten();
+            queue.push(LocalCommit {
+                log,
+                head,
+                records,
+                run,
+            });
+        }
+        drop(queue);
+        self.ready.notify_one();
+    }
+
+    pub(crate) fn applied(&self, items: Vec<(LogId, Seq)>) {
+        let mut queue = self.queue.lock();
+        for (log, seq) in items {
+            let at = queue.applied.entry(log).or_insert(seq);
+            *at = (*at).max(seq);
+        }
+        drop(queue);
+        self.ready.notify_one();
+    }
+
+    pub(crate) fn take(&self) -> LocalQueue {
+        std::mem::take(&mut *self.queue.lock())
+    }
+}
+
+impl LocalQueue {
+    fn push(&mut self, mut commit: LocalCommit) {
+        let bytes = commit.run.as_ref().map_or(0, Run::entry_bytes);
+        if self.run_bytes + bytes > LOCAL_RUN_BYTES_MAX || self.commits.len() >= LOCAL_COMMITS_MAX {
+            commit.run = None;
+        } else {
+            self.run_bytes += bytes;
+        }
+        if self.commits.len() >= LOCAL_COMMITS_MAX
+            && let Some(last) = self.commits.iter_mut().rfind(|last| last.log == commit.log)
+        {
+            last.head = commit.head;
+            last.records.append(&mut commit.records);
+            last.run = None;
+            return;
+        }
+        self.commits.push(commit);
+    }
+}
