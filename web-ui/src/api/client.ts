@@ -1,7 +1,7 @@
 /** Requests to the node: adds the CSRF token to writes, turns every failure into an error that a person can act on.
  *
  * Invariant: a request ends within its time limit, with an answer, an `ApiError` or an `UnreachableError`. */
-import { currentConnection, noteAnswer, noteSilence } from "./connection.ts";
+import { noteAnswer, noteSilence } from "./connection.ts";
 import type { Problem } from "./types.ts";
 
 /** Generous: the node may be a small machine that is busy committing a flood of readings. */
@@ -137,5 +137,3 @@ export function randomKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
-
-export const isReachable = (): boolean => currentConnection().reachable;

@@ -85,12 +85,9 @@ export const common = {
   loadMore: "Show more",
   optional: "optional",
   stale: "Not current",
-  unknownAuthor: "unknown person",
   sensorAuthor: "a sensor rule",
   unknownNode: "unknown node",
-  thisNode: "this node",
   by: (author: string, node: string) => `${author} at ${node}`,
-  loadFailed: (what: string) => `${what} could not be loaded.`,
   fieldsWrong: (count: number) =>
     count === 1 ? "One field needs a change. Nothing was saved." : `${count} fields need a change. Nothing was saved.`,
 };

@@ -6,7 +6,6 @@ export const texts = {
   field: (field: string) => `Two values for “${field}”`,
   fieldMany: (count: number, field: string) => `${count} values for “${field}”`,
   resolved: "Settled",
-  resolvedLead: "This conflict is settled. The values that were entered:",
   choose: (value: string) => `Choose “${value}”`,
   chooseShort: "Choose this",
   from: "Entered by",
@@ -16,5 +15,4 @@ export const texts = {
   otherMissing: "Type a value, or choose one of those above.",
   openDocument: (kind: string) => `Open the ${kind}`,
   saved: "Settled here. It reaches the other nodes with the next contact.",
-  justResolved: "Somebody has settled this conflict already.",
 };

@@ -34,11 +34,13 @@ export function startEdit(incident: Incident): EditDraft {
 interface EditIncidentProps {
   incident: Incident;
   draft: EditDraft;
+  /** Typed before this page was opened. */
+  restored?: boolean;
   onDraft: (draft: EditDraft | null) => void;
   onSaved: () => void;
 }
 
-export function EditIncident({ incident, draft, onDraft, onSaved }: EditIncidentProps) {
+export function EditIncident({ incident, draft, restored = false, onDraft, onSaved }: EditIncidentProps) {
   const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const [unchanged, setUnchanged] = useState(false);
   const client = useQueryClient();
@@ -83,6 +85,7 @@ export function EditIncident({ incident, draft, onDraft, onSaved }: EditIncident
       }}
     >
       <h2 id="edit-incident">{texts.editTitle}</h2>
+      {restored && <Notice tone="info" role="status" title={texts.draftKept} />}
       <div aria-live="polite">
         {changedByOthers.length > 0 && (
           <Notice tone="warn" title={texts.changedMeanwhile}>

@@ -42,6 +42,7 @@ export function IncidentPage() {
 
 function IncidentDetail({ incident, loadedAtMs }: { incident: Incident; loadedAtMs: number }) {
   const [draft, setDraft] = useDraft<EditDraft>(`incident.${incident.id}`);
+  const [restored, setRestored] = useState(draft !== null);
   const arrived = useLocation().state as { saved?: boolean } | null;
   const [saved, setSaved] = useState(arrived?.saved === true);
   const { reachable } = useConnection();
@@ -54,7 +55,14 @@ function IncidentDetail({ incident, loadedAtMs }: { incident: Incident; loadedAt
           <div className="flex flex-wrap items-start justify-between gap-3">
             <h1 className="min-w-0 flex-1 basis-60">{incident.title}</h1>
             {draft === null && (
-              <button type="button" className="button" onClick={() => setDraft(startEdit(incident))}>
+              <button
+                type="button"
+                className="button"
+                onClick={() => {
+                  setRestored(false);
+                  setDraft(startEdit(incident));
+                }}
+              >
                 {texts.edit}
               </button>
             )}
@@ -90,6 +98,7 @@ function IncidentDetail({ incident, loadedAtMs }: { incident: Incident; loadedAt
           <IncidentFacts incident={incident} />
         ) : (
           <EditIncident
+            restored={restored}
             incident={incident}
             draft={draft}
             onDraft={setDraft}
