@@ -50,13 +50,26 @@ impl From<[u8; 16]> for RecordId {
     }
 }
 
-/// A new id (UUIDv7) from the wall clock in milliseconds and fresh random bytes.
-pub fn new_id(wall_ms: u64, random: &[u8; 10]) -> RecordId {
-    RecordId(
-        uuid::Builder::from_unix_timestamp_millis(wall_ms, random)
-            .into_uuid()
-            .into_bytes(),
-    )
+/// Where an id names the kind it was made for (the low byte of `rand_a` in a UUIDv7, free in a UUIDv8).
+const KIND_BYTE: usize = 7;
+
+/// The mark of a kind in its ids: the class of its code and its number within it.
+fn kind_mark(code: u16) -> u8 {
+    ((code >> 8) as u8) << 6 | (code as u8 & 0x3f)
+}
+
+/// Whether an id may belong to a kind with that code. An id carries its kind, so that no entry can claim an id for
+/// another kind than the first did, whatever arrives first.
+pub fn fits_kind(id: RecordId, code: u16) -> bool {
+    id.0[KIND_BYTE] == kind_mark(code)
+}
+
+/// A new id (UUIDv7) for a kind with that code, from the wall clock in milliseconds and fresh random bytes.
+pub fn new_id(code: u16, wall_ms: u64, random: &[u8; 10]) -> RecordId {
+    let mut bytes =
+        uuid::Builder::from_unix_timestamp_millis(wall_ms, random).into_uuid().into_bytes();
+    bytes[KIND_BYTE] = kind_mark(code);
+    RecordId(bytes)
 }
 
 /// The id (UUIDv8) of a document that is known by its name: devices and users.
@@ -65,7 +78,9 @@ pub fn stable_id(operation: &[u8; 32], kind: Kind, name: &str) -> RecordId {
     hasher.update(operation);
     hasher.update(&kind.spec().code.to_le_bytes());
     hasher.update(name.as_bytes());
-    from_hash(&hasher)
+    let mut id = from_hash(&hasher);
+    id.0[KIND_BYTE] = kind_mark(kind.spec().code);
+    id
 }
 
 /// A UUIDv8 from a hash: 122 bits of it.
@@ -86,10 +101,20 @@ mod tests {
 
     #[test]
     fn a_new_id_is_version_7_and_sorts_by_time() {
-        let early = new_id(1_700_000_000_000, &[0xff; 10]);
-        let late = new_id(1_700_000_000_001, &[0; 10]);
+        let early = new_id(0x0101, 1_700_000_000_000, &[0xff; 10]);
+        let late = new_id(0x0101, 1_700_000_000_001, &[0; 10]);
         assert!(early < late);
         assert_eq!(Uuid::from_bytes(early.0).get_version_num(), 7);
+    }
+
+    #[test]
+    fn an_id_tells_which_kind_it_was_made_for() {
+        let id = new_id(Kind::Incident.spec().code, 1_700_000_000_000, &[0xff; 10]);
+        for kind in Kind::all() {
+            assert_eq!(fits_kind(id, kind.spec().code), kind == Kind::Incident, "{kind:?}");
+            assert!(fits_kind(stable_id(&[3; 32], kind, "x"), kind.spec().code));
+        }
+        assert!(!fits_kind(id, crate::FactKind::Note.code()));
     }
 
     #[test]
@@ -105,7 +130,7 @@ mod tests {
 
     #[test]
     fn only_the_hyphenated_form_is_an_id() {
-        let id = new_id(1_700_000_000_000, &[7; 10]);
+        let id = new_id(0x0101, 1_700_000_000_000, &[7; 10]);
         assert_eq!(id.to_string().parse::<RecordId>().unwrap(), id);
         for text in [
             "",

@@ -14,10 +14,10 @@ pub mod schema;
 pub use document::{
     Author, ConflictValue, Document, DocumentError, EditError, Edited, FieldConflict, Incoming,
     Ingested, Outcome, Pending, QuarantineReason, Refused, ResolvedConflict, Settled, Stamp,
-    Stored, Version, View,
+    Stored, Version, View, change_hash,
 };
 pub use ids::RecordId;
 pub use schema::{
     Edit, FactKind, FieldError, FieldSpec, Kind, KindSpec, Merge, ValueSpec, check_create,
-    check_node_fields, check_patch, check_resolution,
+    check_node_fields, check_patch, check_resolution, spec,
 };

@@ -330,6 +330,11 @@ impl Aside {
     }
 }
 
+/// The hash by which others name a change; `None` for bytes that are none.
+pub fn change_hash(bytes: &[u8]) -> Option<[u8; 32]> {
+    valid::decode(bytes).ok().map(|decoded| decoded.change.hash().0)
+}
+
 fn park(pending: Pending) -> Result<Parked, DocumentError> {
     let change = valid::decode(&pending.bytes).map_err(damaged)?.change;
     Ok(Parked {
