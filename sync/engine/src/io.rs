@@ -361,6 +361,8 @@ pub struct Counters {
 pub struct Limits {
     /// Connections at once. Each may make us hold the buffers below.
     pub connections_max: usize,
+    /// Connections at once with who is no member yet, so that strangers cannot keep members out.
+    pub strangers_max: usize,
     /// Bytes of one lane handed to the transport and not sent yet, per connection: what an urgent entry of the same
     /// lane waits behind, as quinn's send window is shared.
     pub unsent_bytes_max: usize,
@@ -381,6 +383,9 @@ pub struct Limits {
     pub waiting_ms_max: u64,
     /// How long a peer may stay no member, milliseconds, from its last piece of lane 0.
     pub greeting_ms_max: u64,
+    /// How long a run asked of the store may be, bytes: at most [`crate::RUN_BYTES_MAX`], less where a link is so thin
+    /// that one run holds up the next.
+    pub load_bytes_max: usize,
     /// After a load that gave nothing the log rests this long, milliseconds.
     pub load_retry_ms: u64,
     /// Logs that a peer may name in its frontier: memory per peer is some 150 bytes each.
@@ -391,6 +396,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 64,
+            strangers_max: 16,
             unsent_bytes_max: 128 * 1024,
             unacked_bytes_max: 1024 * 1024,
             inbox_bytes_max: 4 * 1024 * 1024,
@@ -400,6 +406,7 @@ impl Default for Limits {
             waiting_runs_max: 1024,
             waiting_ms_max: 10_000,
             greeting_ms_max: 10_000,
+            load_bytes_max: crate::run::RUN_BYTES_MAX,
             load_retry_ms: 1_000,
             peer_logs_max: 65_536,
         }

@@ -12,10 +12,17 @@ mod chain;
 mod clock;
 mod engine;
 mod entry;
+mod frame;
 mod frontier;
+mod greet;
+mod hello;
 mod ids;
+mod inbox;
 mod io;
+mod peer;
+mod receive;
 mod run;
+mod send;
 mod trust;
 
 pub use chain::{Head, LogTail, Pushed, UNSIGNED_BYTES_MAX, chain_next, entry_hash, verify_head};
@@ -23,6 +30,7 @@ pub use clock::{CLOCK_JUMP_MS_MAX, HybridClock, HybridTime};
 pub use engine::Engine;
 pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, EntryHeader, Payload};
 pub use frontier::{Frontier, LogFrontier};
+pub use hello::{PROTOCOL_MAX, PROTOCOL_MIN};
 pub use ids::{
     ChainHash, EntryHash, EntryKind, GroupId, HeadSignature, IdError, Incarnation, Lane, LogId,
     NodeId, ObjectId, OperationId, Seq,

@@ -290,14 +290,53 @@ impl Trust {
     /// # Errors
     /// [`TrustError`] for a record that can never count here.
     pub fn insert(&mut self, record: TrustRecord) -> Result<bool, TrustError> {
-        let grant = match record {
-            TrustRecord::Genesis(genesis) if genesis.id() == self.operation => return Ok(false),
-            TrustRecord::Genesis(_) => return Err(TrustError::OtherOperation),
-            TrustRecord::Grant(grant) => grant,
-        };
-        if grant.grant.operation != self.operation {
+        Ok(self.add(record)? && self.settle())
+    }
+
+    /// Takes many records at once and evaluates once; says whether who may do what has changed, and which records can
+    /// never count.
+    pub fn extend(
+        &mut self,
+        records: impl IntoIterator<Item = TrustRecord>,
+    ) -> (bool, Vec<TrustError>) {
+        let (mut added, mut errors) = (false, Vec::new());
+        for record in records {
+            match self.add(record) {
+                Ok(new) => added |= new,
+                Err(error) => errors.push(error),
+            }
+        }
+        (added && self.settle(), errors)
+    }
+
+    /// Whether `log`'s author might write it if `records`, which came in that log, counted too: how the founder's log
+    /// is judged, which brings the founder's own grant.
+    pub(crate) fn may_write_with(&self, log: &LogId, records: &[TrustRecord]) -> MayWrite {
+        let names_author = |record: &TrustRecord| matches!(record, TrustRecord::Grant(signed) if signed.grant.node == log.author);
+        if !records.iter().any(names_author) {
+            return self.may_write(log);
+        }
+        let mut trial = self.clone();
+        let _ = trial.extend(records.iter().cloned());
+        trial.may_write(log)
+    }
+
+    /// Whether the record names another operation.
+    pub(crate) fn is_foreign(&self, record: &TrustRecord) -> bool {
+        match record {
+            TrustRecord::Genesis(genesis) => genesis.id() != self.operation,
+            TrustRecord::Grant(signed) => signed.grant.operation != self.operation,
+        }
+    }
+
+    /// Keeps a record that may count; says whether it is new.
+    fn add(&mut self, record: TrustRecord) -> Result<bool, TrustError> {
+        if self.is_foreign(&record) {
             return Err(TrustError::OtherOperation);
         }
+        let TrustRecord::Grant(grant) = record else {
+            return Ok(false);
+        };
         if !grant.grant.within_bounds() {
             return Err(TrustError::Malformed);
         }
@@ -312,10 +351,14 @@ impl Trust {
             return Err(TrustError::Signature);
         }
         self.grants.insert(hash, grant);
+        Ok(true)
+    }
+
+    fn settle(&mut self) -> bool {
         let members = self.evaluate();
         let changed = members != self.members;
         self.members = members;
-        Ok(changed)
+        changed
     }
 
     /// Settles node after node, from the root outwards, one distance at a time.

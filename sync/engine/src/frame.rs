@@ -1,0 +1,126 @@
+//! What travels between two engines: one byte for the kind, then the body.
+//!
+//! Bodies are read from the front and what follows is ignored, so that a later version may append fields; kinds that
+//! this version does not know are skipped. Nothing here trusts a count that a peer names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hello::{Hello, HelloPrelude, WireFrontier};
+use crate::ids::{LogId, Seq};
+use crate::run::{Run, RunError};
+
+const HELLO: u8 = 1;
+const ADMIT: u8 = 2;
+const PROGRESS: u8 = 3;
+const WANT: u8 = 4;
+const HOLD: u8 = 5;
+const RUN: u8 = 16;
+
+/// How many logs one Progress frame names, so that it stays below the control frame's bound.
+pub(crate) const PROGRESS_ITEMS_MAX: usize = 4096;
+
+/// How far the sender of a Progress frame is with one log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WireProgress {
+    pub(crate) log: LogId,
+    pub(crate) stored: Seq,
+    /// The first bytes of the chain hash at `stored`.
+    pub(crate) chain: [u8; 8],
+    pub(crate) applied: Seq,
+}
+
+/// A frame of the control stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ControlFrame {
+    /// The first frame: who speaks, which versions, what it has. The rest is `None` when no version is common.
+    Hello(HelloPrelude, Option<Hello>),
+    /// "You are a member": lanes above 0 may come. Carries what the Hello to a non-member left out.
+    Admit(Option<WireFrontier>),
+    /// Heights that moved: the acknowledgement to who sent the entries, news to everyone else.
+    Progress(Vec<WireProgress>),
+    /// "Send this log from here again": something was dropped on the way.
+    Want { log: LogId, from: Seq },
+    /// "Do not send this log": we hold another branch of it.
+    Hold { log: LogId },
+    /// A kind of a later version.
+    Unknown,
+}
+
+/// Bytes that are no frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed control frame of kind {kind}")]
+pub(crate) struct FrameError {
+    pub(crate) kind: u8,
+}
+
+fn encode<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
+    postcard::to_extend(body, vec![kind]).expect("frames of vectors always encode")
+}
+
+pub(crate) fn hello(prelude: &HelloPrelude, hello: &Hello) -> Vec<u8> {
+    encode(HELLO, &(prelude, hello))
+}
+
+pub(crate) fn admit(frontier: Option<&WireFrontier>) -> Vec<u8> {
+    encode(ADMIT, &frontier)
+}
+
+pub(crate) fn progress(items: &[WireProgress]) -> Vec<u8> {
+    encode(PROGRESS, &items)
+}
+
+pub(crate) fn want(log: LogId, from: Seq) -> Vec<u8> {
+    encode(WANT, &(log, from))
+}
+
+pub(crate) fn hold(log: LogId) -> Vec<u8> {
+    encode(HOLD, &log)
+}
+
+pub(crate) fn run(run: &Run) -> Vec<u8> {
+    let mut frame = run.encode();
+    frame.insert(0, RUN);
+    frame
+}
+
+fn body<'de, T: Deserialize<'de>>(
+    kind: u8,
+    bytes: &'de [u8],
+) -> Result<(T, &'de [u8]), FrameError> {
+    postcard::take_from_bytes(bytes).map_err(|_| FrameError { kind })
+}
+
+/// Reads a frame of the control stream.
+pub(crate) fn decode_control(bytes: &[u8]) -> Result<ControlFrame, FrameError> {
+    let (kind, rest) = bytes.split_first().ok_or(FrameError { kind: 0 })?;
+    let kind = *kind;
+    Ok(match kind {
+        HELLO => {
+            let (prelude, rest) = body::<HelloPrelude>(kind, rest)?;
+            let hello = match prelude.common_protocol() {
+                Some(_) => Some(body(kind, rest)?.0),
+                None => None,
+            };
+            ControlFrame::Hello(prelude, hello)
+        }
+        ADMIT => ControlFrame::Admit(body(kind, rest)?.0),
+        PROGRESS => ControlFrame::Progress(body(kind, rest)?.0),
+        WANT => {
+            let (log, from) = body(kind, rest)?.0;
+            ControlFrame::Want { log, from }
+        }
+        HOLD => ControlFrame::Hold {
+            log: body(kind, rest)?.0,
+        },
+        _ => ControlFrame::Unknown,
+    })
+}
+
+/// Reads a frame of a lane's stream; `Ok(None)` for kinds of later versions.
+pub(crate) fn decode_lane(bytes: &[u8]) -> Result<Option<Run>, RunError> {
+    match bytes.split_first() {
+        Some((&RUN, rest)) => Run::decode(rest).map(Some),
+        Some(_) => Ok(None),
+        None => Err(RunError::Malformed),
+    }
+}

@@ -1,0 +1,466 @@
+//! The receiving half: frames are read, runs verified, judged, stored, and only then acknowledged and passed on.
+//!
+//! Invariants: nothing of a run is believed before its chain and signatures were checked; a height is announced only
+//! after the store said that it is on disk; whatever was dropped on the way is either asked for again or its sender is
+//! cut off.
+
+use std::collections::BTreeSet;
+
+use crate::engine::Engine;
+use crate::frame::{self, ControlFrame};
+use crate::ids::{Lane, LogId, NodeId, Seq};
+use crate::inbox::{Arrived, Batch, Waiting};
+use crate::io::{BatchId, ConnId, Effect, Now, ReasonCode, StoreFault, Stored, StreamKind};
+use crate::peer::{Peer, Stage};
+use crate::run::{RunError, VerifiedRun};
+use crate::send::Fresh;
+use crate::trust::{MayWrite, TrustError, TrustRecord};
+
+/// How many logs we remember to ask for again; who makes us need more is cut off instead.
+const DROPPED_LOGS_MAX: usize = 1024;
+
+impl Engine {
+    pub(crate) fn on_frame(&mut self, now: Now, conn: ConnId, stream: StreamKind, bytes: Vec<u8>) {
+        let Some(node) = self.conns.get(&conn).copied() else {
+            return;
+        };
+        self.counters.received_bytes += bytes.len() as u64;
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.last_seen_wall_ms = now.wall_ms;
+        }
+        if bytes.len() > stream.frame_bytes_max() {
+            return self.refuse_frame(node, "frame too long");
+        }
+        match stream {
+            StreamKind::Control => self.on_control(now, node, &bytes),
+            StreamKind::Lane(lane) => self.on_run(now, node, lane, bytes),
+        }
+    }
+
+    fn on_control(&mut self, now: Now, node: NodeId, bytes: &[u8]) {
+        let frame = match frame::decode_control(bytes) {
+            Ok(frame) => frame,
+            Err(error) => return self.refuse_frame(node, &error.to_string()),
+        };
+        let stage = self
+            .peers
+            .get(&node)
+            .and_then(Peer::session)
+            .map(|session| session.stage);
+        let greeted = !matches!(stage, Some(Stage::Waiting { .. }));
+        match frame {
+            ControlFrame::Hello(prelude, hello) => self.on_hello(now, node, prelude, hello),
+            ControlFrame::Unknown => self.counters.unknown_frames += 1,
+            _ if !greeted => self.refuse_frame(node, "the first frame is no greeting"),
+            ControlFrame::Admit(frontier) => self.on_admit(node, frontier),
+            ControlFrame::Progress(items) => self.on_progress(now, node, items),
+            ControlFrame::Want { log, from } => self.on_want(node, log, from),
+            ControlFrame::Hold { log } => {
+                // Only a member's word stops a log of our own.
+                if self.trust.is_member(node) {
+                    let theirs = self.peers.get(&node).and_then(|peer| peer.logs.get(&log));
+                    let theirs = theirs.map_or(Seq::NONE, |held| held.stored);
+                    self.fork_seen(node, log, theirs, false);
+                }
+            }
+        }
+    }
+
+    fn on_run(&mut self, now: Now, node: NodeId, lane: Lane, bytes: Vec<u8>) {
+        let run = match frame::decode_lane(&bytes) {
+            Ok(Some(run)) => run,
+            Ok(None) => {
+                self.counters.unknown_frames += 1;
+                return;
+            }
+            Err(error) => return self.refuse_frame(node, &error.to_string()),
+        };
+        let Some(peer) = self.peers.get_mut(&node) else {
+            return;
+        };
+        if run.log.lane != lane {
+            return self.refuse_frame(node, "a run of another lane");
+        }
+        if !peer
+            .session()
+            .is_some_and(|session| session.may_receive(lane))
+        {
+            self.counters.refused_author += 1;
+            let detail = "not a member of this operation".to_owned();
+            return self.disconnect(node, ReasonCode::NotMember, detail);
+        }
+        if peer.logs.get(&run.log).is_some_and(|held| held.forked) {
+            return;
+        }
+        let (log, last) = (run.log, run.last());
+        if !run.entries.is_empty() && last <= self.tip(&log).seq {
+            return self.drop_duplicate(node, log, last);
+        }
+        match run.verify() {
+            Ok(run) => self.judge(now, node, run, Some(bytes)),
+            Err(error) => self.refuse_run(node, &log, &error),
+        }
+    }
+
+    /// We have all of a run already, or it is on its way to the disk.
+    fn drop_duplicate(&mut self, node: NodeId, log: LogId, last: Seq) {
+        self.counters.duplicate_runs += 1;
+        self.note_theirs(node, log, last);
+        if last <= self.frontier.head(&log).seq {
+            // The height was announced before the peer sent this, perhaps before it could hear us: say it again, or
+            // the room it takes in the peer's window is never freed.
+            let item = self.wire_progress(log);
+            self.send_control(node, frame::progress(&[item]));
+        }
+    }
+
+    /// A peer that sends an entry has it: it need not be sent back.
+    fn note_theirs(&mut self, node: NodeId, log: LogId, last: Seq) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            let room = peer.logs.len() < self.limits.peer_logs_max;
+            if room || peer.logs.contains_key(&log) {
+                let held = peer.logs.entry(log).or_default();
+                held.sent = held.sent.max(last);
+            }
+        }
+    }
+
+    fn refuse_run(&mut self, node: NodeId, log: &LogId, error: &RunError) {
+        let count = match error {
+            RunError::Signature { .. } | RunError::AuthorKey => {
+                &mut self.counters.refused_signature
+            }
+            _ => &mut self.counters.refused_chain,
+        };
+        *count += 1;
+        let detail = format!("run of {log} refused ({count} so far): {error}");
+        self.disconnect(node, ReasonCode::BadRun, detail);
+    }
+
+    fn refuse_author(&mut self, node: NodeId, log: &LogId, why: &str) {
+        self.counters.refused_author += 1;
+        let count = self.counters.refused_author;
+        let detail = format!("run of {log} refused ({count} so far): {why}");
+        self.disconnect(node, ReasonCode::Author, detail);
+    }
+
+    /// May its author write this run's log?
+    fn judge(&mut self, now: Now, node: NodeId, run: VerifiedRun, frame: Option<Vec<u8>>) {
+        let log = *run.log();
+        if self.is_own_log(&log) {
+            return self.fork_seen(node, log, run.head().seq, true);
+        }
+        let records = if log.lane == Lane::Trust {
+            self.records_of(&run)
+        } else {
+            Vec::new()
+        };
+        let verdict = match self.trust.may_write(&log) {
+            MayWrite::Unknown if records.iter().any(|record| self.trust.is_foreign(record)) => {
+                self.counters.refused_operation += 1;
+                let detail = format!("run of {log} refused: records of another operation");
+                return self.disconnect(node, ReasonCode::OtherOperation, detail);
+            }
+            MayWrite::Unknown => self.trust.may_write_with(&log, &records),
+            verdict => verdict,
+        };
+        match verdict {
+            MayWrite::Yes => self.accept(
+                node,
+                Arrived {
+                    from: node,
+                    run,
+                    frame,
+                    records,
+                },
+            ),
+            MayWrite::No(why) => self.refuse_author(node, &log, why),
+            MayWrite::Unknown => self.wait(now, node, run, frame),
+        }
+    }
+
+    /// The records of a lane 0 run. Entries that carry none are kept and passed on like all others.
+    fn records_of(&mut self, run: &VerifiedRun) -> Vec<TrustRecord> {
+        let mut records = Vec::new();
+        for entry in run.entries() {
+            match TrustRecord::from_entry_bytes(&entry.bytes) {
+                Ok(record) => records.extend(record),
+                Err(_) => self.counters.refused_records += 1,
+            }
+        }
+        records
+    }
+
+    /// Queues a run for the store, when it continues what we have.
+    fn accept(&mut self, node: NodeId, mut arrived: Arrived) {
+        let log = *arrived.run.log();
+        let tip = self.tip(&log);
+        let last = arrived.run.head().seq;
+        if last <= tip.seq {
+            return self.drop_duplicate(node, log, last);
+        }
+        if arrived.run.first() > tip.seq.next() {
+            self.counters.gap_runs += 1;
+            return self.want(node, log, tip.seq.next());
+        }
+        if arrived.run.chain_at(tip.seq) != Some(tip.chain) {
+            return self.fork_seen(node, log, last, true);
+        }
+        if arrived.run.first() <= tip.seq {
+            arrived.frame = None;
+            if !arrived.run.trim_through(tip.seq) {
+                return;
+            }
+        }
+        self.note_theirs(node, log, last);
+        if !self.inbox.push(arrived, &self.limits) {
+            self.counters.refused_flow += 1;
+            self.disconnect(
+                node,
+                ReasonCode::Flow,
+                "more was sent than there is room for".to_owned(),
+            );
+        }
+    }
+
+    /// Asks a peer to send a log again from a place, once per place.
+    fn want(&mut self, node: NodeId, log: LogId, from: Seq) {
+        let Some(peer) = self.peers.get_mut(&node) else {
+            return;
+        };
+        let held = peer.logs.entry(log).or_default();
+        if held.wanted != from {
+            held.wanted = from;
+            self.send_control(node, frame::want(log, from));
+        }
+    }
+
+    /// Keeps a run until its author's grant comes, unacknowledged.
+    fn wait(&mut self, now: Now, node: NodeId, run: VerifiedRun, frame: Option<Vec<u8>>) {
+        let log = *run.log();
+        let until_ms = now.mono_ms + self.limits.waiting_ms_max;
+        let frame = frame.unwrap_or_default();
+        // A run behind one that was dropped would only be a gap later.
+        let behind_dropped = self.dropped.contains(&(node, log));
+        if !behind_dropped
+            && self.inbox.wait(
+                Waiting {
+                    from: node,
+                    run,
+                    frame,
+                    until_ms,
+                },
+                &self.limits,
+            )
+        {
+            self.counters.waiting_runs += 1;
+            return;
+        }
+        self.counters.waiting_dropped += 1;
+        if self.dropped.len() >= DROPPED_LOGS_MAX {
+            self.refuse_author(node, &log, "the author is unknown, and too many runs wait");
+        } else {
+            self.dropped.insert((node, log));
+        }
+    }
+
+    /// Who may do what has changed: peers may be members now, and runs that waited may be stored.
+    pub(crate) fn on_trust_changed(&mut self, now: Now) {
+        for node in self.connected() {
+            self.try_admit(node);
+        }
+        for waiting in self.inbox.take_waiting() {
+            if self
+                .peers
+                .get(&waiting.from)
+                .is_some_and(|peer| peer.session().is_some())
+            {
+                self.rejudge(now, waiting);
+            }
+        }
+        let known: Vec<(NodeId, LogId)> = self
+            .dropped
+            .iter()
+            .filter(|(_, log)| self.trust.may_write(log) != MayWrite::Unknown)
+            .copied()
+            .collect();
+        for (node, log) in known {
+            self.dropped.remove(&(node, log));
+            let from = self.tip(&log).seq.next();
+            self.want(node, log, from);
+        }
+    }
+
+    fn rejudge(&mut self, now: Now, waiting: Waiting) {
+        if self.trust.may_write(waiting.run.log()) == MayWrite::Unknown {
+            // There was room for it a moment ago.
+            let _ = self.inbox.wait(waiting, &self.limits);
+        } else {
+            self.judge(now, waiting.from, waiting.run, Some(waiting.frame));
+        }
+    }
+
+    /// Runs whose author's grant did not come although lane 0 is level with their sender are refused.
+    pub(crate) fn expire_waiting(&mut self, now: Now) {
+        let late: BTreeSet<NodeId> = self
+            .inbox
+            .waiting_mut()
+            .filter(|waiting| waiting.until_ms <= now.mono_ms)
+            .map(|waiting| waiting.from)
+            .collect();
+        let (refused, patient): (Vec<NodeId>, Vec<NodeId>) = late
+            .into_iter()
+            .partition(|node| self.trust_is_level_with(*node));
+        for waiting in self.inbox.waiting_mut() {
+            if patient.contains(&waiting.from) && waiting.until_ms <= now.mono_ms {
+                waiting.until_ms = now.mono_ms + self.limits.waiting_ms_max;
+            }
+        }
+        for node in refused {
+            let log = self
+                .inbox
+                .waiting_mut()
+                .find(|waiting| waiting.from == node)
+                .map(|waiting| *waiting.run.log());
+            if let Some(log) = log {
+                self.refuse_author(node, &log, "its author is no member");
+            }
+        }
+    }
+
+    /// Whether we have all of lane 0 that a peer says it has, as far as its authors are members.
+    fn trust_is_level_with(&self, node: NodeId) -> bool {
+        !self.inbox.is_busy(Lane::Trust)
+            && self.peers.get(&node).is_none_or(|peer| {
+                peer.logs
+                    .iter()
+                    .filter(|(log, held)| log.lane == Lane::Trust && !held.forked)
+                    .filter(|(log, _)| self.trust.may_write(log) == MayWrite::Yes)
+                    .all(|(log, held)| held.stored <= self.frontier.head(log).seq)
+            })
+    }
+
+    /// Hands the store the next batch of every lane that has none there, urgent lanes first.
+    pub(crate) fn pump_store(&mut self) {
+        for lane in Lane::ALL {
+            let batch = self.new_batch_id();
+            if let Some((batch, from, runs)) = self.inbox.next_batch(lane, &self.limits, || batch) {
+                self.effect(Effect::Store { batch, from, runs });
+            }
+        }
+    }
+
+    pub(crate) fn on_persisted(
+        &mut self,
+        now: Now,
+        batch: BatchId,
+        result: Result<Stored, StoreFault>,
+    ) {
+        let Some(batch) = self.inbox.finish(batch) else {
+            return;
+        };
+        match result {
+            Ok(stored) => self.on_stored(now, batch, stored),
+            Err(fault) => self.on_store_fault(batch, &fault),
+        }
+    }
+
+    fn on_stored(&mut self, now: Now, batch: Batch, stored: Stored) {
+        let mut logs = BTreeSet::new();
+        let mut records = Vec::new();
+        for run in &batch.runs {
+            self.frontier.advance(run.log, run.head.seq, run.head.chain);
+            if run.log.lane == Lane::Trust {
+                self.applied.insert(run.log, run.head.seq);
+            }
+            self.counters.stored_runs += 1;
+            self.counters.stored_entries += run.entries as u64;
+            self.note_sizes(run.entries, run.entry_bytes);
+            records.extend(run.records.iter().cloned());
+            logs.insert(run.log);
+        }
+        for (log, applied) in stored.applied {
+            self.note_applied(log, applied);
+        }
+        let logs: Vec<LogId> = logs.into_iter().collect();
+        for log in &logs {
+            self.check_claims_of(*log);
+        }
+        self.announce(&logs);
+        if logs.iter().any(|log| log.lane == Lane::Trust) {
+            self.stretch_greeting(now, batch.from);
+        }
+        for run in &batch.runs {
+            self.pass_on(&Fresh {
+                log: run.log,
+                first: run.first,
+                last: run.head.seq,
+                weight: run.weight(),
+                frame: run.frame.as_deref(),
+            });
+        }
+        self.take_records(now, records);
+    }
+
+    /// The store could not take a batch: its sender is cut off and comes back later; the other peers that offered the
+    /// same logs are asked to send from where we stand.
+    fn on_store_fault(&mut self, batch: Batch, fault: &StoreFault) {
+        self.counters.store_faults += 1;
+        let logs: BTreeSet<LogId> = batch.runs.iter().map(|run| run.log).collect();
+        for log in &logs {
+            self.inbox.drop_log(log);
+        }
+        self.disconnect(batch.from, ReasonCode::StorageFault, fault.to_string());
+        for node in self.connected() {
+            for log in &logs {
+                let height = self.frontier.head(log).seq;
+                let Some(peer) = self.peers.get_mut(&node) else {
+                    continue;
+                };
+                let Some(held) = peer.logs.get_mut(log) else {
+                    continue;
+                };
+                if held.sent.max(held.stored) > height {
+                    held.wanted = Seq::NONE;
+                    held.sent = held.sent.min(height);
+                    self.want(node, *log, height.next());
+                }
+            }
+        }
+    }
+
+    /// Trust records have come to our disk.
+    pub(crate) fn take_records(&mut self, now: Now, records: Vec<TrustRecord>) {
+        if records.is_empty() {
+            return;
+        }
+        let (changed, errors) = self.trust.extend(records);
+        for error in errors {
+            match error {
+                TrustError::OtherOperation => self.counters.refused_operation += 1,
+                _ => self.counters.refused_records += 1,
+            }
+        }
+        if changed {
+            self.on_trust_changed(now);
+        }
+    }
+
+    pub(crate) fn on_applied(&mut self, items: Vec<(LogId, Seq)>) {
+        let moved: Vec<LogId> = items
+            .into_iter()
+            .filter(|(log, applied)| self.note_applied(*log, *applied))
+            .map(|(log, _)| log)
+            .collect();
+        self.announce(&moved);
+    }
+
+    /// Applied heights only grow, and never past what is stored.
+    fn note_applied(&mut self, log: LogId, applied: Seq) -> bool {
+        let applied = applied.min(self.frontier.head(&log).seq);
+        let known = self.applied.entry(log).or_default();
+        let moved = applied > *known;
+        *known = (*known).max(applied);
+        moved
+    }
+}
