@@ -16,6 +16,7 @@ import { numberText } from "../../ui/value.tsx";
 import { ConflictCard } from "../conflicts/conflict-card.tsx";
 import { AssignmentsSection } from "../resources/assignments-section.tsx";
 import { type EditDraft, EditIncident, startEdit } from "./edit-incident.tsx";
+import { Evidence, heardBy } from "./evidence.tsx";
 import { IncidentHistory } from "./incident-history.tsx";
 import { SeenBySection } from "./seen-by.tsx";
 import { texts } from "./texts.ts";
@@ -118,6 +119,7 @@ function IncidentDetail({ incident, loadedAtMs }: { incident: Incident; loadedAt
 
 function IncidentFacts({ incident }: { incident: Incident }) {
   const { source, peak } = incident;
+  const heard = heardBy(incident.evidence);
   return (
     <section aria-labelledby="details" className="card p-4">
       <h2 id="details" className="mb-2">
@@ -151,6 +153,11 @@ function IncidentFacts({ incident }: { incident: Incident }) {
         )}
         {source && (
           <Fact name={texts.cleared}>{incident.cleared_at ? <Age at={incident.cleared_at} /> : texts.notCleared}</Fact>
+        )}
+        {heard.length > 0 && (
+          <Fact name={texts.readings}>
+            <Evidence heard={heard} />
+          </Fact>
         )}
         <Fact name={texts.created}>
           <Age at={incident.created_at} />

@@ -54,6 +54,8 @@ export const texts = {
   notApplied: "not shown there yet: it waits for an earlier change",
   notConfirmed: "Not confirmed yet",
   onThisNode: (elsewhere: string) => `Stored here · ${elsewhere}`,
+  readings: "Readings",
+  heardAt: (node: string) => `At ${node}:`,
   created: "Created",
   lastChange: "Last change",
 };
