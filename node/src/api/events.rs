@@ -101,7 +101,7 @@ fn open(
 
 /// Sends until the client or the node goes away.
 async fn feed(
-    app: &App,
+    app: &Arc<App>,
     resume: Option<String>,
     sender: &mpsc::Sender<Result<SseEvent, Infallible>>,
 ) {
@@ -140,7 +140,7 @@ async fn feed(
 
 /// Sends what the store holds after `position`; `None` when the client is gone or the store failed.
 async fn catch_up(
-    app: &App,
+    app: &Arc<App>,
     mut position: i64,
     sender: &mpsc::Sender<Result<SseEvent, Infallible>>,
 ) -> Option<i64> {

@@ -72,7 +72,7 @@ pub fn router(app: Arc<App>, closing: CancellationToken) -> Router {
     // Installed before the first request, so that the first scrape already knows every figure.
     let _ = metrics_recorder();
     let mut document = openapi::document();
-    let cookie_name = cookie_name(&app.node_id_text());
+    let cookie_name = cookie_name(&app.node_id().to_string());
     if let Some(components) = &mut document.components {
         components.security_schemes.remove("session");
     }
@@ -128,13 +128,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(events::events))
 }
 
-/// Serves until `shutdown` completes; then finishes what is in flight, for a bounded time.
-pub async fn serve(
-    listener: TcpListener,
-    app: Arc<App>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let closing = CancellationToken::new();
+/// Serves until `closing` fires; then finishes what is in flight, for a bounded time.
+pub async fn serve(listener: TcpListener, app: Arc<App>, closing: CancellationToken) {
     let service = router(app, closing.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let upkeep = tokio::spawn(async {
         let mut tick = tokio::time::interval(METRICS_UPKEEP);
@@ -147,21 +142,20 @@ pub async fn serve(
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    let stop = closing.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        shutdown.await;
-        stop.cancel();
-    });
+    let server = axum::serve(listener, service).with_graceful_shutdown(closing.clone().cancelled_owned());
     let late = async {
         closing.cancelled().await;
         tokio::time::sleep(SHUTDOWN_GRACE).await;
     };
-    let result = tokio::select! {
-        result = server.into_future() => result,
-        () = late => Ok(()),
-    };
+    tokio::select! {
+        result = server.into_future() => {
+            if let Err(error) = result {
+                tracing::error!(%error, "the API ends");
+            }
+        }
+        () = late => tracing::warn!("some requests were cut off: they took too long to finish"),
+    }
     upkeep.abort();
-    result
 }
 
 /// Browsers share cookies between the ports of one host; nodes on one machine must not share a session.
