@@ -24,6 +24,7 @@ export function Shell() {
 
 function SignedIn({ session, lost }: { session: Session; lost: boolean }) {
   useEventStream(!lost);
+  useWindowTitle();
   const { reachable } = useConnection();
   const main = useRef<HTMLElement>(null);
   const { pathname } = useLocation();
@@ -54,6 +55,16 @@ function SignedIn({ session, lost }: { session: Session; lost: boolean }) {
       <ScrollRestoration />
     </>
   );
+}
+
+/** Several nodes may be open side by side: the tab says which it is, and that people are needed. */
+function useWindowTitle() {
+  const { data: status } = useStatus();
+  const open = useOpenConflicts().data?.length ?? 0;
+  const name = status?.name;
+  useEffect(() => {
+    document.title = texts.windowTitle(name, open);
+  }, [name, open]);
 }
 
 function Header({ session }: { session: Session }) {

@@ -1,4 +1,6 @@
 export const texts = {
+  windowTitle: (node: string | undefined, open: number) =>
+    `${open > 0 ? `(${open}) ` : ""}${node === undefined ? "" : `${node} · `}Muster`,
   skip: "Skip to content",
   nav: "Main",
   incidents: "Incidents",
