@@ -1,7 +1,7 @@
 #!/bin/bash
 # A node and the page, both rebuilt whenever a source changes. Ctrl-C ends both.
 #
-# The page comes from Vite at http://127.0.0.1:5173, which passes the API through to the node at 127.0.0.1:8080. The
+# The page comes from Vite at http://localhost:5173, which passes the API through to the node at 127.0.0.1:8080. The
 # node is built again when a Rust or SQL source changed, and started again when that succeeded: a source that does not
 # compile leaves the running node alone. Its data stays in target/dev-data.
 set -uo pipefail
@@ -45,7 +45,8 @@ newest_source() {
         sort -n | tail -1
 }
 
-npm --prefix web-ui run --silent dev &
+# Not through npm: that would leave Vite behind when it is ended.
+(cd web-ui && exec ./node_modules/.bin/vite) &
 page_pid=$!
 
 if command -v cargo-watch >/dev/null 2>&1; then
