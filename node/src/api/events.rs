@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::ApiState;
 use super::dto;
-use super::extract::{QueryParameters, Signed};
+use super::extract::Signed;
 use super::problem::Problem;
+use super::query::QueryParameters;
 use crate::app::{App, Event};
 
 /// Streams at one moment: one per open page; a page holds one.

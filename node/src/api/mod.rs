@@ -15,6 +15,7 @@ mod openapi;
 mod operations;
 mod page;
 mod problem;
+mod query;
 mod records;
 mod schema;
 mod series;
@@ -142,7 +143,8 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, closing: CancellationTo
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    let server = axum::serve(listener, service).with_graceful_shutdown(closing.clone().cancelled_owned());
+    let server =
+        axum::serve(listener, service).with_graceful_shutdown(closing.clone().cancelled_owned());
     let late = async {
         closing.cancelled().await;
         tokio::time::sleep(SHUTDOWN_GRACE).await;

@@ -2,15 +2,16 @@
 //! dead letters.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use domain::FieldError;
 use serde_json::Value;
 
 use super::ApiState;
 use super::dto;
-use super::extract::{JsonObject, LIST_LIMIT_MAX, QueryParameters, Signed};
+use super::extract::{JsonObject, PathId, Signed};
 use super::problem::Problem;
+use super::query::{LIST_LIMIT_MAX, QueryParameters};
 use super::records::page_answer;
 use crate::app::Resolution;
 
@@ -79,7 +80,7 @@ pub async fn list_conflicts(
 pub async fn get_conflict(
     State(api): State<ApiState>,
     Signed(caller): Signed,
-    Path(id): Path<String>,
+    PathId(id): PathId,
 ) -> Result<Json<Value>, Problem> {
     Ok(Json(api.app.get_conflict(&caller, &id).await?))
 }
@@ -94,7 +95,7 @@ pub async fn get_conflict(
 pub async fn resolve_conflict(
     State(api): State<ApiState>,
     Signed(caller): Signed,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     body: JsonObject,
 ) -> Result<Json<Value>, Problem> {
     let resolution = resolution(body)?;
@@ -159,7 +160,7 @@ pub async fn list_dead_letters(
 pub async fn get_dead_letter(
     State(api): State<ApiState>,
     Signed(caller): Signed,
-    Path(id): Path<String>,
+    PathId(id): PathId,
 ) -> Result<Json<Value>, Problem> {
     Ok(Json(api.app.get_dead_letter(&caller, &id).await?))
 }
@@ -173,7 +174,7 @@ pub async fn get_dead_letter(
 pub async fn replay_dead_letter(
     State(api): State<ApiState>,
     Signed(caller): Signed,
-    Path(id): Path<String>,
+    PathId(id): PathId,
 ) -> Result<Json<Value>, Problem> {
     Ok(Json(api.app.replay_dead_letter(&caller, &id).await?))
 }
@@ -187,7 +188,7 @@ pub async fn replay_dead_letter(
 pub async fn discard_dead_letter(
     State(api): State<ApiState>,
     Signed(caller): Signed,
-    Path(id): Path<String>,
+    PathId(id): PathId,
 ) -> Result<Json<Value>, Problem> {
     Ok(Json(api.app.discard_dead_letter(&caller, &id).await?))
 }

@@ -3,8 +3,10 @@
 //! Invariant: a kind that the domain's registry lists has its routes, its filters and its schemas without a line here,
 //! except users: their documents hold password hashes, so they are managed by `muster user` and have no routes.
 
+mod describe;
+
 use axum::Json;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
@@ -12,18 +14,18 @@ use domain::{FactKind, Kind, Merge, ValueSpec};
 use serde_json::{Value, json};
 use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::{OperationBuilder, Paths};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::ApiState;
-use super::extract::{
-    JsonObject, LIST_LIMIT_MAX, QueryParameters, Signed, idempotency_key, if_match,
-};
-use super::openapi::{self, Header};
+use super::extract::{JsonObject, PathId, Signed, idempotency_key, if_match};
 use super::problem::Problem;
-use super::schema::{self, Names};
+use super::query::{LIST_LIMIT_MAX, QueryParameters};
+use super::schema;
 use crate::app::{ListQuery, Page, RecordKind};
 
 type Answer = Result<Response, Problem>;
+type Api = State<ApiState>;
 
 /// Parameters that every list takes, beside the filters of its kind.
 const LIST_PARAMETERS: [&str; 7] = ["limit", "cursor", "q", "bbox", "since", "include", "at"];
@@ -33,38 +35,30 @@ fn document_kinds() -> impl Iterator<Item = Kind> {
     Kind::all().filter(|kind| *kind != Kind::User)
 }
 
-/// Fields of a kind that a list can be filtered by: words, ids, flags and sets, which are compared whole.
+/// What a list of this kind can be filtered by: fields whose values are compared whole, and for incidents the sensor and
+/// rule that raised them.
 pub fn filters(kind: RecordKind) -> Vec<&'static str> {
-    match kind {
-        RecordKind::Document(kind) => {
-            let comparable = |value: &ValueSpec, merge: Merge| {
-                merge == Merge::Set
-                    || matches!(
-                        value,
-                        ValueSpec::Enum(_) | ValueSpec::Id(_) | ValueSpec::Bool
-                    )
-            };
-            let by_name = ["kind", "type", "organisation", "name"];
-            let mut names: Vec<_> = domain::schema::spec(kind)
-                .fields
-                .iter()
-                .filter(|field| !field.secret)
-                .filter(|field| {
-                    comparable(&field.value, field.merge)
-                        || (by_name.contains(&field.name)
-                            && matches!(field.value, ValueSpec::Str { .. }))
-                })
-                .map(|field| field.name)
-                .collect();
-            match kind {
-                Kind::Resource => names.push("status"),
-                Kind::Incident => names.extend(["rule", "device"]),
-                _ => {}
-            }
-            names
-        }
-        RecordKind::Fact(_) => vec!["about"],
+    let RecordKind::Document(kind) = kind else {
+        return vec!["about"];
+    };
+    let mut names: Vec<_> = domain::schema::spec(kind)
+        .fields
+        .iter()
+        .filter(|field| !field.secret && field.writable)
+        .filter(|field| match field.merge {
+            Merge::Set => true,
+            Merge::Text => false,
+            Merge::Register => matches!(
+                field.value,
+                ValueSpec::Enum(_) | ValueSpec::Id(_) | ValueSpec::Bool | ValueSpec::Str { .. }
+            ),
+        })
+        .map(|field| field.name)
+        .collect();
+    if kind == Kind::Incident {
+        names.extend(["rule", "device", "channel"]);
     }
+    names
 }
 
 /// The routes of every kind, with their OpenAPI description.
@@ -80,239 +74,103 @@ pub fn routes() -> OpenApiRouter<ApiState> {
 }
 
 fn document_routes(router: OpenApiRouter<ApiState>, kind: Kind) -> OpenApiRouter<ApiState> {
-    let spec = domain::schema::spec(kind);
     let record = RecordKind::Document(kind);
-    let names = Names::of(spec.name);
-    let all = format!("/v1/{}", spec.plural);
+    let all = format!("/v1/{}", domain::schema::spec(kind).plural);
     let one = format!("{all}/{{id}}");
-
-    let list_route = get(
-        move |State(api): State<ApiState>, caller: Signed, query: QueryParameters| {
-            list(api, caller, record, query)
-        },
-    );
-    let create_route = post(
-        move |State(api): State<ApiState>, caller: Signed, head: Head, body: JsonObject| {
-            create(api, caller, record, head, body)
-        },
-    );
-    let read_route = get(
-        move |State(api): State<ApiState>,
-              caller: Signed,
-              Path(id): Path<String>,
-              query: QueryParameters| { read(api, caller, record, id, query) },
-    );
     let edit_route = patch(
-        move |State(api): State<ApiState>,
-              caller: Signed,
-              Path(id): Path<String>,
-              head: Head,
-              body: JsonObject| { edit(api, caller, kind, id, head, body) },
-    );
-    let delete_route = delete(
-        move |State(api): State<ApiState>, caller: Signed, Path(id): Path<String>, head: Head| {
-            remove(api, caller, kind, id, head)
+        move |api: Api, caller: Signed, id: PathId, head: Head, body: JsonObject| {
+            edit(api, caller, kind, id, head, body)
         },
     );
-    let restore_route = post(
-        move |State(api): State<ApiState>, caller: Signed, Path(id): Path<String>| {
-            restore(api, caller, kind, id)
-        },
-    );
+    let delete_route = delete(move |api: Api, caller: Signed, id: PathId, head: Head| {
+        remove(api, caller, kind, id, head)
+    });
+    let restore_route =
+        post(move |api: Api, caller: Signed, id: PathId| restore(api, caller, kind, id));
     let history_route = get(
-        move |State(api): State<ApiState>,
-              caller: Signed,
-              Path(id): Path<String>,
-              query: QueryParameters| { history(api, caller, kind, id, query) },
+        move |api: Api, caller: Signed, id: PathId, query: QueryParameters| {
+            history(api, caller, kind, id, query)
+        },
     );
-
-    let read_schema = || schema::reference(&names.read);
-    let op = |id: &str, summary: String| {
-        openapi::operation(spec.plural, &format!("{id}_{}", spec.name), &summary)
-    };
-    let a = article(spec.name);
-    let list_op = list_parameters(
-        openapi::operation(
-            spec.plural,
-            &format!("list_{}", spec.plural),
-            &format!("The {} of this node.", spec.plural),
-        ),
-        record,
-    )
-    .response(
-        "200",
-        openapi::json_response("One page.", schema::reference(&names.page), &[]),
-    );
-    let created =
-        |text| openapi::json_response(text, read_schema(), &[Header::ETag, Header::Location]);
-    let mut create_op = op("create", format!("Record {a} {}.", spec.name))
-        .parameter(openapi::idempotency_parameter())
-        .request_body(Some(openapi::json_body(schema::reference(&names.create))))
-        .response("201", created("Stored on this node."));
-    if kind == Kind::Device {
-        create_op = create_op.response(
-            "200",
-            created("A device of this name was known; it has been changed."),
-        );
-    }
-    let read_op = op("get", format!("One {}.", spec.name))
-        .parameter(openapi::id_parameter())
-        .parameter(openapi::query_parameter(
-            "at",
-            "As this node knew it at that time (RFC 3339).",
-        ))
-        .response(
-            "200",
-            openapi::json_response("The document.", read_schema(), &[Header::ETag]),
-        );
-    let edit_op = op(
-        "edit",
-        format!(
-            "Change {a} {}, merged with what others did since the version named.",
-            spec.name
-        ),
-    )
-    .parameter(openapi::id_parameter())
-    .parameter(openapi::if_match_parameter(true))
-    .parameter(openapi::idempotency_parameter())
-    .request_body(Some(openapi::json_body(schema::reference(&names.patch))))
-    .response(
-        "200",
-        openapi::json_response("The merged document.", read_schema(), &[Header::ETag]),
-    );
-    let delete_op = op(
-        "delete",
-        format!("Delete {a} {}; restore brings it back.", spec.name),
-    )
-    .parameter(openapi::id_parameter())
-    .parameter(openapi::if_match_parameter(false))
-    .response("204", openapi::empty_response("It was deleted."));
-    let restore_op = op("restore", format!("Bring a deleted {} back.", spec.name))
-        .parameter(openapi::id_parameter())
-        .response(
-            "200",
-            openapi::json_response("The document.", read_schema(), &[Header::ETag]),
-        );
-    let history_op = op(
-        "history_of",
-        format!("How {a} {} came to be what it is, newest first.", spec.name),
-    )
-    .parameter(openapi::id_parameter())
-    .parameter(openapi::limit_parameter(LIST_LIMIT_MAX))
-    .parameter(openapi::query_parameter(
-        "cursor",
-        "The next of an earlier page.",
-    ))
-    .response(
-        "200",
-        openapi::json_response("One page.", schema::reference("HistoryPage"), &[]),
-    );
-
-    let components = schema::document_components(kind);
     let router = described(
         router,
         &all,
-        components,
-        list_route.merge(create_route),
-        [(HttpMethod::Get, list_op), (HttpMethod::Post, create_op)],
+        schema::document_components(kind),
+        list_route(record).merge(create_route(record)),
+        [
+            (HttpMethod::Get, describe::list(record)),
+            (HttpMethod::Post, describe::create(record)),
+        ],
     );
     let router = described(
         router,
         &one,
         vec![],
-        read_route.merge(edit_route).merge(delete_route),
+        read_route(record).merge(edit_route).merge(delete_route),
         [
-            (HttpMethod::Get, read_op),
-            (HttpMethod::Patch, edit_op),
-            (HttpMethod::Delete, delete_op),
+            (HttpMethod::Get, describe::read(record)),
+            (HttpMethod::Patch, describe::edit(kind)),
+            (HttpMethod::Delete, describe::delete(kind)),
         ],
     );
+    let restores = [(HttpMethod::Post, describe::restore(kind))];
     let router = described(
         router,
         &format!("{one}/restore"),
         vec![],
         restore_route,
-        [(HttpMethod::Post, restore_op)],
+        restores,
     );
+    let histories = [(HttpMethod::Get, describe::history(kind))];
     described(
         router,
         &format!("{one}/history"),
         vec![],
         history_route,
-        [(HttpMethod::Get, history_op)],
+        histories,
     )
 }
 
 fn fact_routes(router: OpenApiRouter<ApiState>, kind: FactKind) -> OpenApiRouter<ApiState> {
     let record = RecordKind::Fact(kind);
-    let (singular, plural) = (kind.name(), kind.plural());
-    let names = Names::of(singular);
-    let all = format!("/v1/{plural}");
-    let list_route = get(
-        move |State(api): State<ApiState>, caller: Signed, query: QueryParameters| {
-            list(api, caller, record, query)
-        },
-    );
-    let create_route = post(
-        move |State(api): State<ApiState>, caller: Signed, head: Head, body: JsonObject| {
-            create(api, caller, record, head, body)
-        },
-    );
-    let read_route = get(
-        move |State(api): State<ApiState>,
-              caller: Signed,
-              Path(id): Path<String>,
-              query: QueryParameters| { read(api, caller, record, id, query) },
-    );
-    let op = |id: &str, summary: String| {
-        openapi::operation(plural, &format!("{id}_{singular}"), &summary)
-    };
-    let list_op = list_parameters(
-        openapi::operation(
-            plural,
-            &format!("list_{plural}"),
-            &format!("The {plural} of this node."),
-        ),
-        record,
-    )
-    .response(
-        "200",
-        openapi::json_response("One page.", schema::reference(&names.page), &[]),
-    );
-    let create_op = op(
-        "create",
-        format!("Record a {singular}; nobody edits it afterwards."),
-    )
-    .parameter(openapi::idempotency_parameter())
-    .request_body(Some(openapi::json_body(schema::reference(&names.create))))
-    .response(
-        "201",
-        openapi::json_response(
-            "Stored.",
-            schema::reference(&names.read),
-            &[Header::Location],
-        ),
-    );
-    let read_op = op("get", format!("One {singular}."))
-        .parameter(openapi::id_parameter())
-        .response(
-            "200",
-            openapi::json_response("The record.", schema::reference(&names.read), &[]),
-        );
-    let components = schema::fact_components(kind);
+    let all = format!("/v1/{}", kind.plural());
     let router = described(
         router,
         &all,
-        components,
-        list_route.merge(create_route),
-        [(HttpMethod::Get, list_op), (HttpMethod::Post, create_op)],
+        schema::fact_components(kind),
+        list_route(record).merge(create_route(record)),
+        [
+            (HttpMethod::Get, describe::list(record)),
+            (HttpMethod::Post, describe::create(record)),
+        ],
     );
+    let reads = [(HttpMethod::Get, describe::read(record))];
     described(
         router,
         &format!("{all}/{{id}}"),
         vec![],
-        read_route,
-        [(HttpMethod::Get, read_op)],
+        read_route(record),
+        reads,
+    )
+}
+
+fn list_route(kind: RecordKind) -> MethodRouter<ApiState> {
+    get(move |api: Api, caller: Signed, query: QueryParameters| list(api, caller, kind, query))
+}
+
+fn create_route(kind: RecordKind) -> MethodRouter<ApiState> {
+    post(
+        move |api: Api, caller: Signed, head: Head, body: JsonObject| {
+            create(api, caller, kind, head, body)
+        },
+    )
+}
+
+fn read_route(kind: RecordKind) -> MethodRouter<ApiState> {
+    get(
+        move |api: Api, caller: Signed, id: PathId, query: QueryParameters| {
+            read(api, caller, kind, id, query)
+        },
     )
 }
 
@@ -320,7 +178,7 @@ fn fact_routes(router: OpenApiRouter<ApiState>, kind: FactKind) -> OpenApiRouter
 fn described<const N: usize>(
     router: OpenApiRouter<ApiState>,
     path: &str,
-    components: Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>,
+    components: Vec<(String, RefOr<Schema>)>,
     methods: MethodRouter<ApiState>,
     operations: [(HttpMethod, OperationBuilder); N],
 ) -> OpenApiRouter<ApiState> {
@@ -329,47 +187,6 @@ fn described<const N: usize>(
         paths.add_path_operation(path, vec![method], operation.build());
     }
     router.routes((components, paths, methods))
-}
-
-fn list_parameters(operation: OperationBuilder, kind: RecordKind) -> OperationBuilder {
-    let mut operation = operation
-        .parameter(openapi::limit_parameter(LIST_LIMIT_MAX))
-        .parameter(openapi::query_parameter(
-            "cursor",
-            "The next of an earlier page.",
-        ))
-        .parameter(openapi::query_parameter("q", "Words to find."))
-        .parameter(openapi::query_parameter(
-            "bbox",
-            "minlon,minlat,maxlon,maxlat in degrees; minlon > maxlon crosses the antimeridian.",
-        ))
-        .parameter(openapi::query_parameter(
-            "since",
-            "Only what changed after this since of an earlier answer.",
-        ))
-        .parameter(openapi::query_parameter(
-            "include",
-            "deleted: deleted ones too.",
-        ))
-        .parameter(openapi::query_parameter(
-            "at",
-            "As this node knew it at that time (RFC 3339).",
-        ));
-    for name in filters(kind) {
-        operation = operation.parameter(openapi::query_parameter(
-            name,
-            &format!("Only those with this {name}."),
-        ));
-    }
-    operation
-}
-
-fn article(word: &str) -> &'static str {
-    if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "an"
-    } else {
-        "a"
-    }
 }
 
 /// Path and headers of a write.
@@ -394,7 +211,7 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Head {
 }
 
 async fn list(
-    api: ApiState,
+    State(api): Api,
     Signed(caller): Signed,
     kind: RecordKind,
     mut query: QueryParameters,
@@ -425,7 +242,7 @@ async fn list(
 }
 
 async fn create(
-    api: ApiState,
+    State(api): Api,
     Signed(caller): Signed,
     kind: RecordKind,
     head: Head,
@@ -452,10 +269,10 @@ async fn create(
 }
 
 async fn read(
-    api: ApiState,
+    State(api): Api,
     Signed(caller): Signed,
     kind: RecordKind,
-    id: String,
+    PathId(id): PathId,
     mut query: QueryParameters,
 ) -> Answer {
     let at_wall_ms = query.at_wall_ms()?;
@@ -467,10 +284,10 @@ async fn read(
 }
 
 async fn edit(
-    api: ApiState,
+    State(api): Api,
     Signed(caller): Signed,
     kind: Kind,
-    id: String,
+    PathId(id): PathId,
     head: Head,
     body: JsonObject,
 ) -> Answer {
@@ -488,10 +305,10 @@ async fn edit(
 }
 
 async fn remove(
-    api: ApiState,
+    State(api): Api,
     Signed(caller): Signed,
     kind: Kind,
-    id: String,
+    PathId(id): PathId,
     head: Head,
 ) -> Answer {
     let base = if_match(&head.headers)?;
@@ -499,7 +316,12 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn restore(api: ApiState, Signed(caller): Signed, kind: Kind, id: String) -> Answer {
+async fn restore(
+    State(api): Api,
+    Signed(caller): Signed,
+    kind: Kind,
+    PathId(id): PathId,
+) -> Answer {
     Ok(document_answer(
         StatusCode::OK,
         api.app.restore(&caller, kind, &id).await?,
@@ -507,10 +329,10 @@ async fn restore(api: ApiState, Signed(caller): Signed, kind: Kind, id: String) 
 }
 
 async fn history(
-    api: ApiState,
+    State(api): Api,
     Signed(caller): Signed,
     kind: Kind,
-    id: String,
+    PathId(id): PathId,
     mut query: QueryParameters,
 ) -> Answer {
     let limit = query.limit(LIST_LIMIT_MAX)?;

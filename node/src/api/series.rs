@@ -1,14 +1,15 @@
 //! `/v1/series`: what sensors measured.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value;
 
 use super::ApiState;
 use super::dto;
-use super::extract::{LIST_LIMIT_MAX, QueryParameters, Signed};
+use super::extract::{PathId, Signed};
 use super::problem::Problem;
+use super::query::{LIST_LIMIT_MAX, QueryParameters};
 use super::records::page_answer;
 use crate::app::readings::Resolution;
 
@@ -58,7 +59,7 @@ pub async fn list(
 pub async fn readings(
     State(api): State<ApiState>,
     Signed(caller): Signed,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     mut query: QueryParameters,
 ) -> Result<Json<Value>, Problem> {
     let from_ms = query.time_ms("from")?;
