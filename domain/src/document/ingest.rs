@@ -453,7 +453,10 @@ fn index_key(batch: &[Incoming<'_>], index: usize) -> ChangeKey {
 
 /// The safety net: a copy with the changes that is known to save and to load again, and its bytes. The copy returned
 /// is the one that was loaded, so that what this process works on is what the next one will find.
-fn try_apply(doc: &Automerge, changes: Vec<Change>) -> Result<(Automerge, Vec<u8>), String> {
+pub(super) fn try_apply(
+    doc: &Automerge,
+    changes: Vec<Change>,
+) -> Result<(Automerge, Vec<u8>), String> {
     let hashes: Vec<ChangeHash> = changes.iter().map(Change::hash).collect();
     let (heads, saved) = contained(|| {
         let mut copy = doc.clone();

@@ -332,7 +332,9 @@ impl Aside {
 
 /// The hash by which others name a change; `None` for bytes that are none.
 pub fn change_hash(bytes: &[u8]) -> Option<[u8; 32]> {
-    valid::decode(bytes).ok().map(|decoded| decoded.change.hash().0)
+    valid::decode(bytes)
+        .ok()
+        .map(|decoded| decoded.change.hash().0)
 }
 
 fn park(pending: Pending) -> Result<Parked, DocumentError> {

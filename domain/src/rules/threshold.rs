@@ -3,8 +3,8 @@
 //! Invariants: time never runs backwards; what comes late (older than the newest sample) can start or raise, but never
 //! weakens: it neither resets a condition that holds nor clears an incident; a state is bounded in size.
 //!
-//! Durations run on the samples' own time. While a sample is not newer than the newest (a buffer sent late, a clock
-//! that was set back) they run on the time of receipt, so that a rule is never blind.
+//! Durations run on the samples' own time. From and to a sample that is older than the newest (a buffer sent late, a
+//! clock that was set back) they run on the time of receipt, so that a rule is never blind.
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,8 @@ struct Time {
     newest_ms: Option<i64>,
     /// Receipt of the last sample.
     received_ms: i64,
+    /// Whether that sample was older than the newest.
+    late: bool,
     /// What durations are measured on: only ever grows.
     elapsed_ms: i64,
 }
@@ -157,18 +159,19 @@ impl Time {
         let at_ms = sample
             .at_ms
             .min(sample.received_ms.saturating_add(AHEAD_MS));
+        let late = self.newest_ms.is_some_and(|newest_ms| at_ms < newest_ms);
         let step_ms = match self.newest_ms {
             None => 0,
-            Some(newest_ms) if at_ms > newest_ms => at_ms.saturating_sub(newest_ms),
+            Some(newest_ms) if !late && !self.late => at_ms.saturating_sub(newest_ms),
             Some(_) => sample.received_ms.saturating_sub(self.received_ms).max(0),
         };
-        let late = self.newest_ms.is_some_and(|newest_ms| at_ms < newest_ms);
         self.elapsed_ms = self.elapsed_ms.saturating_add(step_ms);
         self.newest_ms = Some(
             self.newest_ms
                 .map_or(at_ms, |newest_ms| newest_ms.max(at_ms)),
         );
         self.received_ms = self.received_ms.max(sample.received_ms);
+        self.late = late;
         late
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! `last_seen`, `battery_pct` and `rssi_dbm` are not fields: they come from local state and are never edited.
 
-use super::{FieldSpec, NAME_BYTES_MAX, TEXT_BYTES_MAX};
+use super::{FieldSpec, TEXT_BYTES_MAX};
 use crate::schema::{Fallback, FieldError, Kind, KindSpec, ValueSpec};
 
 pub(in crate::schema) static SPEC: KindSpec = KindSpec {
