@@ -19,6 +19,7 @@ mod migrate;
 mod muster;
 mod open;
 mod pool;
+mod readings;
 mod sql;
 mod ticket;
 
@@ -51,6 +52,7 @@ pub use muster::rebuild::RebuildCommit;
 pub use muster::sessions::{Invite, SessionRecord, SessionWrite};
 pub use muster::{Reader, Rebuild};
 pub use open::{OpenOptions, Synchronous};
+pub use readings::*;
 pub use ticket::Ticket;
 
 use muster::{CommitHook, Muster};
@@ -65,6 +67,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     muster: Muster,
+    readings: Readings,
     blobs: Blobs,
     /// Last, so that it is let go after the files are closed.
     _lock: DataDirLock,
@@ -88,9 +91,17 @@ impl Store {
         lock: DataDirLock,
     ) -> Result<Self, StoreError> {
         let muster = Muster::open(&Source::new(dir, "muster.db", key, options), options)?;
+        let rules = muster.read(|reader| reader.rule_cursor())?;
+        let readings = Readings::open(
+            &Source::new(dir, "readings.db", key, options),
+            options,
+            rules.as_ref(),
+        )?;
+        muster.set_cursor_hook(readings.rules_mark());
         let blobs = Blobs::open(&Source::new(dir, "blobs.db", key, options))?;
         Ok(Store(Arc::new(Inner {
             muster,
+            readings,
             blobs,
             _lock: lock,
         })))
@@ -98,7 +109,13 @@ impl Store {
 
     /// Does what is queued, stops the threads and leaves empty write-ahead logs. Later calls answer `Closed`.
     pub fn close(&self) {
+        self.0.readings.close();
         self.0.muster.close();
+    }
+
+    /// The sensors' side.
+    pub fn readings(&self) -> &Readings {
+        &self.0.readings
     }
 
     pub fn blobs(&self) -> &Blobs {
@@ -193,6 +210,7 @@ impl Store {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.readings.close();
         self.muster.close();
     }
 }

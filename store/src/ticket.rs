@@ -2,8 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::error::{CommitError, StoreError};
@@ -48,5 +51,34 @@ impl<T, E: Gone> Future for Ticket<T, E> {
         Pin::new(&mut self.0)
             .poll(context)
             .map(|answer| answer.unwrap_or_else(|_| Err(E::gone())))
+    }
+}
+
+/// A small write of local state: runs in the writer's transaction, is told afterwards whether it stands.
+pub(crate) struct LocalJob {
+    pub(crate) run: Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>,
+    pub(crate) done: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
+}
+
+impl LocalJob {
+    /// Packs `f` for the writer; its value comes out of the ticket once it is on the disk.
+    pub(crate) fn new<T: Send + 'static>(
+        f: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> (Self, Ticket<T, StoreError>) {
+        let (reply, receiver) = oneshot::channel();
+        let slot = Arc::new(Mutex::new(None));
+        let filled = slot.clone();
+        let job = LocalJob {
+            run: Box::new(move |connection| {
+                *filled.lock() = Some(f(connection)?);
+                Ok(())
+            }),
+            done: Box::new(move |result| {
+                let value = slot.lock().take();
+                // Whoever asked may have gone away.
+                let _ = reply.send(result.and_then(|()| value.ok_or(StoreError::Closed)));
+            }),
+        };
+        (job, Ticket::new(receiver))
     }
 }

@@ -1,6 +1,7 @@
 -- readings.db, version 1. All of it is local durable state: never rebuilt, always in the backup.
 
 -- local durable state. `file_id` names this file for the rule cursor: a restored or fresh file is another one.
+-- `compacted_to` (8 bytes, little-endian): rows of `reading` up to this position are in blocks, and wait to be deleted.
 CREATE TABLE meta (
   name  TEXT PRIMARY KEY,
   value BLOB NOT NULL
@@ -36,15 +37,16 @@ CREATE TABLE reading (
 -- local durable state. Older readings, sorted by time, many to a row (see readings/block.rs for the bytes). Blocks of one
 -- series may overlap in time: late readings make their own.
 CREATE TABLE block (
+  id       INTEGER PRIMARY KEY,
   series   INTEGER NOT NULL,
   first_at INTEGER NOT NULL,
-  id       INTEGER NOT NULL,
   last_at  INTEGER NOT NULL,
   count    INTEGER NOT NULL,
   format   INTEGER NOT NULL,
-  data     BLOB    NOT NULL,
-  PRIMARY KEY (series, first_at, id)
-) STRICT, WITHOUT ROWID;
+  data     BLOB    NOT NULL
+) STRICT;
+-- Newest first, without touching the data of blocks that are skipped.
+CREATE INDEX block_time ON block (series, last_at, first_at);
 
 -- local durable state. MQTT client ids, so that a reading's row holds a small number.
 CREATE TABLE mqtt_session (
@@ -74,10 +76,10 @@ CREATE TABLE dead_letter (
   state       INTEGER NOT NULL DEFAULT 0,
   session     INTEGER,
   packet      INTEGER,
-  hash        INTEGER
+  hash        INTEGER,
+  position    INTEGER NOT NULL DEFAULT 0 -- the newest reading when it came
 ) STRICT;
 CREATE INDEX dead_letter_received ON dead_letter (received_ms);
-CREATE INDEX dead_letter_delivery ON dead_letter (session, packet) WHERE session IS NOT NULL;
 
 -- local durable state. Every device that was ever heard here, known or not.
 CREATE TABLE device_seen (

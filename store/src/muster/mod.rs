@@ -31,13 +31,13 @@ use tokio::sync::oneshot;
 use self::batch::{Batch, CommitNo, Committed};
 use self::identity::Identity;
 use self::rebuild::{RebuildCommit, RebuildStep};
-use self::writer::{Job, LocalJob, Shared, Writer};
+use self::writer::{Job, Shared, Writer};
 use crate::checkpoint::Checkpointer;
 use crate::error::{CommitError, StoreError, io};
 use crate::migrate;
 use crate::open::{OpenOptions, Role, Source};
 use crate::pool::Pool;
-use crate::ticket::Ticket;
+use crate::ticket::{LocalJob, Ticket};
 
 pub(crate) use self::writer::CommitHook;
 
@@ -86,6 +86,14 @@ impl Muster {
         *self.shared.hook.write() = Some(hook);
     }
 
+    /// Tells `hook` of each rule cursor that is on the disk.
+    pub(crate) fn set_cursor_hook(
+        &self,
+        hook: impl Fn(&batch::RuleCursor) + Send + Sync + 'static,
+    ) {
+        *self.shared.cursor_hook.write() = Some(Arc::new(hook));
+    }
+
     pub(crate) fn commit(&self, batch: Batch) -> Ticket<Committed, CommitError> {
         let (reply, ticket) = oneshot::channel();
         let search = batch.documents.iter().map(rows::search_text).collect();
@@ -119,20 +127,9 @@ impl Muster {
         &self,
         f: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Ticket<T, StoreError> {
-        let (reply, ticket) = oneshot::channel();
-        let slot = Arc::new(Mutex::new(None));
-        let filled = slot.clone();
-        self.shared.push_local(LocalJob {
-            run: Box::new(move |connection| {
-                *filled.lock() = Some(f(connection)?);
-                Ok(())
-            }),
-            done: Box::new(move |result| {
-                let value = slot.lock().take();
-                let _ = reply.send(result.and_then(|()| value.ok_or(StoreError::Closed)));
-            }),
-        });
-        Ticket::new(ticket)
+        let (job, ticket) = LocalJob::new(f);
+        self.shared.push_local(job);
+        ticket
     }
 
     pub(crate) fn put_identity(&self, identity: Identity) -> Ticket<(), StoreError> {

@@ -12,7 +12,7 @@ use sync_engine::Lane;
 use tokio::sync::oneshot;
 
 use super::apply;
-use super::batch::{Batch, Committed, GroupCommit};
+use super::batch::{Batch, Committed, GroupCommit, RuleCursor};
 use super::events::Event;
 use super::identity::{self, Identity};
 use super::progress::Pending;
@@ -21,6 +21,7 @@ use super::rebuild::{self, RebuildStep};
 use super::state::{Author, Mark, State};
 use crate::checkpoint::Committing;
 use crate::error::{CommitError, StoreError};
+use crate::ticket::LocalJob;
 
 /// A transaction takes in whatever is queued for at most this long: a press of a button next door waits no longer.
 const GROUP_WORK_MAX: Duration = Duration::from_millis(5);
@@ -28,12 +29,7 @@ const GROUP_WORK_MAX: Duration = Duration::from_millis(5);
 const GROUP_JOBS_MAX: usize = 1024;
 
 pub(crate) type CommitHook = Arc<dyn Fn(&GroupCommit) + Send + Sync>;
-
-/// A small write of local state: runs in the transaction, is told afterwards whether it stands.
-pub(crate) struct LocalJob {
-    pub(crate) run: Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>,
-    pub(crate) done: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
-}
+pub(crate) type CursorHook = Arc<dyn Fn(&RuleCursor) + Send + Sync>;
 
 pub(crate) enum Job {
     Batch {
@@ -56,6 +52,8 @@ pub(crate) enum Job {
 pub(crate) struct Shared {
     pub(crate) queue: Queue<Job>,
     pub(crate) hook: RwLock<Option<CommitHook>>,
+    /// Hears of each rule cursor that is on the disk.
+    pub(crate) cursor_hook: RwLock<Option<CursorHook>>,
     pub(crate) progress: Pending,
 }
 
@@ -83,6 +81,8 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     committing: Committing,
     poisoned: u64,
+    /// The newest rule cursor of the open transaction.
+    cursor: Option<RuleCursor>,
 }
 
 impl Writer {
@@ -98,6 +98,7 @@ impl Writer {
             shared,
             committing,
             poisoned: 0,
+            cursor: None,
         })
     }
 
@@ -232,6 +233,8 @@ impl Writer {
                     self.state.roll_back(&mark);
                     events.truncate(told);
                     self.poisoned = self.poisoned.max(epoch);
+                } else if let Some(cursor) = batch.rule_cursor {
+                    self.cursor = Some(cursor);
                 }
                 Answer::Batch {
                     reply,
@@ -274,6 +277,7 @@ impl Writer {
         events: Vec<Event>,
         grown: Vec<super::state::Grown>,
     ) {
+        let cursor = self.cursor.take();
         if let Err(error) = &result {
             self.state.abort(start);
             // The first reason is the real one: a full disk that rolled everything back says so to all.
@@ -299,6 +303,11 @@ impl Writer {
         }
         self.state.commit();
         self.committing.committed();
+        if let Some(cursor) = cursor
+            && let Some(hook) = &*self.shared.cursor_hook.read()
+        {
+            hook(&cursor);
+        }
         let mut group = GroupCommit {
             events,
             ..GroupCommit::default()
@@ -464,6 +473,7 @@ impl Shared {
         Shared {
             queue: Queue::new(),
             hook: RwLock::new(None),
+            cursor_hook: RwLock::new(None),
             progress: Pending::default(),
         }
     }

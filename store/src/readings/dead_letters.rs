@@ -1,0 +1,272 @@
+//! Payloads that could not be read: kept with their bytes and the reason, until a person replays or discards them, or
+//! they are too old or too many.
+//!
+//! Always holds: at most [`ROWS_MAX`] rows and [`BYTES_MAX`] bytes, the oldest go first.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::types::{Delivery, NewDeadLetter};
+use crate::error::{Doing, StoreError};
+
+/// A device that sends nothing but rubbish must not fill the disk.
+const ROWS_MAX: u64 = 100_000;
+const BYTES_MAX: u64 = 256 << 20;
+const KEPT_MS: i64 = 90 * 24 * 3_600_000;
+/// Looked at once in so many, and as often the oldest so many go.
+const TIDY_EVERY: u64 = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetterState {
+    Open,
+    Replayed,
+    Discarded,
+}
+
+impl DeadLetterState {
+    fn code(self) -> u8 {
+        match self {
+            DeadLetterState::Open => 0,
+            DeadLetterState::Replayed => 1,
+            DeadLetterState::Discarded => 2,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub id: i64,
+    pub source: String,
+    pub topic: String,
+    pub reason: String,
+    pub received_ms: i64,
+    pub payload: Vec<u8>,
+    /// How often it was tried to read it.
+    pub attempts: u32,
+    pub state: DeadLetterState,
+}
+
+/// Which dead letters to list: newest first.
+#[derive(Debug, Clone, Default)]
+pub struct DeadLetterQuery {
+    pub state: Option<DeadLetterState>,
+    pub source: Option<String>,
+    /// Part of the topic.
+    pub q: Option<String>,
+    /// Id of the last item of the page before.
+    pub before: Option<i64>,
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeadLetterCounts {
+    pub open: u64,
+    pub replayed: u64,
+    pub discarded: u64,
+}
+
+/// The writer's account of what is there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DeadLetters {
+    now: Account,
+    committed: Account,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    rows: u64,
+    bytes: u64,
+    inserted: u64,
+}
+
+impl DeadLetters {
+    pub(crate) fn load(connection: &Connection) -> Result<Self, StoreError> {
+        let (rows, bytes) = connection
+            .query_row(
+                "SELECT count(*), coalesce(sum(length(payload)), 0) FROM dead_letter",
+                [],
+                |row| Ok((crate::sql::wall(row, 0)?, crate::sql::wall(row, 1)?)),
+            )
+            .doing("count dead letters")?;
+        let account = Account {
+            rows,
+            bytes,
+            inserted: 0,
+        };
+        Ok(DeadLetters {
+            now: account,
+            committed: account,
+        })
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        connection: &Connection,
+        dead: &NewDeadLetter,
+        delivery: Option<&Delivery>,
+        position: i64,
+    ) -> Result<(), rusqlite::Error> {
+        connection
+            .prepare_cached(
+                "INSERT INTO dead_letter (source, topic, reason, received_ms, payload, session, packet, hash, position) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                dead.source,
+                dead.topic,
+                dead.reason,
+                dead.received_ms,
+                dead.payload,
+                delivery.map(|delivery| delivery.session.0),
+                delivery.map(|delivery| delivery.packet_id),
+                delivery.map(|delivery| delivery.payload_hash.cast_signed()),
+                position
+            ])?;
+        self.now.rows += 1;
+        self.now.bytes += dead.payload.len() as u64;
+        self.now.inserted += 1;
+        if self.now.inserted % TIDY_EVERY == 0 {
+            self.tidy(connection, dead.received_ms)?;
+        }
+        Ok(())
+    }
+
+    fn tidy(&mut self, connection: &Connection, now_ms: i64) -> Result<(), rusqlite::Error> {
+        loop {
+            let full = self.now.rows > ROWS_MAX || self.now.bytes > BYTES_MAX;
+            let older_than = if full {
+                i64::MAX
+            } else {
+                now_ms.saturating_sub(KEPT_MS)
+            };
+            let gone: Vec<u64> = connection
+                .prepare_cached(
+                    "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE received_ms < ?1 \
+                     ORDER BY received_ms, id LIMIT ?2) RETURNING length(payload)",
+                )?
+                .query_map((older_than, TIDY_EVERY as i64), |row| crate::sql::wall(row, 0))?
+                .collect::<Result<_, _>>()?;
+            self.now.rows = self.now.rows.saturating_sub(gone.len() as u64);
+            self.now.bytes = self.now.bytes.saturating_sub(gone.iter().sum());
+            if !full || gone.is_empty() {
+                return Ok(());
+            }
+            tracing::warn!(
+                dropped = gone.len(),
+                "dead letters are full: the oldest were dropped"
+            );
+        }
+    }
+
+    pub(crate) fn commit(&mut self) {
+        self.committed = self.now;
+    }
+
+    pub(crate) fn roll_back(&mut self) {
+        self.now = self.committed;
+    }
+}
+
+const COLUMNS: &str = "id, source, topic, reason, received_ms, payload, attempts, state";
+
+fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
+    Ok(DeadLetter {
+        id: row.get(0)?,
+        source: row.get(1)?,
+        topic: row.get(2)?,
+        reason: row.get(3)?,
+        received_ms: row.get(4)?,
+        payload: row.get(5)?,
+        attempts: row.get(6)?,
+        state: match row.get::<_, u8>(7)? {
+            0 => DeadLetterState::Open,
+            1 => DeadLetterState::Replayed,
+            _ => DeadLetterState::Discarded,
+        },
+    })
+}
+
+pub(crate) fn list(
+    connection: &Connection,
+    query: &DeadLetterQuery,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM dead_letter WHERE id < ?1 AND (?2 IS NULL OR state = ?2) \
+             AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR instr(lower(topic), lower(?4)) > 0) \
+             ORDER BY id DESC LIMIT ?5"
+        ))
+        .and_then(|mut statement| {
+            statement
+                .query_map(
+                    params![
+                        query.before.unwrap_or(i64::MAX),
+                        query.state.map(DeadLetterState::code),
+                        query.source,
+                        query.q,
+                        i64::try_from(query.limit).unwrap_or(i64::MAX)
+                    ],
+                    dead_letter,
+                )?
+                .collect()
+        })
+        .doing("list dead letters")
+}
+
+pub(crate) fn get(connection: &Connection, id: i64) -> Result<Option<DeadLetter>, StoreError> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM dead_letter WHERE id = ?1"))
+        .and_then(|mut statement| statement.query_row([id], dead_letter).optional())
+        .doing("read dead letter")
+}
+
+pub(crate) fn counts(connection: &Connection) -> Result<DeadLetterCounts, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), \
+             count(*) FILTER (WHERE state = 2) FROM dead_letter",
+        )
+        .and_then(|mut statement| {
+            statement.query_row([], |row| {
+                Ok(DeadLetterCounts {
+                    open: crate::sql::wall(row, 0)?,
+                    replayed: crate::sql::wall(row, 1)?,
+                    discarded: crate::sql::wall(row, 2)?,
+                })
+            })
+        })
+        .doing("count dead letters")
+}
+
+/// Its readings are stored in the same transaction.
+pub(crate) fn mark_replayed(connection: &Connection, id: i64) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached("UPDATE dead_letter SET state = 1, attempts = attempts + 1 WHERE id = ?1")?
+        .execute([id])?;
+    Ok(())
+}
+
+/// A person gave it up; answers whether it was open.
+pub(crate) fn discard(connection: &Connection, id: i64) -> Result<bool, StoreError> {
+    let changed = connection
+        .execute(
+            "UPDATE dead_letter SET state = 2 WHERE id = ?1 AND state = 0",
+            [id],
+        )
+        .doing("discard dead letter")?;
+    Ok(changed > 0)
+}
+
+/// It was tried again and still cannot be read.
+pub(crate) fn mark_failed(
+    connection: &Connection,
+    id: i64,
+    reason: &str,
+) -> Result<(), StoreError> {
+    connection
+        .execute(
+            "UPDATE dead_letter SET attempts = attempts + 1, reason = ?2 WHERE id = ?1",
+            (id, reason),
+        )
+        .doing("note failed replay")?;
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! readings.db: what sensors say, in the order in which it came, and what could not be read.
+//!
+//! Always holds: a reading that was acknowledged is on the disk, once. New readings are appended to a plain table (the
+//! tail), which memory mirrors; older ones move to blocks once the rules have seen them. Only this module knows which.
+
+mod block;
+mod catalogue;
+mod compact;
+mod dead_letters;
+mod dedup;
+mod load;
+mod query;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod types;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use parking_lot::{Mutex, RwLock};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+pub use self::dead_letters::{DeadLetter, DeadLetterCounts, DeadLetterQuery, DeadLetterState};
+pub use self::types::{
+    CommittedReadings, Delivery, DeviceSeen, IngestBatch, Ingested, NAME_BYTES_MAX, NewDeadLetter,
+    NewReading, Point, PointPage, SERIES_MAX, SERIES_PER_DEVICE_MAX, SeriesId, SeriesInfo,
+    SeriesQuery, SeriesRefused, SessionNo, StoredReading, flags,
+};
+use self::writer::{Job, Shared, Writer, weight};
+use crate::checkpoint::Checkpointer;
+use crate::error::{CommitError, StoreError, io};
+use crate::migrate;
+use crate::muster::batch::RuleCursor;
+use crate::open::{OpenOptions, Role, Source};
+use crate::pool::Pool;
+use crate::ticket::{LocalJob, Ticket};
+
+/// Points of one answer, whatever was asked for.
+pub const POINTS_MAX: usize = 10_000;
+/// Readings that may wait for the writer: half a second of a flood. Past it batches are refused, and the publishers'
+/// PUBACKs with them.
+const QUEUE_READINGS_MAX: usize = 65_536;
+
+/// The open file. Shared through [`crate::Store`].
+pub struct Readings {
+    shared: Arc<Shared>,
+    jobs: Mutex<Option<Sender<Job>>>,
+    pool: Pool,
+    checkpointer: Checkpointer,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Readings {
+    pub(crate) fn open(
+        source: &Source,
+        options: &OpenOptions,
+        rules: Option<&RuleCursor>,
+    ) -> Result<Self, StoreError> {
+        let mut connection = source.open(Role::Writer)?;
+        migrate::migrate(source, &mut connection, migrate::READINGS)?;
+        let file_id = load::file_id(&connection)?;
+        let (catalogue, tail, loaded) = load::load(&connection)?;
+        let rules_position = rules
+            .filter(|cursor| cursor.file_id == file_id)
+            .map_or(0, |cursor| cursor.position);
+        let shared = Arc::new(Shared {
+            file_id,
+            catalogue,
+            tail: RwLock::new(tail),
+            hook: RwLock::new(None),
+            queued: AtomicUsize::new(0),
+            rules_position: AtomicI64::new(rules_position),
+        });
+        let checkpointer = Checkpointer::start(source, "readings")?;
+        let pool = Pool::open(source, options.readers.div_ceil(2))?;
+        let (jobs, receiver) = channel();
+        let (wake, woken) = sync_channel(1);
+        let writer = Writer::new(
+            connection,
+            shared.clone(),
+            checkpointer.handle(),
+            receiver,
+            wake,
+            loaded,
+        );
+        let compactor = source.open(Role::Reader)?;
+        let mut threads = Vec::new();
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(run)
+                .map_err(io("start a thread for", &source.path))
+        };
+        threads.push(spawn("readings-writer", Box::new(move || writer.run()))?);
+        let of_compactor = (shared.clone(), jobs.clone());
+        threads.push(spawn(
+            "readings-blocks",
+            Box::new(move || compact::run(&compactor, &of_compactor.0, &of_compactor.1, &woken)),
+        )?);
+        Ok(Readings {
+            shared,
+            jobs: Mutex::new(Some(jobs)),
+            pool,
+            checkpointer,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Does what is queued, then stops.
+    pub(crate) fn close(&self) {
+        let Some(jobs) = self.jobs.lock().take() else {
+            return;
+        };
+        // Whatever else is sent after this finds nobody, and is answered `Closed` by its dropped ticket.
+        let _ = jobs.send(Job::Stop);
+        for thread in self.threads.lock().drain(..) {
+            let _ = thread.join();
+        }
+        self.checkpointer.stop();
+    }
+
+    /// The id of this file, which the rule cursor names.
+    pub fn file_id(&self) -> [u8; 16] {
+        self.shared.file_id
+    }
+
+    /// The number of a series, new ones included. Cheap; call it per reading. `now_ms` is used for a new device only.
+    pub fn intern_series(
+        &self,
+        device: &str,
+        channel: &str,
+        unit: &str,
+        now_ms: i64,
+    ) -> Result<SeriesId, SeriesRefused> {
+        self.shared
+            .catalogue
+            .intern_series(device, channel, unit, now_ms)
+    }
+
+    /// The number of an MQTT client id; call it when a client connects.
+    pub fn intern_session(&self, client_id: &str, now_ms: i64) -> SessionNo {
+        self.shared.catalogue.intern_session(client_id, now_ms)
+    }
+
+    /// Queues a batch. The ticket resolves after the SQL COMMIT that holds it; nothing may be acknowledged before.
+    ///
+    /// Errors: `DiskFull`, `Busy` (too much is queued), `Fault`: nothing of the batch is stored.
+    pub fn ingest(&self, batch: IngestBatch) -> Ticket<Ingested, CommitError> {
+        let (reply, receiver) = oneshot::channel();
+        let ticket = Ticket::new(receiver);
+        let weight = weight(&batch);
+        let before = self.shared.queued.fetch_add(weight, Ordering::Relaxed);
+        if before > 0 && before + weight > QUEUE_READINGS_MAX {
+            self.shared.queued.fetch_sub(weight, Ordering::Relaxed);
+            let _ = reply.send(Err(CommitError::Busy { queue: "readings" }));
+            return ticket;
+        }
+        self.send(Job::Ingest { batch, reply });
+        ticket
+    }
+
+    /// Sends a job; when the writer is gone the job is dropped, and its ticket answers `Closed`.
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &*self.jobs.lock() {
+            let _ = jobs.send(job);
+        }
+    }
+
+    fn local<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Ticket<T, StoreError> {
+        let (job, ticket) = LocalJob::new(f);
+        self.send(Job::Local(job));
+        ticket
+    }
+
+    /// Calls `hook` in the writer's thread after each SQL COMMIT with readings in it, in order, before tickets resolve.
+    /// It must be quick and must not call the store: hand over to a bounded channel, and read what does not fit with
+    /// [`Readings::readings_after`].
+    pub fn set_hook(&self, hook: impl Fn(&CommittedReadings) + Send + Sync + 'static) {
+        *self.shared.hook.write() = Some(Arc::new(hook));
+    }
+
+    /// To be called when a batch with a rule cursor is committed: what the rules have evaluated may move to blocks.
+    pub(crate) fn rules_mark(&self) -> impl Fn(&RuleCursor) + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move |cursor| {
+            if cursor.file_id == shared.file_id {
+                shared
+                    .rules_position
+                    .fetch_max(cursor.position, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// The newest committed position.
+    pub fn newest_position(&self) -> i64 {
+        self.shared.tail.read().newest
+    }
+
+    /// Readings after a position in the order of arrival, at most `limit`. Positions below the rule cursor may be
+    /// missing: they can have moved to blocks.
+    pub fn readings_after(
+        &self,
+        position: i64,
+        limit: usize,
+    ) -> Result<Vec<StoredReading>, StoreError> {
+        self.pool
+            .read(|connection| query::after(connection, position, limit))
+    }
+
+    /// The newest `limit` (at most [`POINTS_MAX`]) readings of a series with `from_ms <= at <= to_ms`, oldest first.
+    pub fn points(
+        &self,
+        series: SeriesId,
+        from_ms: i64,
+        to_ms: i64,
+        limit: usize,
+    ) -> Result<PointPage, StoreError> {
+        query::points(
+            &self.shared,
+            &self.pool,
+            series,
+            (from_ms, to_ms),
+            limit.min(POINTS_MAX),
+        )
+    }
+
+    /// Series in the order of their ids.
+    pub fn series(&self, query: &SeriesQuery) -> Vec<SeriesInfo> {
+        let q = query.q.as_ref().map(|q| q.to_lowercase());
+        let mut found = Vec::new();
+        let tail = self.shared.tail.read();
+        self.shared
+            .catalogue
+            .each_series(query.after.map_or(0, |after| after.0), |id, names| {
+                if found.len() >= query.limit {
+                    return false;
+                }
+                let wanted = query
+                    .device
+                    .as_deref()
+                    .is_none_or(|device| device == &*names.device)
+                    && query
+                        .channel
+                        .as_deref()
+                        .is_none_or(|channel| channel == &*names.channel)
+                    && q.as_deref().is_none_or(|q| {
+                        names.device.to_lowercase().contains(q)
+                            || names.channel.to_lowercase().contains(q)
+                    });
+                if wanted {
+                    found.push(info(&tail, id, names));
+                }
+                true
+            });
+        found
+    }
+
+    /// One series; `None` when there is none of that number.
+    pub fn series_info(&self, id: SeriesId) -> Option<SeriesInfo> {
+        let tail = self.shared.tail.read();
+        self.shared
+            .catalogue
+            .with_names(id, |names| info(&tail, id, names))
+    }
+
+    /// Readings stored, of all series.
+    pub fn count(&self) -> u64 {
+        let tail = self.shared.tail.read();
+        u64::try_from(tail.newest).unwrap_or(0)
+    }
+
+    /// Every device that was heard here, by name.
+    pub fn devices_seen(&self) -> Vec<DeviceSeen> {
+        self.shared.catalogue.devices()
+    }
+
+    pub fn device_seen(&self, name: &str) -> Option<DeviceSeen> {
+        self.shared.catalogue.device(name)
+    }
+
+    /// Dead letters, newest first.
+    pub fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
+        self.pool
+            .read(|connection| dead_letters::list(connection, query))
+    }
+
+    pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StoreError> {
+        self.pool
+            .read(|connection| dead_letters::get(connection, id))
+    }
+
+    pub fn dead_letter_counts(&self) -> Result<DeadLetterCounts, StoreError> {
+        self.pool.read(dead_letters::counts)
+    }
+
+    /// Gives a dead letter up; answers whether it was open. (A replay is [`IngestBatch::replayed`].)
+    pub fn discard_dead_letter(&self, id: i64) -> Ticket<bool, StoreError> {
+        self.local(move |connection| dead_letters::discard(connection, id))
+    }
+
+    /// A replay was tried and failed, for that reason.
+    pub fn dead_letter_failed(&self, id: i64, reason: String) -> Ticket<(), StoreError> {
+        self.local(move |connection| dead_letters::mark_failed(connection, id, &reason))
+    }
+}
+
+fn info(tail: &tail::Tail, id: SeriesId, names: &catalogue::Names) -> SeriesInfo {
+    let state = tail.series(id);
+    SeriesInfo {
+        id,
+        device: names.device.clone(),
+        channel: names.channel.clone(),
+        unit: names.unit.clone(),
+        count: state.map_or(0, |state| state.count),
+        last: state.and_then(|state| state.last),
+    }
+}

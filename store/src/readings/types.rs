@@ -1,0 +1,178 @@
+//! What ingest hands in, and what it and the rules get back.
+
+use std::sync::Arc;
+
+/// A series: one device, channel and unit. Its number is good for this node's readings file only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub u32);
+
+/// A client id of an MQTT publisher, as a small number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionNo(pub u32);
+
+/// What is known about a reading besides its value; bits of `flags`.
+pub mod flags {
+    /// The device was approved when the reading came: rules look at it.
+    pub const APPROVED: u8 = 1;
+    /// It came in a message marked as redelivered, and was not there yet.
+    pub const REDELIVERED: u8 = 2;
+    /// Another value with the same time is stored too. Set by the store.
+    pub const CONTRADICTS: u8 = 4;
+    /// Its time is the device's own. Set by the store from [`super::NewReading::device_time`].
+    pub const DEVICE_TIME: u8 = 8;
+}
+
+/// A decoded sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NewReading {
+    pub series: SeriesId,
+    /// The sample's own time, or when it was received; Unix milliseconds.
+    pub at_ms: i64,
+    /// Whether `at_ms` is the device's.
+    pub device_time: bool,
+    pub received_ms: i64,
+    pub value: f64,
+    /// See [`flags`].
+    pub flags: u8,
+    /// Index into [`IngestBatch::messages`] of the message that brought it, where redelivery is possible.
+    pub message: Option<u32>,
+}
+
+/// A QoS 1 message, for telling a redelivered one from a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    pub session: SessionNo,
+    pub packet_id: u16,
+    /// A hash of topic and payload.
+    pub payload_hash: u64,
+    /// The message's DUP flag (MQTT 3.1.1 §3.3.1.1).
+    pub redelivered: bool,
+}
+
+/// A payload that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDeadLetter {
+    /// Where it came from: `mqtt`, a serial port.
+    pub source: String,
+    pub topic: String,
+    pub reason: String,
+    pub received_ms: i64,
+    pub payload: Vec<u8>,
+    /// As in [`NewReading::message`].
+    pub message: Option<u32>,
+}
+
+/// What is acknowledged together.
+#[derive(Debug, Default)]
+pub struct IngestBatch {
+    pub readings: Vec<NewReading>,
+    pub messages: Vec<Delivery>,
+    pub dead: Vec<NewDeadLetter>,
+    /// Dead letters that these readings came from: replayed, in the same transaction.
+    pub replayed: Vec<i64>,
+}
+
+/// The batch is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ingested {
+    /// Positions of its readings: contiguous, `first > last` when none was new.
+    pub first_position: i64,
+    pub last_position: i64,
+    /// Readings stored.
+    pub stored: u32,
+    /// Readings and dead letters that were there already: acknowledged, not stored again.
+    pub duplicates: u32,
+    pub dead_letters: u32,
+    /// Stored beside another value with the same time.
+    pub contradictions: u32,
+}
+
+/// A reading as stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StoredReading {
+    /// Order of arrival, from 1.
+    pub position: i64,
+    pub series: SeriesId,
+    pub at_ms: i64,
+    pub received_ms: i64,
+    pub value: f64,
+    /// See [`flags`].
+    pub flags: u8,
+}
+
+/// One SQL transaction of readings, told to the hook in order.
+#[derive(Debug, Clone)]
+pub struct CommittedReadings {
+    pub file_id: [u8; 16],
+    pub first_position: i64,
+    pub last_position: i64,
+    pub readings: Arc<[StoredReading]>,
+}
+
+/// A point of a query's answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    pub at_ms: i64,
+    pub position: i64,
+    pub value: f64,
+    /// See [`flags`].
+    pub flags: u8,
+}
+
+/// The newest points of a range, oldest first.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PointPage {
+    pub points: Vec<Point>,
+    /// Whether older points of the range were left out.
+    pub truncated: bool,
+}
+
+/// A series and its state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesInfo {
+    pub id: SeriesId,
+    pub device: Arc<str>,
+    pub channel: Arc<str>,
+    pub unit: Arc<str>,
+    /// Readings stored.
+    pub count: u64,
+    /// The reading with the greatest time.
+    pub last: Option<Point>,
+}
+
+/// Which series to list, in the order of their ids.
+#[derive(Debug, Clone, Default)]
+pub struct SeriesQuery {
+    pub device: Option<String>,
+    pub channel: Option<String>,
+    /// Part of device or channel, in any case.
+    pub q: Option<String>,
+    pub after: Option<SeriesId>,
+    pub limit: usize,
+}
+
+/// Why a series cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SeriesRefused {
+    #[error("the device has {SERIES_PER_DEVICE_MAX} series, as many as are allowed")]
+    DeviceFull,
+    #[error("there are {SERIES_MAX} series, as many as are allowed")]
+    Full,
+    #[error("device, channel and unit may have {NAME_BYTES_MAX} bytes each")]
+    NameTooLong,
+}
+
+/// A device with more channels than this is a programming error at its end.
+pub const SERIES_PER_DEVICE_MAX: u32 = 10_000;
+/// About 30 MB of memory; more sensors than an operation has.
+pub const SERIES_MAX: u32 = 100_000;
+/// Longer than any device or channel name in use.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// A device that was heard here, known or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSeen {
+    pub name: Arc<str>,
+    pub first_seen_ms: i64,
+    pub last_seen_ms: i64,
+}

@@ -1,0 +1,635 @@
+//! The one writer of readings.db: groups what is queued into transactions, tells duplicates apart, answers after the
+//! commit.
+//!
+//! Always holds: an answer means that everything of the batch is on the disk (or was there before); a failed transaction
+//! leaves no trace, in the file or in memory, and the writer goes on with the next.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
+
+use super::block;
+use super::catalogue::Catalogue;
+use super::compact::{Compacted, Compaction};
+use super::dead_letters::DeadLetters;
+use super::dedup::Deliveries;
+use super::tail::Tail;
+use super::types::{
+    CommittedReadings, Delivery, IngestBatch, Ingested, NewReading, SeriesId, StoredReading, flags,
+};
+use crate::checkpoint::Committing;
+use crate::error::{CommitError, Doing, StoreError};
+use crate::ticket::LocalJob;
+
+/// A transaction takes in whatever is queued for at most this long.
+const GROUP_WORK_MAX: Duration = Duration::from_millis(5);
+/// And at most this many readings, so that what the hook gets at once stays small.
+const GROUP_READINGS_MAX: usize = 4_096;
+/// `last_seen` of devices goes to the file this often while readings come, and once after they stop.
+const DEVICES_EVERY: Duration = Duration::from_secs(1);
+/// Rows of the tail that are in blocks already are deleted in steps of this many, each in some commit.
+const DELETE_STEP: i64 = 2_048;
+/// While a step of deleting is due and nobody writes.
+const IDLE_STEP_AFTER: Duration = Duration::from_millis(50);
+
+pub(crate) type ReadingsHook = Arc<dyn Fn(&CommittedReadings) + Send + Sync>;
+
+pub(crate) enum Job {
+    Ingest {
+        batch: IngestBatch,
+        reply: oneshot::Sender<Result<Ingested, CommitError>>,
+    },
+    Compact {
+        compaction: Box<Compaction>,
+        done: std::sync::mpsc::SyncSender<Result<Compacted, CommitError>>,
+    },
+    Local(LocalJob),
+    Stop,
+}
+
+/// What the writer, the handles and the compactor share.
+pub(crate) struct Shared {
+    pub(crate) file_id: [u8; 16],
+    pub(crate) catalogue: Catalogue,
+    pub(crate) tail: RwLock<Tail>,
+    pub(crate) hook: RwLock<Option<ReadingsHook>>,
+    /// Readings that wait in the queue.
+    pub(crate) queued: AtomicUsize,
+    /// The rules have evaluated everything up to this position.
+    pub(crate) rules_position: AtomicI64,
+}
+
+enum Answer {
+    Ingest {
+        reply: oneshot::Sender<Result<Ingested, CommitError>>,
+        ingested: Ingested,
+    },
+    Local {
+        done: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
+        result: Result<(), StoreError>,
+    },
+}
+
+pub(crate) struct Writer {
+    connection: Connection,
+    shared: Arc<Shared>,
+    committing: Committing,
+    jobs: Receiver<Job>,
+    wake_compactor: std::sync::mpsc::SyncSender<()>,
+    deliveries: Deliveries,
+    dead_letters: DeadLetters,
+    /// Per series the greatest device time stored: what is newer needs no look-up. Series n stands at index n - 1.
+    last_device_time: Vec<i64>,
+    /// (series, what it was) of the open transaction.
+    undo_times: Vec<(usize, i64)>,
+    position: i64,
+    compacted_to: i64,
+    /// Rows of `reading` up to this are gone.
+    deleted_to: i64,
+    devices_written: Instant,
+    devices_dirty: bool,
+}
+
+/// The open transaction.
+#[derive(Default)]
+struct Group {
+    readings: Vec<StoredReading>,
+    /// Values with device times of this transaction, for duplicates within it.
+    values: HashMap<(SeriesId, i64), Vec<u64>>,
+    answers: Vec<Answer>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        connection: Connection,
+        shared: Arc<Shared>,
+        committing: Committing,
+        jobs: Receiver<Job>,
+        wake_compactor: std::sync::mpsc::SyncSender<()>,
+        loaded: super::load::Loaded,
+    ) -> Self {
+        Writer {
+            connection,
+            shared,
+            committing,
+            jobs,
+            wake_compactor,
+            deliveries: loaded.deliveries,
+            dead_letters: loaded.dead_letters,
+            last_device_time: loaded.last_device_time,
+            undo_times: Vec::new(),
+            position: loaded.position,
+            compacted_to: loaded.compacted_to,
+            deleted_to: loaded.deleted_to,
+            devices_written: Instant::now(),
+            devices_dirty: false,
+        }
+    }
+
+    /// Works until it is told to stop; what was queued before that is done.
+    pub(crate) fn run(mut self) {
+        loop {
+            let job = match self.pause() {
+                None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(pause) => self.jobs.recv_timeout(pause),
+            };
+            match job {
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(job) => {
+                    if self.take(job) {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.group(None);
+                }
+            }
+        }
+        if self.devices_dirty || self.shared.catalogue.has_news() {
+            self.devices_written = Instant::now() - DEVICES_EVERY;
+            self.group(None);
+        }
+    }
+
+    /// How long to wait for a job before doing what else is due.
+    fn pause(&self) -> Option<Duration> {
+        if self.deleted_to < self.compacted_to {
+            Some(IDLE_STEP_AFTER)
+        } else if self.devices_dirty {
+            Some(DEVICES_EVERY.saturating_sub(self.devices_written.elapsed()))
+        } else {
+            None
+        }
+    }
+
+    /// Does a job and what is queued behind it; answers whether to stop.
+    fn take(&mut self, job: Job) -> bool {
+        match job {
+            Job::Stop => true,
+            Job::Compact { compaction, done } => {
+                let result = self.compact(&compaction);
+                let _ = done.send(result);
+                false
+            }
+            job => match self.group(Some(job)) {
+                None => false,
+                Some(left) => self.take(left),
+            },
+        }
+    }
+
+    /// One SQL transaction. Answers a job that it met and that cannot be part of it.
+    fn group(&mut self, first: Option<Job>) -> Option<Job> {
+        let started = Instant::now();
+        let mut group = Group::default();
+        let mut left = None;
+        let before = self.position;
+        let mut result = self
+            .connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(CommitError::from);
+        let mut next = first;
+        while let Some(job) = next {
+            match job {
+                Job::Ingest { batch, reply } => {
+                    self.shared
+                        .queued
+                        .fetch_sub(weight(&batch), Ordering::Relaxed);
+                    self.ingest(&batch, reply, &mut group, &mut result);
+                }
+                Job::Local(LocalJob { run, done }) => {
+                    let outcome = match &result {
+                        Ok(()) => run(&self.connection),
+                        Err(error) => Err(error.clone().into()),
+                    };
+                    group.answers.push(Answer::Local {
+                        done,
+                        result: outcome,
+                    });
+                }
+                other => {
+                    left = Some(other);
+                    break;
+                }
+            }
+            let full =
+                group.readings.len() >= GROUP_READINGS_MAX || started.elapsed() >= GROUP_WORK_MAX;
+            next = if full || result.is_err() {
+                None
+            } else {
+                self.jobs.try_recv().ok()
+            };
+        }
+        let result = result.and_then(|()| self.commit());
+        match result {
+            Ok(()) => self.settle(group),
+            Err(error) => self.undo(group, before, &error),
+        }
+        left
+    }
+
+    /// Stores a batch in the open transaction. A fault of the database ends the transaction for all in it.
+    fn ingest(
+        &mut self,
+        batch: &IngestBatch,
+        reply: oneshot::Sender<Result<Ingested, CommitError>>,
+        group: &mut Group,
+        result: &mut Result<(), CommitError>,
+    ) {
+        if let Err(error) = self.check(batch) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let mut ingested = Ingested {
+            first_position: self.position + 1,
+            ..Ingested::default()
+        };
+        if result.is_ok() {
+            *result = self.store(batch, group, &mut ingested);
+        }
+        ingested.last_position = self.position;
+        group.answers.push(Answer::Ingest { reply, ingested });
+    }
+
+    /// Refuses what would otherwise fail in the middle of a transaction that others are part of.
+    fn check(&self, batch: &IngestBatch) -> Result<(), CommitError> {
+        let series_count = self.shared.catalogue.series_count();
+        let known = batch
+            .readings
+            .iter()
+            .all(|reading| (1..=series_count).contains(&reading.series.0));
+        let finite = batch
+            .readings
+            .iter()
+            .all(|reading| reading.value.is_finite());
+        let messages = batch.messages.len();
+        let named =
+            |message: Option<u32>| message.is_none_or(|number| (number as usize) < messages);
+        let linked = batch.readings.iter().all(|reading| named(reading.message))
+            && batch.dead.iter().all(|dead| named(dead.message));
+        match (known, finite, linked) {
+            (true, true, true) => Ok(()),
+            (false, ..) => Err(CommitError::fault("a reading of an unknown series")),
+            (_, false, _) => Err(CommitError::fault("a reading that is no finite number")),
+            _ => Err(CommitError::fault(
+                "a reading of a message that is not in the batch",
+            )),
+        }
+    }
+
+    fn store(
+        &mut self,
+        batch: &IngestBatch,
+        group: &mut Group,
+        ingested: &mut Ingested,
+    ) -> Result<(), CommitError> {
+        let came_already: Vec<bool> = batch
+            .messages
+            .iter()
+            .map(|delivery| self.deliveries.came_already(delivery))
+            .collect();
+        let mut noted = vec![false; batch.messages.len()];
+        for reading in &batch.readings {
+            let message = reading.message.map(|number| number as usize);
+            if message.is_some_and(|number| came_already[number]) {
+                ingested.duplicates += 1;
+                continue;
+            }
+            let delivery = message.map(|number| &batch.messages[number]);
+            let mut flags = reading.flags & !(flags::CONTRADICTS | flags::DEVICE_TIME);
+            if delivery.is_some_and(|delivery| delivery.redelivered) {
+                flags |= flags::REDELIVERED;
+            }
+            if reading.device_time {
+                flags |= flags::DEVICE_TIME;
+                match self.at_that_time(reading, group)? {
+                    Known::Nothing => {}
+                    Known::Same => {
+                        ingested.duplicates += 1;
+                        continue;
+                    }
+                    Known::Other => {
+                        flags |= flags::CONTRADICTS;
+                        ingested.contradictions += 1;
+                    }
+                }
+                group
+                    .values
+                    .entry((reading.series, reading.at_ms))
+                    .or_default()
+                    .push(reading.value.to_bits());
+            }
+            self.position += 1;
+            let stored = StoredReading {
+                position: self.position,
+                series: reading.series,
+                at_ms: reading.at_ms,
+                received_ms: reading.received_ms,
+                value: reading.value,
+                flags,
+            };
+            insert(&self.connection, &stored, delivery)?;
+            if let (Some(number), Some(delivery)) = (message, delivery) {
+                self.deliveries.note(delivery, self.position);
+                noted[number] = true;
+            }
+            group.readings.push(stored);
+            ingested.stored += 1;
+        }
+        for dead in &batch.dead {
+            let message = dead.message.map(|number| number as usize);
+            if message.is_some_and(|number| came_already[number]) {
+                ingested.duplicates += 1;
+                continue;
+            }
+            let delivery = message.map(|number| &batch.messages[number]);
+            self.dead_letters
+                .insert(&self.connection, dead, delivery, self.position)?;
+            if let (Some(number), Some(delivery)) = (message, delivery)
+                && !noted[number]
+            {
+                self.deliveries.note(delivery, self.position);
+            }
+            ingested.dead_letters += 1;
+        }
+        for id in &batch.replayed {
+            super::dead_letters::mark_replayed(&self.connection, *id)?;
+        }
+        Ok(())
+    }
+
+    /// What is stored of this series with the device time of `reading`.
+    fn at_that_time(&mut self, reading: &NewReading, group: &Group) -> Result<Known, CommitError> {
+        let index = (reading.series.0 as usize).saturating_sub(1);
+        if index >= self.last_device_time.len() {
+            self.last_device_time.resize(index + 1, i64::MIN);
+        }
+        let last = self.last_device_time[index];
+        if reading.at_ms > last {
+            self.undo_times.push((index, last));
+            self.last_device_time[index] = reading.at_ms;
+            return Ok(Known::Nothing);
+        }
+        let mut known = Known::Nothing;
+        let value = reading.value.to_bits();
+        let of_group = group
+            .values
+            .get(&(reading.series, reading.at_ms))
+            .map_or(&[][..], Vec::as_slice);
+        for other in of_group {
+            known = known.and(*other == value);
+        }
+        let (mirror_from, blocks_last_at) = {
+            let tail = self.shared.tail.read();
+            let series = tail.series(reading.series);
+            for other in series
+                .into_iter()
+                .flat_map(|series| series.values_at(reading.at_ms))
+            {
+                known = known.and(other.to_bits() == value);
+            }
+            (
+                tail.mirror_from,
+                series.and_then(|series| series.blocks_last_at),
+            )
+        };
+        if known == Known::Same {
+            return Ok(known);
+        }
+        if self.compacted_to + 1 < mirror_from {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT value FROM reading WHERE position > ?1 AND position < ?2 AND series = ?3 AND at_ms = ?4",
+            )?;
+            let mut rows = statement.query((
+                self.compacted_to,
+                mirror_from,
+                reading.series.0,
+                reading.at_ms,
+            ))?;
+            while let Some(row) = rows.next()? {
+                known = known.and(row.get::<_, f64>(0)?.to_bits() == value);
+            }
+        }
+        if blocks_last_at.is_some_and(|last| last >= reading.at_ms) {
+            let points = super::query::block_points(
+                &self.connection,
+                reading.series,
+                (reading.at_ms, reading.at_ms),
+                usize::MAX,
+            );
+            for point in points.map_err(|error| CommitError::fault(error.to_string()))? {
+                known = known.and(point.value.to_bits() == value);
+            }
+        }
+        Ok(known)
+    }
+
+    fn commit(&mut self) -> Result<(), CommitError> {
+        let devices_too = self.devices_written.elapsed() >= DEVICES_EVERY;
+        let written = self.shared.catalogue.write(&self.connection, devices_too)?;
+        let delete_to = self.compacted_to.min(self.deleted_to + DELETE_STEP);
+        let rest = || -> Result<(), rusqlite::Error> {
+            if delete_to > self.deleted_to {
+                self.connection
+                    .prepare_cached("DELETE FROM reading WHERE position <= ?1")?
+                    .execute([delete_to])?;
+            }
+            self.connection.execute_batch("COMMIT")
+        };
+        if let Err(error) = rest() {
+            self.shared.catalogue.give_back(written);
+            return Err(error.into());
+        }
+        self.shared.catalogue.settle(&written);
+        self.deliveries.forget(&written.forgotten);
+        self.deleted_to = self.deleted_to.max(delete_to);
+        if devices_too {
+            self.devices_written = Instant::now();
+            self.devices_dirty = false;
+        }
+        self.committing.committed();
+        Ok(())
+    }
+
+    /// The transaction is on the disk: readers see it, the hook hears it, everyone is answered.
+    fn settle(&mut self, group: Group) {
+        self.undo_times.clear();
+        self.deliveries.commit();
+        self.dead_letters.commit();
+        if let (Some(first), Some(last)) = (group.readings.first(), group.readings.last()) {
+            let (first_position, last_position) = (first.position, last.position);
+            {
+                let mut tail = self.shared.tail.write();
+                group.readings.iter().for_each(|reading| tail.push(reading));
+                tail.bound();
+            }
+            self.shared.catalogue.touch(
+                group
+                    .readings
+                    .iter()
+                    .map(|reading| (reading.series, reading.received_ms)),
+            );
+            self.devices_dirty = true;
+            let hook = self.shared.hook.read().clone();
+            if let Some(hook) = hook {
+                hook(&CommittedReadings {
+                    file_id: self.shared.file_id,
+                    first_position,
+                    last_position,
+                    readings: group.readings.into(),
+                });
+            }
+            // Full means that the compactor has been told already.
+            let _ = self.wake_compactor.try_send(());
+        }
+        for answer in group.answers {
+            match answer {
+                // A publisher that went away does not want to know.
+                Answer::Ingest { reply, ingested } => drop(reply.send(Ok(ingested))),
+                Answer::Local { done, result } => done(result),
+            }
+        }
+    }
+
+    fn undo(&mut self, group: Group, before: i64, error: &CommitError) {
+        if !self.connection.is_autocommit() {
+            // The next BEGIN would meet the same error again, and says so then.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        tracing::error!(error = %error, readings = group.readings.len(), "transaction on readings.db failed");
+        self.position = before;
+        while let Some((index, last)) = self.undo_times.pop() {
+            self.last_device_time[index] = last;
+        }
+        self.deliveries.roll_back();
+        self.dead_letters.roll_back();
+        for answer in group.answers {
+            match answer {
+                Answer::Ingest { reply, .. } => drop(reply.send(Err(error.clone()))),
+                Answer::Local { done, result } => done(result.and(Err(error.clone().into()))),
+            }
+        }
+    }
+
+    /// Puts blocks in the place of their readings; the rows themselves are deleted later, step by step.
+    fn compact(&mut self, compaction: &Compaction) -> Result<Compacted, CommitError> {
+        let write = |writer: &mut Self| -> Result<(), rusqlite::Error> {
+            writer.connection.execute_batch("BEGIN IMMEDIATE")?;
+            for block in &compaction.blocks {
+                insert_block(&writer.connection, block)?;
+            }
+            writer
+                .deliveries
+                .keep(&writer.connection, &compaction.keys)?;
+            writer
+                .connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO meta (name, value) VALUES ('compacted_to', ?1)",
+                )?
+                .execute([&compaction.to.to_le_bytes()[..]])?;
+            writer.connection.execute_batch("COMMIT")
+        };
+        if let Err(error) = write(self) {
+            if !self.connection.is_autocommit() {
+                let _ = self.connection.execute_batch("ROLLBACK");
+            }
+            return Err(error.into());
+        }
+        self.committing.committed();
+        self.compacted_to = compaction.to;
+        let mut tail = self.shared.tail.write();
+        for block in &compaction.blocks {
+            let series = tail.series_mut(block.series);
+            series.blocks_last_at = series.blocks_last_at.max(Some(block.last_at));
+        }
+        tail.forget_compacted(compaction.to);
+        Ok(Compacted { to: compaction.to })
+    }
+}
+
+/// What is known about a time of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    Same,
+    Other,
+}
+
+impl Known {
+    fn and(self, same: bool) -> Self {
+        if same || self == Known::Same {
+            Known::Same
+        } else {
+            Known::Other
+        }
+    }
+}
+
+/// How much of the queue's bound a batch takes.
+pub(crate) fn weight(batch: &IngestBatch) -> usize {
+    // A dead letter carries its payload.
+    let dead: usize = batch
+        .dead
+        .iter()
+        .map(|dead| 1 + dead.payload.len() / 64)
+        .sum();
+    batch.readings.len() + dead + 1
+}
+
+fn insert(
+    connection: &Connection,
+    reading: &StoredReading,
+    delivery: Option<&Delivery>,
+) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO reading (position, series, at_ms, received_ms, value, flags, session, packet, hash) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            reading.position,
+            reading.series.0,
+            reading.at_ms,
+            reading.received_ms,
+            reading.value,
+            reading.flags,
+            delivery.map(|delivery| delivery.session.0),
+            delivery.map(|delivery| delivery.packet_id),
+            delivery.map(|delivery| delivery.payload_hash.cast_signed())
+        ])?;
+    Ok(())
+}
+
+fn insert_block(connection: &Connection, block: &block::Block) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO block (series, first_at, last_at, count, format, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![block.series.0, block.first_at, block.last_at, block.count as i64, block::FORMAT, block.data])?;
+    connection
+        .prepare_cached(
+            "UPDATE series SET block_count = block_count + ?2, \
+             block_last = CASE WHEN block_last_at IS NULL OR block_last_at <= ?3 THEN ?4 ELSE block_last END, \
+             block_last_at = max(coalesce(block_last_at, ?3), ?3) WHERE id = ?1",
+        )?
+        .execute(params![block.series.0, block.count as i64, block.last.at_ms, block.last.value])?;
+    Ok(())
+}
+
+/// Reads the small values of `meta`.
+pub(crate) fn meta_i64(connection: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
+    use rusqlite::OptionalExtension;
+    let bytes: Option<[u8; 8]> = connection
+        .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| {
+            crate::sql::blob(row, 0)
+        })
+        .optional()
+        .doing("read meta")?;
+    Ok(bytes.map(i64::from_le_bytes))
+}
