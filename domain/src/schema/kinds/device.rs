@@ -21,12 +21,6 @@ pub(in crate::schema) static SPEC: KindSpec = KindSpec {
             ValueSpec::Enum(&["unknown", "approved", "disabled"]),
         )
         .default(Fallback::Str("unknown")),
-        FieldSpec::register(
-            "label",
-            ValueSpec::Str {
-                max_bytes: NAME_BYTES_MAX,
-            },
-        ),
         FieldSpec::register("location", ValueSpec::Location),
         FieldSpec::register(
             "expected_interval_s",
