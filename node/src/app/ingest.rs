@@ -1,1 +1,497 @@
-//! (being written)
+//! The door for sensor data: messages in, readings or dead letters on the disk.
+//!
+//! ```text
+//! IngestSession::message × n → IngestSession::submit → Submission::committed → acknowledge to the sender
+//! ```
+//!
+//! Invariants:
+//! - Every message given in ends as readings, as a counted duplicate, or as a dead letter with its bytes; never as
+//!   nothing.
+//! - `Submission::committed` answers only after the commit. While the disk is full it waits and tries again, so that
+//!   nothing is acknowledged and nothing is thrown away.
+//! - The way of one message allocates nothing: names and series are looked up once per topic and session.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use sensor_drivers::{DecodeError, UnitString, decode_payload, decode_topic};
+use store::{
+    CommitError, IngestBatch, Ingested, NewDeadLetter, NewReading, SeriesId, SeriesRefused,
+    SessionNo, Store, Ticket, flags,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::clock::Clock;
+use super::devices::{DeviceEntry, Devices, Health};
+use super::{App, AppError};
+
+/// Messages on their way to the disk, over all sessions: a quarter of a second at 100,000/s, some 5 MB.
+const IN_FLIGHT_MAX: usize = 32_768;
+
+/// Topics that a session remembers; a gateway publishes for some hundred sensors. Past it the memory starts anew.
+const TOPICS_MAX: usize = 4096;
+
+/// After a failed commit the next attempt waits at first so long, then twice as long each time up to the second bound.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// A writer whose queue is full has room again after a commit.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// The way into the store for everything that hears sensors. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingest(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    devices: Devices,
+    clock: Clock,
+    places: Arc<Semaphore>,
+}
+
+/// Who sends, for recognising a message that is sent again.
+#[derive(Debug, Clone)]
+pub struct SessionKey {
+    /// `None` for a sender that cannot be recognised later.
+    pub client_id: Option<String>,
+    /// The sender wants to begin anew; its earlier messages are recognised all the same, because many clients send
+    /// them again although they asked for a clean session.
+    pub clean: bool,
+}
+
+/// What the sender was promised about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Nothing (MQTT QoS 0).
+    AtMostOnce,
+    /// It is sent again until acknowledged (QoS 1).
+    AtLeastOnce {
+        /// The sender's number for it, free again after the acknowledgement.
+        packet_id: u16,
+        /// The sender says that it may have sent it before (DUP).
+        redelivered: bool,
+    },
+}
+
+impl App {
+    /// The door for sensor data.
+    pub fn ingest(&self) -> &Ingest {
+        &self.ingest
+    }
+}
+
+impl Ingest {
+    pub(in crate::app) fn new(store: Store, devices: Devices, clock: Clock) -> Self {
+        Ingest(Arc::new(Shared {
+            store,
+            devices,
+            clock,
+            places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        }))
+    }
+
+    /// Begins a session; says whether this node remembers an earlier one of the same sender.
+    pub fn session(&self, key: SessionKey) -> (IngestSession, bool) {
+        let (number, known) = match key.client_id {
+            Some(client_id) => {
+                let (number, known) = self
+                    .0
+                    .store
+                    .readings()
+                    .intern_session(&client_id, self.0.now_ms());
+                (Some(number), known)
+            }
+            None => (None, false),
+        };
+        let session = IngestSession {
+            shared: Arc::clone(&self.0),
+            number,
+            topics: HashMap::new(),
+            now_ms: 0,
+            batch: IngestBatch::default(),
+        };
+        (session, known)
+    }
+}
+
+impl Shared {
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX)
+    }
+}
+
+/// One sender. Messages gather until [`IngestSession::submit`].
+pub struct IngestSession {
+    shared: Arc<Shared>,
+    number: Option<SessionNo>,
+    topics: HashMap<Box<str>, Topic>,
+    /// Receive time of the batch being gathered.
+    now_ms: i64,
+    batch: IngestBatch,
+}
+
+/// What a session remembers of a topic.
+struct Topic {
+    device: Arc<DeviceEntry>,
+    /// This channel's last value is shown beside the device.
+    health: Option<Health>,
+    /// By unit: a sensor has one, or none and later one.
+    series: Vec<(Option<UnitString>, SeriesId)>,
+}
+
+impl IngestSession {
+    /// Takes one message.
+    pub fn message(&mut self, topic: &str, payload: &[u8], delivery: Delivery) {
+        if self.is_empty() {
+            self.now_ms = self.shared.now_ms();
+        }
+        if let Err(reason) = self.reading(topic, payload, delivery) {
+            metrics::counter!("muster_ingest_dead_letters_total", "reason" => reason.code())
+                .increment(1);
+            let message = self.remember(topic, payload, delivery);
+            self.batch.dead.push(NewDeadLetter {
+                source: "mqtt".into(),
+                topic: topic.to_owned(),
+                reason: reason.to_string(),
+                received_ms: self.now_ms,
+                payload: payload.to_vec(),
+                message,
+            });
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batch.readings.is_empty() && self.batch.dead.is_empty()
+    }
+
+    fn reading(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        delivery: Delivery,
+    ) -> Result<(), Unreadable> {
+        // Looked up twice where it is new: once per topic and session.
+        if !self.topics.contains_key(topic) {
+            self.learn(topic)?;
+        }
+        let Some(known) = self.topics.get_mut(topic) else {
+            return Err(Unreadable::TooManyDevices);
+        };
+        let measurement = decode_payload(payload)?;
+        let series = match known
+            .series
+            .iter()
+            .find(|(unit, _)| *unit == measurement.unit)
+        {
+            Some(&(_, series)) => series,
+            None => {
+                let names = decode_topic(topic)?;
+                let unit = measurement.unit.as_ref().map_or("", UnitString::as_str);
+                let series = self.shared.store.readings().intern_series(
+                    names.device,
+                    names.channel,
+                    unit,
+                    self.now_ms,
+                )?;
+                known.series.push((measurement.unit.clone(), series));
+                series
+            }
+        };
+        known.device.heard(self.now_ms);
+        if let Some(health) = known.health {
+            known.device.note(health, measurement.value);
+        }
+        let mut reading = NewReading {
+            series,
+            at_ms: measurement.device_time_ms.unwrap_or(self.now_ms),
+            device_time: measurement.device_time_ms.is_some(),
+            received_ms: self.now_ms,
+            value: measurement.value,
+            flags: if known.device.is_approved() {
+                flags::APPROVED
+            } else {
+                0
+            },
+            message: None,
+        };
+        if !reading.device_time {
+            // Where the sensor states a time, that tells one reading from another, and there is nothing to remember.
+            reading.message = self.remember(topic, payload, delivery);
+        }
+        self.batch.readings.push(reading);
+        Ok(())
+    }
+
+    /// Notes the message that something came in, so that it is recognised if it is sent again.
+    fn remember(&mut self, topic: &str, payload: &[u8], delivery: Delivery) -> Option<u32> {
+        let (
+            Delivery::AtLeastOnce {
+                packet_id,
+                redelivered,
+            },
+            Some(session),
+        ) = (delivery, self.number)
+        else {
+            return None;
+        };
+        let index = u32::try_from(self.batch.messages.len()).ok()?;
+        let payload_hash = message_hash(topic, payload);
+        self.batch.messages.push(store::Delivery {
+            session,
+            packet_id,
+            payload_hash,
+            redelivered,
+        });
+        Some(index)
+    }
+
+    fn learn(&mut self, topic: &str) -> Result<(), Unreadable> {
+        let names = decode_topic(topic)?;
+        let device = self
+            .shared
+            .devices
+            .entry(names.device)
+            .ok_or(Unreadable::TooManyDevices)?;
+        if self.topics.len() >= TOPICS_MAX {
+            self.topics.clear();
+        }
+        let health = Health::of_channel(names.channel);
+        self.topics.insert(
+            topic.into(),
+            Topic {
+                device,
+                health,
+                series: Vec::new(),
+            },
+        );
+        Ok(())
+    }
+
+    /// Sends what has gathered to the store; `None` if nothing has. With `at_once` false it only starts when
+    /// [`Submission::committed`] is awaited: for a sender whose earlier batch has not started either.
+    pub fn submit(&mut self, at_once: bool) -> Option<Submission> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut submission = Submission {
+            shared: Arc::clone(&self.shared),
+            batch: std::mem::take(&mut self.batch),
+            place: None,
+            state: State::Waiting,
+            retry: RETRY_MIN,
+            submitted_at: Instant::now(),
+        };
+        if at_once
+            && let Ok(place) =
+                Arc::clone(&self.shared.places).try_acquire_many_owned(submission.weight())
+        {
+            submission.place = Some(place);
+            submission.start();
+        }
+        Some(submission)
+    }
+}
+
+/// Messages on their way to the disk. Dropping it gives up on those that the store does not have yet.
+pub struct Submission {
+    shared: Arc<Shared>,
+    /// Kept until it is committed, to try again with.
+    batch: IngestBatch,
+    place: Option<OwnedSemaphorePermit>,
+    state: State,
+    retry: Duration,
+    submitted_at: Instant,
+}
+
+enum State {
+    /// For a place, or for the batch before it.
+    Waiting,
+    Queued(Ticket<Ingested, CommitError>),
+    /// It failed; the next attempt is then.
+    Pausing(tokio::time::Instant),
+    Committed,
+}
+
+impl Submission {
+    /// Returns when everything in it is on the disk. May be dropped and called again.
+    ///
+    /// # Errors
+    /// The store is closed: nothing of it will ever be committed.
+    pub async fn committed(&mut self) -> Result<(), AppError> {
+        loop {
+            match &mut self.state {
+                State::Committed => return Ok(()),
+                State::Waiting => {
+                    if self.place.is_none() {
+                        let places = Arc::clone(&self.shared.places);
+                        // Closed never: the semaphore lives as long as the store.
+                        self.place = places.acquire_many_owned(self.weight()).await.ok();
+                    }
+                    self.start();
+                }
+                State::Queued(ticket) => match ticket.await {
+                    Ok(ingested) => self.done(&ingested),
+                    Err(error) => self.pause(error)?,
+                },
+                State::Pausing(until) => {
+                    tokio::time::sleep_until(*until).await;
+                    self.start();
+                }
+            }
+        }
+    }
+
+    /// Whether it is on the disk, without waiting.
+    pub fn is_committed(&mut self) -> bool {
+        if let State::Queued(ticket) = &mut self.state
+            && let Some(outcome) = ticket.now_or_never()
+        {
+            match outcome {
+                Ok(ingested) => self.done(&ingested),
+                // `committed` will say so, or try again.
+                Err(error) => {
+                    let _ = self.pause(error);
+                }
+            }
+        }
+        matches!(self.state, State::Committed)
+    }
+
+    /// The store has it, or had it and refused.
+    pub fn is_under_way(&self) -> bool {
+        !matches!(self.state, State::Waiting | State::Pausing(_))
+    }
+
+    /// It is kept back, because the node cannot store it: ask the sender for no more.
+    pub fn is_stalled(&self) -> bool {
+        !self.is_under_way()
+    }
+}
+
+impl Submission {
+    fn weight(&self) -> u32 {
+        // Never more than there are places, or it would wait for ever.
+        let messages = self.batch.readings.len() + self.batch.dead.len();
+        u32::try_from(messages.clamp(1, IN_FLIGHT_MAX)).unwrap_or(u32::MAX)
+    }
+
+    fn start(&mut self) {
+        let IngestBatch {
+            readings,
+            messages,
+            dead,
+            replayed,
+        } = &self.batch;
+        let batch = IngestBatch {
+            readings: readings.clone(),
+            messages: messages.clone(),
+            dead: dead.clone(),
+            replayed: replayed.clone(),
+        };
+        self.state = State::Queued(self.shared.store.readings().ingest(batch));
+    }
+
+    fn done(&mut self, ingested: &Ingested) {
+        self.state = State::Committed;
+        self.place = None;
+        metrics::counter!("muster_ingest_readings_total").increment(u64::from(ingested.stored));
+        metrics::counter!("muster_ingest_duplicates_total")
+            .increment(u64::from(ingested.duplicates));
+        metrics::histogram!("muster_ingest_commit_seconds")
+            .record(self.submitted_at.elapsed().as_secs_f64());
+    }
+
+    /// Plans the next attempt.
+    ///
+    /// # Errors
+    /// There is none: the store is closed.
+    fn pause(&mut self, error: CommitError) -> Result<(), AppError> {
+        let pause = if let CommitError::Busy { .. } = error {
+            BUSY_PAUSE
+        } else {
+            self.retry
+        };
+        self.state = State::Pausing(tokio::time::Instant::now() + pause);
+        match error {
+            CommitError::Busy { .. } => Ok(()),
+            CommitError::Closed => Err(AppError::Fault {
+                context: "store readings",
+                source: Box::new(error),
+            }),
+            other => {
+                metrics::counter!("muster_ingest_commit_failures_total").increment(1);
+                let retry_in_ms = pause.as_millis() as u64;
+                tracing::error!(error = %other, retry_in_ms, "readings are not stored and not acknowledged");
+                self.retry = (self.retry * 2).min(RETRY_MAX);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Why a message is a dead letter.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error("this node knows as many devices as it can keep")]
+    TooManyDevices,
+    #[error("no new series: {0}")]
+    Series(#[from] SeriesRefused),
+}
+
+impl Unreadable {
+    fn code(&self) -> &'static str {
+        match self {
+            Unreadable::Decode(error) => error.code(),
+            Unreadable::TooManyDevices => "too-many-devices",
+            Unreadable::Series(_) => "too-many-series",
+        }
+    }
+}
+
+/// Tells one message of a packet id from the next. Stored beside readings: the same in every version of the program.
+///
+/// Not cryptographic: a sender that forges collisions loses its own readings.
+fn message_hash(topic: &str, payload: &[u8]) -> u64 {
+    let mut hash = 0x9e37_79b9_7f4a_7c15_u64 ^ topic.len() as u64;
+    for part in [topic.as_bytes(), payload] {
+        let (words, rest) = part.as_chunks::<8>();
+        for word in words {
+            hash = fold(hash ^ u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        hash = fold(hash ^ u64::from_le_bytes(last) ^ ((rest.len() as u64) << 56));
+    }
+    hash
+}
+
+/// The two halves of a full product, added without carry (as wyhash does); the odd constant is 2⁶⁴ divided by the golden
+/// ratio.
+fn fold(word: u64) -> u64 {
+    let product = u128::from(word ^ 0xa076_1d64_78bd_642f) * 0x9e37_79b9_7f4a_7c15;
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_a_message_is_the_same_for_ever() {
+        assert_eq!(message_hash("muster/v1/a/b", b"21.5"), PINNED);
+    }
+
+    #[test]
+    fn moving_a_byte_between_topic_and_payload_changes_the_hash() {
+        assert_ne!(message_hash("ab", b"c"), message_hash("a", b"bc"));
+        assert_ne!(message_hash("a", b"\0"), message_hash("a", b""));
+        assert_ne!(
+            message_hash("a", b"12345678"),
+            message_hash("a", b"12345679")
+        );
+    }
+}

@@ -1,1 +1,445 @@
-//! (being written)
+//! The rule runner: follows committed readings and opens, updates and clears incidents.
+//!
+//! ```text
+//! readings committed → feed (bounded; a gap is read from the store) → Evaluator → effects + cursor in one commit
+//! ```
+//!
+//! Invariants:
+//! - Each reading is evaluated exactly once: effects and the cursor behind them are one transaction, and evaluation
+//!   from a cursor is deterministic.
+//! - The runner never holds up an acknowledgement: what it cannot take in time it reads from the store later.
+//! - A rule that was changed or switched off counts from the next reading on.
+
+mod evaluator;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use domain::RecordId;
+use domain::rules::ThresholdRule;
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use store::{CommittedReadings, RuleCursor, SeriesId, StoredReading};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::records::RuleEffect;
+use super::{App, AppError};
+use evaluator::{Evaluator, Names};
+
+/// Commits of readings that wait for the runner; beyond that it reads from the store. 64 × 4,096 readings × 48 bytes is
+/// 12 MB at worst.
+const FEED_COMMITS_MAX: usize = 64;
+
+/// Readings evaluated before anything else gets a turn: well below a millisecond.
+const SLICE: usize = 2048;
+
+/// Effects committed together.
+const EFFECTS_MAX: usize = 32;
+
+/// The cursor alone is committed at most so often: evaluating a second of readings again is cheap, a commit in
+/// muster.db is not.
+const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
+
+/// … and one second more for each so many bytes of state, so that many series do not become much writing.
+const CURSOR_BYTES_PER_S: usize = 64 * 1024;
+
+/// A commit that fails is tried again after so long, doubled each time up to the second bound.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The rules, and the way to the runner.
+pub(in crate::app) struct Rules {
+    documents: Mutex<BTreeMap<RecordId, Arc<ThresholdRule>>>,
+    /// Grows with each change of `documents`.
+    version: AtomicU64,
+    feed: mpsc::Sender<CommittedReadings>,
+    receiver: Mutex<Option<mpsc::Receiver<CommittedReadings>>>,
+    /// The newest committed position.
+    newest: AtomicI64,
+    /// Something did not fit into the feed.
+    overflowed: AtomicBool,
+    wake: Notify,
+    /// Evaluated up to here and committed.
+    position: AtomicI64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        let (feed, receiver) = mpsc::channel(FEED_COMMITS_MAX);
+        Rules {
+            documents: Mutex::default(),
+            version: AtomicU64::new(1),
+            feed,
+            receiver: Mutex::new(Some(receiver)),
+            newest: AtomicI64::new(0),
+            overflowed: AtomicBool::new(false),
+            wake: Notify::new(),
+            position: AtomicI64::new(0),
+        }
+    }
+}
+
+impl Rules {
+    /// After a commit, and at start for every rule document: what it says now.
+    pub(in crate::app) fn document_committed(
+        &self,
+        id: RecordId,
+        fields: &Map<String, Value>,
+        deleted: bool,
+    ) {
+        let rule = if deleted {
+            None
+        } else {
+            ThresholdRule::from_fields(id, fields).unwrap_or_else(|fault| {
+                tracing::warn!(rule = %id, %fault, "a rule is not evaluated");
+                None
+            })
+        };
+        let mut documents = self.documents.lock();
+        match rule {
+            Some(rule) => {
+                documents.insert(id, Arc::new(rule));
+            }
+            None => {
+                documents.remove(&id);
+            }
+        }
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Called by the writer of readings after each commit, in order. Never waits.
+    pub(in crate::app) fn readings_committed(&self, committed: &CommittedReadings) {
+        self.newest
+            .store(committed.last_position, Ordering::Release);
+        if self.feed.try_send(committed.clone()).is_err() {
+            self.overflowed.store(true, Ordering::Release);
+            self.wake.notify_one();
+        }
+    }
+
+    /// How many readings wait to be evaluated.
+    pub(in crate::app) fn behind(&self) -> i64 {
+        (self.newest.load(Ordering::Acquire) - self.position.load(Ordering::Acquire)).max(0)
+    }
+
+    /// Starts the runner. It ends when `stop` is cancelled, with its cursor committed.
+    pub(in crate::app) fn start(
+        self: &Arc<Self>,
+        app: Arc<App>,
+        stop: CancellationToken,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let feed = self.receiver.lock().take()?;
+        Some(tokio::spawn(run(Arc::clone(self), app, feed, stop)))
+    }
+}
+
+async fn run(
+    rules: Arc<Rules>,
+    app: Arc<App>,
+    mut feed: mpsc::Receiver<CommittedReadings>,
+    stop: CancellationToken,
+) {
+    let mut runner = match Runner::begin(rules, Arc::clone(&app)).await {
+        Ok(runner) => runner,
+        Err(error) => {
+            tracing::error!(%error, "rules cannot be evaluated");
+            return;
+        }
+    };
+    // What came in before this process, and before the feed.
+    runner.catch_up(i64::MAX, &stop).await;
+    while !stop.is_cancelled() {
+        let cursor_due = runner.cursor_due();
+        tokio::select! {
+            () = stop.cancelled() => break,
+            committed = feed.recv() => match committed {
+                Some(committed) => runner.take(&committed, &stop).await,
+                None => break,
+            },
+            () = runner.rules.wake.notified() => {}
+            () = wait_until(cursor_due) => runner.commit_cursor(&stop).await,
+        }
+        // Only with an empty feed: what is in it closes the gap more cheaply.
+        if feed.is_empty() && runner.rules.overflowed.swap(false, Ordering::AcqRel) {
+            runner.catch_up(i64::MAX, &stop).await;
+        }
+    }
+    runner.commit_cursor(&stop).await;
+}
+
+async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Runner {
+    rules: Arc<Rules>,
+    app: Arc<App>,
+    evaluator: Evaluator,
+    rules_version: u64,
+    file_id: [u8; 16],
+    /// Evaluated up to here.
+    position: i64,
+    /// What is committed. Its position is −1 where the stored one means another file.
+    last_cursor: RuleCursor,
+    committed_at: Instant,
+    state_bytes: usize,
+    names: HashMap<SeriesId, Names>,
+    effects: Vec<RuleEffect>,
+    /// Effects were lost from memory because the node stopped: the cursor must not move past them.
+    broken_off: bool,
+}
+
+impl Runner {
+    async fn begin(rules: Arc<Rules>, app: Arc<App>) -> Result<Runner, AppError> {
+        let file_id = app.store.readings().file_id();
+        let stored = app.rule_cursor().await?;
+        let mut evaluator = Evaluator::new(file_id, app.node_id().to_string());
+        let none = || RuleCursor {
+            file_id,
+            position: 0,
+            state: Vec::new(),
+        };
+        let (position, last_cursor) = match stored {
+            Some(cursor) if cursor.file_id == file_id => {
+                if let Err(error) = evaluator.restore(&cursor.state) {
+                    tracing::error!(%error, "what rules have seen so far cannot be read: they begin anew from here");
+                }
+                (cursor.position, cursor)
+            }
+            // Another file (restored, or set aside as damaged): its readings were evaluated when they came, and
+            // positions in it mean nothing here.
+            Some(_) => (
+                app.store.readings().newest_position(),
+                RuleCursor {
+                    position: -1,
+                    ..none()
+                },
+            ),
+            None => (0, none()),
+        };
+        rules
+            .newest
+            .fetch_max(app.store.readings().newest_position(), Ordering::AcqRel);
+        rules.position.store(position, Ordering::Release);
+        let mut runner = Runner {
+            rules,
+            app,
+            evaluator,
+            rules_version: 0,
+            file_id,
+            position,
+            last_cursor,
+            committed_at: Instant::now(),
+            state_bytes: 0,
+            names: HashMap::new(),
+            effects: Vec::new(),
+            broken_off: false,
+        };
+        runner.refresh_rules();
+        Ok(runner)
+    }
+
+    fn refresh_rules(&mut self) {
+        let version = self.rules.version.load(Ordering::Acquire);
+        if version != self.rules_version {
+            self.rules_version = version;
+            let documents = self.rules.documents.lock().clone();
+            self.evaluator.set_rules(&documents);
+        }
+    }
+
+    /// Evaluates one commit of readings.
+    async fn take(&mut self, committed: &CommittedReadings, stop: &CancellationToken) {
+        if committed.last_position <= self.position {
+            return;
+        }
+        if committed.first_position > self.position + 1 {
+            self.catch_up(committed.first_position - 1, stop).await;
+        }
+        self.evaluate(&committed.readings, stop).await;
+    }
+
+    /// Evaluates what the store holds beyond the cursor, up to `until`.
+    async fn catch_up(&mut self, until: i64, stop: &CancellationToken) {
+        let mut pause = RETRY_MIN;
+        while self.position < until && !stop.is_cancelled() {
+            let (app, after) = (Arc::clone(&self.app), self.position);
+            let read = tokio::task::spawn_blocking(move || {
+                app.store.readings().readings_after(after, SLICE)
+            })
+            .await;
+            match read {
+                Ok(Ok(readings)) if readings.is_empty() => {
+                    // Positions up to there were never used, or their readings are gone.
+                    if until != i64::MAX {
+                        self.position = until;
+                    }
+                    return;
+                }
+                Ok(Ok(readings)) => self.evaluate(&readings, stop).await,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "readings cannot be read for rules");
+                    pause = back_off(pause, stop).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "reading for rules was broken off");
+                    pause = back_off(pause, stop).await;
+                }
+            }
+        }
+    }
+
+    async fn evaluate(&mut self, readings: &[StoredReading], stop: &CancellationToken) {
+        for slice in readings.chunks(SLICE) {
+            self.refresh_rules();
+            if self.evaluator.is_idle() {
+                self.position = slice
+                    .last()
+                    .map_or(self.position, |reading| reading.position.max(self.position));
+                continue;
+            }
+            for reading in slice {
+                if reading.position <= self.position {
+                    continue;
+                }
+                self.position = reading.position;
+                let (app, cache) = (&self.app, &mut self.names);
+                self.evaluator.evaluate(
+                    reading,
+                    &mut |series| {
+                        if let Some(names) = cache.get(&series) {
+                            return Some(names.clone());
+                        }
+                        let info = app.store.readings().series_info(series)?;
+                        let names: Names = (info.device, info.channel);
+                        cache.insert(series, names.clone());
+                        Some(names)
+                    },
+                    &|device| app.devices.location(device),
+                    &mut self.effects,
+                );
+                if self.effects.len() >= EFFECTS_MAX {
+                    self.commit(stop).await;
+                }
+            }
+            if !self.effects.is_empty() {
+                self.commit(stop).await;
+            }
+            if self.broken_off || stop.is_cancelled() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// When the cursor alone is to be committed; `None` while it has not moved.
+    fn cursor_due(&self) -> Option<Instant> {
+        let more = Duration::from_secs((self.state_bytes / CURSOR_BYTES_PER_S) as u64);
+        (self.position != self.last_cursor.position)
+            .then(|| self.committed_at + CURSOR_INTERVAL + more)
+    }
+
+    async fn commit_cursor(&mut self, stop: &CancellationToken) {
+        if self.broken_off {
+            return;
+        }
+        if self.position != self.last_cursor.position || !self.effects.is_empty() {
+            self.commit(stop).await;
+        }
+    }
+
+    /// Commits the effects with the cursor behind them. Tries until it succeeds or the node stops; then nothing more is
+    /// committed, and the readings are evaluated again at the next start.
+    async fn commit(&mut self, stop: &CancellationToken) {
+        let state = self.evaluator.save();
+        self.state_bytes = state.len();
+        let cursor = RuleCursor {
+            file_id: self.file_id,
+            position: self.position,
+            state,
+        };
+        let effects = std::mem::take(&mut self.effects);
+        metrics::counter!("muster_rules_effects_total").increment(effects.len() as u64);
+        if self.commit_one(effects.clone(), cursor.clone(), stop).await == Attempt::Refused {
+            // One of them cannot be done (its incident was deleted, a title does not fit). It must not hold up the
+            // others, nor every rule for ever. Doing an effect twice changes nothing, so that the cursor may come last.
+            for effect in effects {
+                let before = self.last_cursor.clone();
+                if self.commit_one(vec![effect.clone()], before, stop).await == Attempt::Refused {
+                    metrics::counter!("muster_rules_effects_refused_total").increment(1);
+                    tracing::warn!(?effect, "a rule's effect was refused and is dropped");
+                }
+            }
+            self.commit_one(Vec::new(), cursor, stop).await;
+        }
+        self.committed_at = Instant::now();
+    }
+
+    async fn commit_one(
+        &mut self,
+        effects: Vec<RuleEffect>,
+        cursor: RuleCursor,
+        stop: &CancellationToken,
+    ) -> Attempt {
+        let mut pause = RETRY_MIN;
+        while !self.broken_off {
+            match self
+                .app
+                .commit_rule_effects(effects.clone(), cursor.clone())
+                .await
+            {
+                Ok(()) => {
+                    self.rules
+                        .position
+                        .store(cursor.position, Ordering::Release);
+                    self.last_cursor = cursor;
+                    return Attempt::Done;
+                }
+                Err(
+                    error @ (AppError::Invalid(_)
+                    | AppError::NotFound { .. }
+                    | AppError::Gone { .. }
+                    | AppError::TooLarge { .. }),
+                ) => {
+                    tracing::debug!(%error, "effects of rules were refused");
+                    return Attempt::Refused;
+                }
+                Err(error) => {
+                    if stop.is_cancelled() {
+                        self.broken_off = true;
+                    } else {
+                        tracing::error!(%error, "effects of rules wait");
+                        pause = back_off(pause, stop).await;
+                    }
+                }
+            }
+        }
+        Attempt::BrokenOff
+    }
+}
+
+/// How a commit went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Done,
+    /// Trying again would not help.
+    Refused,
+    /// The node stopped first.
+    BrokenOff,
+}
+
+/// Waits; gives the next pause.
+async fn back_off(pause: Duration, stop: &CancellationToken) -> Duration {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(pause) => {}
+    }
+    (pause * 2).min(RETRY_MAX)
+}

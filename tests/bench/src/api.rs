@@ -22,14 +22,26 @@ impl Api {
     pub async fn sign_in(http: SocketAddr) -> anyhow::Result<Api> {
         let client = reqwest::Client::builder().tcp_nodelay(true).build()?;
         let base = format!("http://{http}");
-        let form = [("grant_type", "password"), ("username", "admin"), ("password", ADMIN_PASSWORD)];
-        let answer = client.post(format!("{base}/oauth/token")).form(&form).send().await?;
+        let form = [
+            ("grant_type", "password"),
+            ("username", "admin"),
+            ("password", ADMIN_PASSWORD),
+        ];
+        let answer = client
+            .post(format!("{base}/oauth/token"))
+            .form(&form)
+            .send()
+            .await?;
         let status = answer.status();
         let body: Value = answer.json().await?;
         let Some(token) = body["access_token"].as_str() else {
             bail!("no token ({status}): {body}");
         };
-        Ok(Api { client, token: token.to_owned(), base })
+        Ok(Api {
+            client,
+            token: token.to_owned(),
+            base,
+        })
     }
 
     /// GET of a path such as `/v1/series?limit=500`.
@@ -37,8 +49,18 @@ impl Api {
     /// # Errors
     /// Anything but a 2xx with JSON.
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.client.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await?;
-        answer.error_for_status().with_context(|| path.to_owned())?.json().await.with_context(|| path.to_owned())
+        let answer = self
+            .client
+            .get(format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+            .send()
+            .await?;
+        answer
+            .error_for_status()
+            .with_context(|| path.to_owned())?
+            .json()
+            .await
+            .with_context(|| path.to_owned())
     }
 
     /// POST of JSON.
@@ -46,8 +68,13 @@ impl Api {
     /// # Errors
     /// Anything but a 2xx with JSON.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let answer =
-            self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(body).send().await?;
+        let answer = self
+            .client
+            .post(format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+            .json(body)
+            .send()
+            .await?;
         let status = answer.status();
         let text = answer.text().await?;
         if !status.is_success() {

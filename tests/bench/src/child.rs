@@ -32,15 +32,27 @@ impl Node {
         let mut child = Command::new(muster()?)
             .args(["run", "--json", "--no-mdns", "--data-dir"])
             .arg(data_dir)
-            .args(["--listen", "127.0.0.1:0", "--sync-listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--sync-listen",
+                "127.0.0.1:0",
+                "--mqtt-listen",
+                "127.0.0.1:0",
+            ])
             .args(more)
             .env("MUSTER_ADMIN_PASSWORD", ADMIN_PASSWORD)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::from(std::fs::File::create(data_dir.with_extension("log"))?))
+            .stderr(Stdio::from(std::fs::File::create(
+                data_dir.with_extension("log"),
+            )?))
             .spawn()
             .context("start muster run")?;
-        let stdout = child.stdout.take().context("standard output of muster run")?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("standard output of muster run")?;
         let (send, receive) = std::sync::mpsc::channel();
         // A thread, so that a node that says nothing does not hang the bench; it goes on draining the pipe.
         std::thread::spawn(move || {
@@ -50,20 +62,28 @@ impl Node {
         });
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let line = match receive.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => line,
-                Err(_) => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    bail!("muster run was not ready: see {}", data_dir.with_extension("log").display());
-                }
+            let line =
+                match receive.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                    Ok(line) => line,
+                    Err(_) => {
+                        let _ = child.kill();
+                        let _ = child.wait();
+                        bail!(
+                            "muster run was not ready: see {}",
+                            data_dir.with_extension("log").display()
+                        );
+                    }
+                };
+            let Ok(event) = serde_json::from_str::<Value>(&line) else {
+                continue;
             };
-            let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
             if event["event"] != "ready" {
                 continue;
             }
             let address = |name: &str| -> anyhow::Result<SocketAddr> {
-                let text = event["addresses"][name].as_str().with_context(|| format!("address {name} in {line}"))?;
+                let text = event["addresses"][name]
+                    .as_str()
+                    .with_context(|| format!("address {name} in {line}"))?;
                 Ok(text.parse()?)
             };
             return Ok(Node {
@@ -84,17 +104,27 @@ impl Node {
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .unwrap_or_default();
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+            .find_map(|line| {
+                line.strip_prefix("VmRSS:")?
+                    .trim()
+                    .strip_suffix("kB")?
+                    .trim()
+                    .parse::<u64>()
+                    .ok()
+            })
             .map_or(0, |kib| kib * 1024)
     }
 
     /// Asks it to end and waits for it.
     pub fn stop(mut self) {
         // std can only kill; the shell's tool asks.
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let _ = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
         let deadline = Instant::now() + Duration::from_secs(20);
         while Instant::now() < deadline {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
@@ -119,7 +149,10 @@ fn muster() -> anyhow::Result<PathBuf> {
     }
     let path = std::env::current_exe()?.with_file_name("muster");
     if !path.exists() {
-        bail!("{} is missing: cargo build --release -p node", path.display());
+        bail!(
+            "{} is missing: cargo build --release -p node",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -138,21 +171,35 @@ impl Mosquitto {
     /// # Errors
     /// It is installed and does not start.
     pub fn start(directory: &Path) -> anyhow::Result<Option<Mosquitto>> {
-        let Some(program) = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"]
-            .into_iter()
-            .find(|path| Path::new(path).exists())
-        else {
+        let Some(program) = [
+            "/usr/sbin/mosquitto",
+            "/usr/bin/mosquitto",
+            "/usr/local/sbin/mosquitto",
+        ]
+        .into_iter()
+        .find(|path| Path::new(path).exists()) else {
             return Ok(None);
         };
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
         // Without a log and without persistence: the fastest that it can be. `max_inflight` does not bind a publisher.
         let config = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\npersistence false\nlog_type error\n"
         );
         let path = directory.join("mosquitto.conf");
         std::fs::write(&path, &config)?;
-        let child = Command::new(program).arg("-c").arg(&path).stdin(Stdio::null()).spawn().context("start mosquitto")?;
-        let mosquitto = Mosquitto { child, mqtt: SocketAddr::from(([127, 0, 0, 1], port)), config };
+        let child = Command::new(program)
+            .arg("-c")
+            .arg(&path)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("start mosquitto")?;
+        let mosquitto = Mosquitto {
+            child,
+            mqtt: SocketAddr::from(([127, 0, 0, 1], port)),
+            config,
+        };
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(mosquitto.mqtt).is_err() {
             if Instant::now() > deadline {
@@ -182,7 +229,13 @@ fn cpu_of(pid: u32) -> Duration {
     // The name in parentheses may hold blanks; the 14th and 15th field counted from the pid are 12th and 13th after it.
     let ticks: u64 = stat
         .rsplit_once(')')
-        .map(|(_, rest)| rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum())
+        .map(|(_, rest)| {
+            rest.split_whitespace()
+                .skip(11)
+                .take(2)
+                .filter_map(|field| field.parse::<u64>().ok())
+                .sum()
+        })
         .unwrap_or(0);
     Duration::from_millis(ticks * 10)
 }

@@ -76,7 +76,10 @@ async fn all(address: SocketAddr, plan: Plan) -> anyhow::Result<Outcome> {
     for publisher in publishers {
         running.spawn(publisher.run(started, until));
     }
-    let mut outcome = Outcome { acknowledged_by_series: vec![Vec::new(); plan.connections], ..Outcome::default() };
+    let mut outcome = Outcome {
+        acknowledged_by_series: vec![Vec::new(); plan.connections],
+        ..Outcome::default()
+    };
     while let Some(done) = running.join_next().await {
         let publisher = done.context("a publisher panicked")??;
         outcome.acknowledged += publisher.acknowledged;
@@ -148,7 +151,11 @@ impl Publisher {
                 None => u64::MAX,
             };
             let room = self.plan.window as u64 - (self.published - self.acknowledged);
-            let burst = if open { room.min(due.saturating_sub(self.published)) } else { 0 };
+            let burst = if open {
+                room.min(due.saturating_sub(self.published))
+            } else {
+                0
+            };
             if burst > 0 {
                 out.clear();
                 for _ in 0..burst {
@@ -162,7 +169,8 @@ impl Publisher {
             let wait = self.stream.read(&mut read[held..]);
             let n = match rate {
                 // Paced: wake up for the next messages as well as for acknowledgements.
-                Some(_) if open => match tokio::time::timeout(Duration::from_millis(1), wait).await {
+                Some(_) if open => match tokio::time::timeout(Duration::from_millis(1), wait).await
+                {
                     Ok(n) => n?,
                     Err(_) => continue,
                 },
@@ -171,7 +179,10 @@ impl Publisher {
                     .context("no acknowledgement for 30 s")??,
             };
             if n == 0 {
-                bail!("the connection was closed with {} unacknowledged", self.published - self.acknowledged);
+                bail!(
+                    "the connection was closed with {} unacknowledged",
+                    self.published - self.acknowledged
+                );
             }
             held = self.take_pubacks(&mut read, held + n)?;
         }
@@ -191,7 +202,10 @@ impl Publisher {
         let at_ms = self.plan.first_at_ms + of_series as i64;
         let value = value(self.index, series, of_series);
         // Writing to a Vec cannot fail.
-        let _ = write!(out, r#"{{"v":{value:.3},"t":{at_ms},"u":"cm","seq":{n:08},"q":0}}"#);
+        let _ = write!(
+            out,
+            r#"{{"v":{value:.3},"t":{at_ms},"u":"cm","seq":{n:08},"q":0}}"#
+        );
         // Two bytes of remaining length, always: 128 to 16,383 in its plain form, below that with a leading zero group,
         // which a packet of this size never needs.
         let remaining = out.len() - start - 3;
@@ -228,7 +242,8 @@ impl Publisher {
             self.acknowledged_by_series[(n % self.plan.series as u64) as usize] += 1;
             if n % 16 == 0 {
                 let slot = (n / 16) as usize % self.plan.window;
-                self.latencies_ms.push(now.duration_since(self.written_at[slot]).as_secs_f64() * 1000.0);
+                self.latencies_ms
+                    .push(now.duration_since(self.written_at[slot]).as_secs_f64() * 1000.0);
             }
         }
         read.copy_within(whole..held, 0);
@@ -246,7 +261,10 @@ mod tests {
     async fn the_generator_speaks_mqtt_that_mosquitto_accepts() {
         let directory = tempfile::tempdir().unwrap();
         let Some(mosquitto) = Mosquitto::start(directory.path()).unwrap() else {
-            skip("mosquitto", "the_generator_speaks_mqtt_that_mosquitto_accepts");
+            skip(
+                "mosquitto",
+                "the_generator_speaks_mqtt_that_mosquitto_accepts",
+            );
             return;
         };
         let plan = Plan {
@@ -261,8 +279,20 @@ mod tests {
         assert!(outcome.acknowledged > 1000, "{}", outcome.acknowledged);
         let by_series: u64 = outcome.acknowledged_by_series.iter().flatten().sum();
         assert_eq!(by_series, outcome.acknowledged);
-        let paced = run(mosquitto.mqtt, Plan { rate: Some(2000.0), ..plan }).await.unwrap();
-        assert!((800..=1100).contains(&paced.acknowledged), "{}", paced.acknowledged);
+        let paced = run(
+            mosquitto.mqtt,
+            Plan {
+                rate: Some(2000.0),
+                ..plan
+            },
+        )
+        .await
+        .unwrap();
+        assert!(
+            (800..=1100).contains(&paced.acknowledged),
+            "{}",
+            paced.acknowledged
+        );
     }
 
     /// `scripts/test.sh` counts these.
@@ -270,7 +300,11 @@ mod tests {
         use std::io::Write as _;
         println!("skipped: {test} needs {tool}");
         if let Some(path) = std::env::var_os("MUSTER_SKIP_LOG") {
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+            let mut file = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .unwrap();
             writeln!(file, "SKIPPED-TOOL {tool} {test}").unwrap();
         }
     }

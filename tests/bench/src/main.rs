@@ -23,22 +23,41 @@ pub struct Effort {
 }
 
 fn main() -> anyhow::Result<()> {
-    let mut effort = Effort { rounds: 5, seconds: 10 };
+    let mut effort = Effort {
+        rounds: 5,
+        seconds: 10,
+    };
     let mut wanted = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
-            "--quick" => effort = Effort { rounds: 1, seconds: 3 },
+            "--quick" => {
+                effort = Effort {
+                    rounds: 1,
+                    seconds: 3,
+                }
+            }
             name if SCENARIOS.iter().any(|s| s.name == name) => wanted.push(argument),
             other => bail!(
                 "{other:?} is neither --quick nor a scenario ({})",
-                SCENARIOS.iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
+                SCENARIOS
+                    .iter()
+                    .map(|s| s.name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         }
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    for scenario in SCENARIOS.iter().filter(|s| wanted.is_empty() || wanted.iter().any(|w| w == s.name)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    for scenario in SCENARIOS
+        .iter()
+        .filter(|s| wanted.is_empty() || wanted.iter().any(|w| w == s.name))
+    {
         println!("\n{}: {}\n", scenario.name, scenario.what);
-        let report = runtime.block_on((scenario.run)(effort)).with_context(|| format!("scenario {}", scenario.name))?;
+        let report = runtime
+            .block_on((scenario.run)(effort))
+            .with_context(|| format!("scenario {}", scenario.name))?;
         report.finish(scenario.name)?;
     }
     Ok(())

@@ -44,9 +44,13 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     };
 
     // Both warm up: caches, allocators, the first growth of files.
-    load::run(node.mqtt, plan(None, 1)).await.context("muster")?;
+    load::run(node.mqtt, plan(None, 1))
+        .await
+        .context("muster")?;
     if let Some(mosquitto) = &mosquitto {
-        load::run(mosquitto.mqtt, plan(None, 1)).await.context("mosquitto")?;
+        load::run(mosquitto.mqtt, plan(None, 1))
+            .await
+            .context("mosquitto")?;
     }
     let (mut ours, mut theirs, mut cores) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = None;
@@ -58,7 +62,9 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
             Ok((plan, outcome, used))
         };
         let measure_theirs = async |plan: Plan| -> anyhow::Result<Option<(Outcome, f64)>> {
-            let Some(mosquitto) = &mosquitto else { return Ok(None) };
+            let Some(mosquitto) = &mosquitto else {
+                return Ok(None);
+            };
             let before = mosquitto.cpu();
             let outcome = load::run(mosquitto.mqtt, plan).await.context("mosquitto")?;
             let used = (mosquitto.cpu() - before).as_secs_f64() / outcome.elapsed.as_secs_f64();
@@ -82,28 +88,73 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
             theirs.push(rate_of(&outcome));
         }
     }
-    let paced = load::run(node.mqtt, plan(Some(50_000.0), effort.seconds)).await.context("muster at 50,000/s")?;
+    let paced = load::run(node.mqtt, plan(Some(50_000.0), effort.seconds))
+        .await
+        .context("muster at 50,000/s")?;
     report.line(line("muster at 50,000/s", 0, &paced, 0.0));
 
     let (used_plan, outcome) = last.context("no round was run")?;
     let read = read_back(&api, used_plan, &outcome).await?;
 
-    report.row("readings/s acknowledged after commit (median)", thousands(median(&ours)), "50,000");
-    report.row("  CPU of the node, cores", format!("{:.2}", median(&cores)), "");
-    report.row("  publish to PUBACK at full rate, p99 ms", format!("{:.1}", percentile(&outcome.latencies_ms, 99.0)), "");
+    report.row(
+        "readings/s acknowledged after commit (median)",
+        thousands(median(&ours)),
+        "50,000",
+    );
+    report.row(
+        "  CPU of the node, cores",
+        format!("{:.2}", median(&cores)),
+        "",
+    );
+    report.row(
+        "  publish to PUBACK at full rate, p99 ms",
+        format!("{:.1}", percentile(&outcome.latencies_ms, 99.0)),
+        "",
+    );
     match mosquitto {
         Some(mosquitto) => {
-            report.row("Mosquitto, acknowledged, nothing stored (median)", thousands(median(&theirs)), "");
-            report.row("  ratio", format!("{:.2}", median(&ours) / median(&theirs)), "");
-            report.note(format!("Mosquitto's configuration: {}", mosquitto.config.trim().replace('\n', "; ")));
+            report.row(
+                "Mosquitto, acknowledged, nothing stored (median)",
+                thousands(median(&theirs)),
+                "",
+            );
+            report.row(
+                "  ratio",
+                format!("{:.2}", median(&ours) / median(&theirs)),
+                "",
+            );
+            report.note(format!(
+                "Mosquitto's configuration: {}",
+                mosquitto.config.trim().replace('\n', "; ")
+            ));
         }
         None => report.note("skipped: Mosquitto is not installed (apt-get install mosquitto)"),
     }
-    report.row("at 50,000/s: acknowledged/s", thousands(rate_of(&paced)), "");
-    report.row("  publish to PUBACK p50 ms", format!("{:.1}", percentile(&paced.latencies_ms, 50.0)), "");
-    report.row("  publish to PUBACK p99 ms", format!("{:.1}", percentile(&paced.latencies_ms, 99.0)), "50");
-    report.row("acknowledged values read back through the API", thousands(read as f64), thousands(READ_BACK as f64));
-    report.row("memory after it, MB", format!("{:.0}", node.resident_bytes() as f64 / 1e6), "");
+    report.row(
+        "at 50,000/s: acknowledged/s",
+        thousands(rate_of(&paced)),
+        "",
+    );
+    report.row(
+        "  publish to PUBACK p50 ms",
+        format!("{:.1}", percentile(&paced.latencies_ms, 50.0)),
+        "",
+    );
+    report.row(
+        "  publish to PUBACK p99 ms",
+        format!("{:.1}", percentile(&paced.latencies_ms, 99.0)),
+        "50",
+    );
+    report.row(
+        "acknowledged values read back through the API",
+        thousands(read as f64),
+        thousands(READ_BACK as f64),
+    );
+    report.row(
+        "memory after it, MB",
+        format!("{:.0}", node.resident_bytes() as f64 / 1e6),
+        "",
+    );
     node.stop();
     Ok(report)
 }
@@ -134,7 +185,10 @@ async fn read_back(api: &Api, plan: Plan, outcome: &Outcome) -> anyhow::Result<u
         for series in 0..plan.series {
             let device = load::device(connection, series);
             let acknowledged = outcome.acknowledged_by_series[connection][series];
-            ensure!(acknowledged >= PER_SERIES, "{device}: only {acknowledged} acknowledged");
+            ensure!(
+                acknowledged >= PER_SERIES,
+                "{device}: only {acknowledged} acknowledged"
+            );
             let id = known
                 .iter()
                 .find(|item| item["device"] == device.as_str())
@@ -142,17 +196,28 @@ async fn read_back(api: &Api, plan: Plan, outcome: &Outcome) -> anyhow::Result<u
                 .with_context(|| format!("series of {device}"))?;
             // Somewhere in the run, another place for each series; the last acknowledged one is among them.
             let span = acknowledged - PER_SERIES;
-            let first = if series == 0 { span } else { span * series as u64 / plan.series as u64 };
+            let first = if series == 0 {
+                span
+            } else {
+                span * series as u64 / plan.series as u64
+            };
             let from = plan.first_at_ms + first as i64;
             let to = from + PER_SERIES as i64;
-            let path = format!("/v1/series/{id}/readings?from={}&to={}&resolution=raw", rfc3339(from), rfc3339(to));
+            let path = format!(
+                "/v1/series/{id}/readings?from={}&to={}&resolution=raw",
+                rfc3339(from),
+                rfc3339(to)
+            );
             let answer = api.get(&path).await?;
             let points = answer["points"].as_array().context("points")?;
             for n in first..first + PER_SERIES {
                 let at = rfc3339(plan.first_at_ms + n as i64);
                 let expected = load::value(connection, series, n);
                 ensure!(
-                    points.iter().any(|point| same_time(&point[0], &at) && point[1].as_f64() == Some(expected)),
+                    points
+                        .iter()
+                        .any(|point| same_time(&point[0], &at)
+                            && point[1].as_f64() == Some(expected)),
                     "{device}: reading {n} ({at}, {expected}) was acknowledged and is missing in {answer}"
                 );
                 read += 1;
@@ -168,7 +233,9 @@ fn same_time(answered: &serde_json::Value, expected: &str) -> bool {
         Some((seconds, fraction)) => format!("{seconds}.{}", fraction.trim_end_matches('0')),
         None => format!("{}.", text.trim_end_matches('Z')),
     };
-    answered.as_str().is_some_and(|text| trimmed(text) == trimmed(expected))
+    answered
+        .as_str()
+        .is_some_and(|text| trimmed(text) == trimmed(expected))
 }
 
 /// Milliseconds since 1970 as RFC 3339, UTC (days from civil, the other way round).
@@ -180,7 +247,10 @@ fn rfc3339(ms: i64) -> String {
     let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    let (day, month) = (
+        doy - (153 * mp + 2) / 5 + 1,
+        if mp < 10 { mp + 3 } else { mp - 9 },
+    );
     let year = yoe + era * 400 + i64::from(month <= 2);
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
@@ -209,7 +279,9 @@ fn rate_of(outcome: &Outcome) -> f64 {
 }
 
 fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as i64)
 }
 
 #[cfg(test)]
@@ -220,7 +292,13 @@ mod tests {
     fn times_are_written_as_rfc_3339() {
         assert_eq!(rfc3339(1_772_366_400_123), "2026-03-01T12:00:00.123Z");
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
-        assert!(same_time(&json!("2026-03-01T12:00:00.12Z"), "2026-03-01T12:00:00.120Z"));
-        assert!(same_time(&json!("2026-03-01T12:00:00Z"), "2026-03-01T12:00:00.000Z"));
+        assert!(same_time(
+            &json!("2026-03-01T12:00:00.12Z"),
+            "2026-03-01T12:00:00.120Z"
+        ));
+        assert!(same_time(
+            &json!("2026-03-01T12:00:00Z"),
+            "2026-03-01T12:00:00.000Z"
+        ));
     }
 }

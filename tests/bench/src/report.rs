@@ -27,8 +27,17 @@ impl Report {
     }
 
     /// One row of the table; `reach` is what the issue asks for, or empty.
-    pub fn row(&mut self, what: impl Into<String>, value: impl Into<String>, reach: impl Into<String>) {
-        self.rows.push(Row { what: what.into(), value: value.into(), reach: reach.into() });
+    pub fn row(
+        &mut self,
+        what: impl Into<String>,
+        value: impl Into<String>,
+        reach: impl Into<String>,
+    ) {
+        self.rows.push(Row {
+            what: what.into(),
+            value: value.into(),
+            reach: reach.into(),
+        });
     }
 
     /// A sentence under the table.
@@ -41,17 +50,28 @@ impl Report {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(mut self, scenario: &str) -> anyhow::Result<()> {
-        let width = |of: fn(&Row) -> &str| self.rows.iter().map(|row| of(row).chars().count()).max().unwrap_or(0);
+        let width = |of: fn(&Row) -> &str| {
+            self.rows
+                .iter()
+                .map(|row| of(row).chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let (what, value) = (width(|r| &r.what), width(|r| &r.value));
         for row in &self.rows {
-            let reach = if row.reach.is_empty() { String::new() } else { format!("   (reach {})", row.reach) };
+            let reach = if row.reach.is_empty() {
+                String::new()
+            } else {
+                format!("   (reach {})", row.reach)
+            };
             println!("  {:<what$}  {:>value$}{reach}", row.what, row.value);
         }
         for note in &self.notes {
             println!("  {note}");
         }
         for row in &self.rows {
-            self.lines.push(json!({"row": row.what, "value": row.value, "reach": row.reach}));
+            self.lines
+                .push(json!({"row": row.what, "value": row.value, "reach": row.reach}));
         }
         let path = directory().join(format!("{scenario}.jsonl"));
         create_dir_all(directory())?;

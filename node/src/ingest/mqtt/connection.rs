@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::frame::QosId;
 use super::protocol::{ConnectRequest, Protocol, Refusal, Step, Will, push_pubacks};
 use super::sessions::Registration;
-use super::frame::QosId;
 use crate::app::ingest::{Delivery, IngestSession, SessionKey, Submission};
 
 /// A read asks for this much at first, and for more while reads come back full: a thousand quiet sensors cost 4 MiB,
@@ -93,7 +93,9 @@ async fn greet(
     shared: &Shared,
 ) -> Result<ConnectRequest, End> {
     loop {
-        let (taken, step) = protocol.next(&wire.read, &mut wire.out).map_err(End::Refused)?;
+        let (taken, step) = protocol
+            .next(&wire.read, &mut wire.out)
+            .map_err(End::Refused)?;
         if let Step::Connect(request) = step {
             wire.read.advance(taken);
             if !shared.admits(peer) {
@@ -117,19 +119,18 @@ async fn serve(
         // Nobody can name this session again, so there is nobody to take it over from.
         None
     } else {
-        Some(shared.sessions.register(&request.client_id, stop.clone()).await)
+        Some(
+            shared
+                .sessions
+                .register(&request.client_id, stop.clone())
+                .await,
+        )
     };
     let key = SessionKey {
         client_id: (!request.client_id.is_empty()).then(|| request.client_id.clone()),
         clean: request.clean_session,
     };
-    let (ingest, known) = match shared.ingest.session(key).await {
-        Ok(opened) => opened,
-        Err(error) => {
-            tracing::error!(%peer, %error, "cannot open an MQTT session");
-            return End::Gone;
-        }
-    };
+    let (ingest, known) = shared.ingest.session(key);
     protocol.accept(known && !request.clean_session, &mut wire.out);
     tracing::debug!(%peer, client_id = request.client_id, keep_alive_s = request.keep_alive_s, "MQTT client connected");
 
@@ -193,7 +194,10 @@ impl Conversation {
             }
             let may_read = self.flights.len() < shared.bounds.in_flight_batches_max
                 && self.flights_bytes < shared.bounds.in_flight_bytes_max
-                && !self.flights.front().is_some_and(|flight| flight.submission.is_stalled());
+                && !self
+                    .flights
+                    .front()
+                    .is_some_and(|flight| flight.submission.is_stalled());
             if !may_read {
                 // Silence that we asked for is not the client's.
                 heard_at = Instant::now();
@@ -240,11 +244,15 @@ impl Conversation {
                     let delivery = match publish.qos {
                         QosId::AtLeastOnce { packet_id, dup } => {
                             self.packet_ids.push(packet_id);
-                            Delivery::AtLeastOnce { packet_id, redelivered: dup }
+                            Delivery::AtLeastOnce {
+                                packet_id,
+                                redelivered: dup,
+                            }
                         }
                         QosId::AtMostOnce | QosId::ExactlyOnce => Delivery::AtMostOnce,
                     };
-                    self.ingest.message(publish.topic, publish.payload, delivery);
+                    self.ingest
+                        .message(publish.topic, publish.payload, delivery);
                     self.unbatched_bytes += taken;
                 }
                 // The second cannot come: the protocol refuses it.
@@ -259,7 +267,10 @@ impl Conversation {
     /// Sends what was read to the store.
     fn batch(&mut self) {
         // Of one connection batches reach the store in order: behind one that waits, all wait.
-        let in_order = self.flights.back().is_none_or(|flight| flight.submission.is_under_way());
+        let in_order = self
+            .flights
+            .back()
+            .is_none_or(|flight| flight.submission.is_under_way());
         if let Some(submission) = self.ingest.submit(in_order) {
             let bytes = std::mem::take(&mut self.unbatched_bytes);
             self.flights_bytes += bytes;
@@ -278,7 +289,11 @@ impl Conversation {
                 self.flights_bytes -= flight.bytes;
                 push_pubacks(&flight.packet_ids, out);
             }
-            if !self.flights.front_mut().is_some_and(|flight| flight.submission.is_committed()) {
+            if !self
+                .flights
+                .front_mut()
+                .is_some_and(|flight| flight.submission.is_committed())
+            {
                 return;
             }
         }
@@ -287,12 +302,16 @@ impl Conversation {
     /// The client is gone; what it sent may still reach the disk, unacknowledged.
     async fn finish(mut self, end: &End, will: Option<Will>, shared: &Shared) {
         if let (Some(will), false) = (will, matches!(end, End::Goodbye | End::Shutdown)) {
-            self.ingest.message(&will.topic, &will.payload, Delivery::AtMostOnce);
+            self.ingest
+                .message(&will.topic, &will.payload, Delivery::AtMostOnce);
             self.batch();
         }
         // A newcomer under the same identifier waits for us, and sends again whatever was not acknowledged.
         if !matches!(end, End::TakenOver | End::Shutdown) {
-            let stop = self.registration.as_ref().map_or_else(CancellationToken::new, |r| r.stop.clone());
+            let stop = self
+                .registration
+                .as_ref()
+                .map_or_else(CancellationToken::new, |r| r.stop.clone());
             let drained = async {
                 for flight in &mut self.flights {
                     if flight.submission.committed().await.is_err() {
@@ -368,11 +387,19 @@ fn report(end: &End, peer: SocketAddr, client_id: &str) {
     };
     metrics::counter!("muster_mqtt_disconnects_total", "reason" => reason).increment(1);
     match end {
-        End::Refused(refusal) => tracing::warn!(%peer, client_id, "MQTT connection closed: {refusal}"),
-        End::KeepAlive => tracing::info!(%peer, client_id, "MQTT client silent for 1.5 × its keep-alive"),
+        End::Refused(refusal) => {
+            tracing::warn!(%peer, client_id, "MQTT connection closed: {refusal}")
+        }
+        End::KeepAlive => {
+            tracing::info!(%peer, client_id, "MQTT client silent for 1.5 × its keep-alive")
+        }
         End::TakenOver => tracing::info!(%peer, client_id, "MQTT client connected anew elsewhere"),
-        End::WriteStuck => tracing::warn!(%peer, client_id, "MQTT client does not read its acknowledgements"),
+        End::WriteStuck => {
+            tracing::warn!(%peer, client_id, "MQTT client does not read its acknowledgements")
+        }
         End::ConnectTimeout => tracing::info!(%peer, "no CONNECT in time"),
-        End::Goodbye | End::Gone | End::Shutdown => tracing::debug!(%peer, client_id, reason, "MQTT client left"),
+        End::Goodbye | End::Gone | End::Shutdown => {
+            tracing::debug!(%peer, client_id, reason, "MQTT client left")
+        }
     }
 }

@@ -23,33 +23,16 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::app::App;
 use crate::app::ingest::Ingest;
 use sessions::Sessions;
 
-/// Who may publish without an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Anonymous {
-    /// Only programs on this machine.
-    #[default]
-    Loopback,
-    /// Whoever reaches the port: for a sensor network that is closed in itself.
-    Anywhere,
-}
-
-/// How the endpoint is opened.
-#[derive(Debug, Clone)]
+/// What the operator decides.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct MqttSettings {
-    /// Port 0 picks one.
-    pub listen: SocketAddr,
-    pub anonymous: Anonymous,
-    pub bounds: Bounds,
-}
-
-impl MqttSettings {
-    /// The usual bounds; anonymous publishers from this machine only.
-    pub fn new(listen: SocketAddr) -> Self {
-        MqttSettings { listen, anonymous: Anonymous::default(), bounds: Bounds::default() }
-    }
+    /// Accept publishers without an account from other machines too, for a sensor network that is closed in itself.
+    /// Otherwise only programs on this machine.
+    pub anonymous_anywhere: bool,
 }
 
 /// What one endpoint and one connection may use.
@@ -92,51 +75,49 @@ impl Default for Bounds {
     }
 }
 
-/// A running endpoint. Dropping it does not stop it; [`MqttEndpoint::shutdown`] does.
-pub struct MqttEndpoint {
-    local_addr: SocketAddr,
+/// Serves the endpoint until `stop`; then closes every connection and returns. What was not acknowledged will be sent
+/// again by the clients.
+pub async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    settings: MqttSettings,
     stop: CancellationToken,
-    tasks: TaskTracker,
+) {
+    serve_bounded(
+        listener,
+        app.ingest().clone(),
+        settings,
+        Bounds::default(),
+        stop,
+    )
+    .await;
 }
 
-impl MqttEndpoint {
-    /// Opens the port and serves it until [`MqttEndpoint::shutdown`].
-    ///
-    /// # Errors
-    /// The port cannot be bound.
-    pub async fn start(ingest: Ingest, settings: MqttSettings) -> std::io::Result<MqttEndpoint> {
-        let listener = TcpListener::bind(settings.listen).await?;
-        let local_addr = listener.local_addr()?;
-        let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let shared = Arc::new(Shared {
-            ingest,
-            anonymous: settings.anonymous,
-            bounds: settings.bounds,
-            sessions: Arc::default(),
-            stop: stop.clone(),
-        });
-        tasks.spawn(accept(listener, shared, tasks.clone()));
-        Ok(MqttEndpoint { local_addr, stop, tasks })
-    }
-
-    /// Where it listens.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
-    }
-
-    /// Closes the port and every connection. What was not acknowledged will be sent again by the clients.
-    pub async fn shutdown(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
+/// [`serve`] with other bounds.
+pub async fn serve_bounded(
+    listener: TcpListener,
+    ingest: Ingest,
+    settings: MqttSettings,
+    bounds: Bounds,
+    stop: CancellationToken,
+) {
+    let shared = Arc::new(Shared {
+        ingest,
+        settings,
+        bounds,
+        sessions: Arc::default(),
+        stop,
+    });
+    let tasks = TaskTracker::new();
+    accept(listener, shared, &tasks).await;
+    tasks.close();
+    tasks.wait().await;
 }
 
 /// What all connections of one endpoint share.
 struct Shared {
     ingest: Ingest,
-    anonymous: Anonymous,
+    settings: MqttSettings,
     bounds: Bounds,
     sessions: Arc<Sessions>,
     stop: CancellationToken,
@@ -144,11 +125,11 @@ struct Shared {
 
 impl Shared {
     fn admits(&self, peer: SocketAddr) -> bool {
-        self.anonymous == Anonymous::Anywhere || peer.ip().to_canonical().is_loopback()
+        self.settings.anonymous_anywhere || peer.ip().to_canonical().is_loopback()
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, tasks: &TaskTracker) {
     let places = Arc::new(Semaphore::new(shared.bounds.connections_max));
     loop {
         let accepted = tokio::select! {

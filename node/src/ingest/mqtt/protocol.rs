@@ -39,7 +39,9 @@ pub(super) enum Refusal {
     Connect(&'static str),
     #[error("client identifier refused: {0}")]
     ClientId(&'static str),
-    #[error("anonymous publishers are accepted only from this machine; mqtt.anonymous = \"anywhere\" changes that")]
+    #[error(
+        "anonymous publishers are accepted only from this machine (mqtt_anonymous_anywhere in muster.toml changes that)"
+    )]
     NotAuthorized,
     #[error("QoS 2 is not supported yet: publish with QoS 1")]
     ExactlyOnce,
@@ -109,7 +111,11 @@ impl Protocol {
     ///
     /// # Errors
     /// [`Refusal`]; the protocol must not be used any more.
-    pub(super) fn next<'a>(&mut self, buffer: &'a [u8], out: &mut Vec<u8>) -> Result<(usize, Step<'a>), Refusal> {
+    pub(super) fn next<'a>(
+        &mut self,
+        buffer: &'a [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, Step<'a>), Refusal> {
         let Some(frame) = frame::next_frame(buffer, self.packet_bytes_max)? else {
             return Ok((0, Step::NeedMore));
         };
@@ -219,7 +225,9 @@ impl Protocol {
         for event in self.core.recv(&mut Cursor::new(frame.bytes)) {
             match event {
                 Event::NotifyPacketReceived(packet) => received = Some(packet),
-                Event::RequestSendPacket { packet, .. } => out.extend(packet.to_continuous_buffer()),
+                Event::RequestSendPacket { packet, .. } => {
+                    out.extend(packet.to_continuous_buffer())
+                }
                 Event::NotifyError(e) => error = Some(e),
                 Event::RequestClose => error = error.or(Some(MqttError::ProtocolError)),
                 // Timers are the connection's: it knows when it reads and when it deliberately does not.
@@ -243,7 +251,11 @@ impl Protocol {
     }
 
     fn connack(&mut self, code: ConnectReturnCode, session_present: bool, out: &mut Vec<u8>) {
-        match v3_1_1::Connack::builder().return_code(code).session_present(session_present).build() {
+        match v3_1_1::Connack::builder()
+            .return_code(code)
+            .session_present(session_present)
+            .build()
+        {
             Ok(packet) => self.send(Packet::V3_1_1Connack(packet), out),
             Err(e) => tracing::error!(error = %e, "could not build a CONNACK"),
         }
@@ -365,7 +377,10 @@ mod tests {
 
     #[test]
     fn a_second_connect_ends_the_connection() {
-        check(&connect(4, 2, "c"), Err("a second CONNECT on one connection"));
+        check(
+            &connect(4, 2, "c"),
+            Err("a second CONNECT on one connection"),
+        );
     }
 
     /// Feeds a CONNECT: the CONNACK's code, or `None` where the connection just ends.
@@ -384,17 +399,26 @@ mod tests {
     fn other_protocol_levels_are_told_so_in_a_connack() {
         assert_eq!(connack_of(&connect(5, 2, "c")), Some(1));
         assert_eq!(connack_of(&connect(3, 2, "c")), Some(1));
-        assert_eq!(connack_of(b"\x10\x0f\0\x06MQIsdp\x03\x02\0\x1e\0\x01c"), Some(1));
+        assert_eq!(
+            connack_of(b"\x10\x0f\0\x06MQIsdp\x03\x02\0\x1e\0\x01c"),
+            Some(1)
+        );
         assert_eq!(connack_of(b"\x10\x0d\0\x04HTTP\x04\x02\0\x1e\0\x01c"), None);
     }
 
     #[test]
     fn an_empty_client_id_needs_a_clean_session() {
         assert_eq!(connack_of(&connect(4, 0, "")), Some(2));
-        assert_eq!(connack_of(&connect(4, 2, &"c".repeat(CLIENT_ID_BYTES_MAX + 1))), Some(2));
+        assert_eq!(
+            connack_of(&connect(4, 2, &"c".repeat(CLIENT_ID_BYTES_MAX + 1))),
+            Some(2)
+        );
         let mut out = Vec::new();
         let packet = connect(4, 2, "");
-        assert!(matches!(Protocol::new(MAX).next(&packet, &mut out), Ok((_, Step::Connect(_)))));
+        assert!(matches!(
+            Protocol::new(MAX).next(&packet, &mut out),
+            Ok((_, Step::Connect(_)))
+        ));
     }
 
     #[test]
@@ -408,7 +432,10 @@ mod tests {
     fn nothing_but_connect_is_understood_first() {
         for packet in [&[0xc0, 0][..], &[0x30, 4, 0, 1, b'a', b'1'], &[0xe0, 0]] {
             let mut out = Vec::new();
-            assert_eq!(Protocol::new(MAX).next(packet, &mut out), Err(Refusal::ConnectMissing));
+            assert_eq!(
+                Protocol::new(MAX).next(packet, &mut out),
+                Err(Refusal::ConnectMissing)
+            );
             assert!(out.is_empty());
         }
     }

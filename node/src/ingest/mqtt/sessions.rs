@@ -45,13 +45,21 @@ pub(super) struct Registration {
 impl Sessions {
     /// Takes the identifier, ends whoever had it, and waits until they are gone. `stop` is the caller's own token for
     /// everything else that may end it.
-    pub(super) async fn register(self: &Arc<Self>, client_id: &str, stop: CancellationToken) -> Registration {
+    pub(super) async fn register(
+        self: &Arc<Self>,
+        client_id: &str,
+        stop: CancellationToken,
+    ) -> Registration {
         let stopped = CancellationToken::new();
         let (number, previous) = {
             let mut live = self.live.lock();
             live.next_number += 1;
             let number = live.next_number;
-            let entry = Entry { number, stop: stop.clone(), stopped: stopped.clone() };
+            let entry = Entry {
+                number,
+                stop: stop.clone(),
+                stopped: stopped.clone(),
+            };
             (number, live.by_client.insert(client_id.to_owned(), entry))
         };
         let registration = Registration {
@@ -63,8 +71,14 @@ impl Sessions {
         };
         if let Some(previous) = previous {
             previous.stop.cancel();
-            if tokio::time::timeout(TAKEOVER_WAIT_MAX, previous.stopped.cancelled()).await.is_err() {
-                tracing::error!(client_id, "the connection before this one did not end in time");
+            if tokio::time::timeout(TAKEOVER_WAIT_MAX, previous.stopped.cancelled())
+                .await
+                .is_err()
+            {
+                tracing::error!(
+                    client_id,
+                    "the connection before this one did not end in time"
+                );
             }
         }
         registration
@@ -74,7 +88,11 @@ impl Sessions {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut live = self.sessions.live.lock();
-        if live.by_client.get(&self.client_id).is_some_and(|entry| entry.number == self.number) {
+        if live
+            .by_client
+            .get(&self.client_id)
+            .is_some_and(|entry| entry.number == self.number)
+        {
             live.by_client.remove(&self.client_id);
         }
     }

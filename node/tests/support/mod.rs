@@ -1,0 +1,310 @@
+//! A real node in this process for tests of its sensor side: data directory, store, MQTT endpoint.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use node::app::founding::{self, Founding};
+use node::app::{App, Caller, KeySource, OpenConfig, RecordKind};
+use node::ingest::mqtt::{Bounds, MqttSettings, serve_bounded};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Nothing in these tests takes longer on a loaded machine.
+const WAIT: Duration = Duration::from_secs(30);
+
+pub struct Node {
+    pub app: Arc<App>,
+    pub mqtt: SocketAddr,
+    stop: CancellationToken,
+    endpoint: JoinHandle<()>,
+    directory: TempDir,
+}
+
+impl Node {
+    /// A new node in an empty directory.
+    pub async fn start() -> Node {
+        let directory = TempDir::new().unwrap();
+        let founding = Founding {
+            name: "test".into(),
+            role: "hq".parse().unwrap(),
+            title: "Test".into(),
+        };
+        founding::found(directory.path(), &KeySource::DataDir, founding)
+            .await
+            .unwrap();
+        Node::open(directory, Bounds::default()).await
+    }
+
+    /// The same directory, another process' worth of node.
+    pub async fn restart(self) -> Node {
+        let directory = self.stop().await;
+        Node::open(directory, Bounds::default()).await
+    }
+
+    /// Ends the endpoint and opens it again with other bounds.
+    pub async fn with_bounds(self, bounds: Bounds) -> Node {
+        let directory = self.stop().await;
+        Node::open(directory, bounds).await
+    }
+
+    async fn open(directory: TempDir, bounds: Bounds) -> Node {
+        let app = App::open(OpenConfig::new(directory.path(), KeySource::DataDir))
+            .await
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mqtt = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let endpoint = tokio::spawn(serve_bounded(
+            listener,
+            app.ingest().clone(),
+            MqttSettings::default(),
+            bounds,
+            stop.clone(),
+        ));
+        Node {
+            app,
+            mqtt,
+            stop,
+            endpoint,
+            directory,
+        }
+    }
+
+    pub async fn stop(self) -> TempDir {
+        self.stop.cancel();
+        self.endpoint.await.unwrap();
+        self.app.shutdown().await;
+        self.directory
+    }
+
+    pub async fn approve(&self, device: &str) {
+        self.create(
+            domain::Kind::Device,
+            json!({"name": device, "state": "approved"}),
+        )
+        .await;
+    }
+
+    pub async fn create(&self, kind: domain::Kind, fields: Value) -> Value {
+        let Value::Object(fields) = fields else {
+            panic!("fields are an object")
+        };
+        let created = self
+            .app
+            .create(&Caller::socket(), RecordKind::Document(kind), fields, None)
+            .await
+            .unwrap();
+        created.value
+    }
+
+    pub async fn list(&self, kind: domain::Kind) -> Vec<Value> {
+        let page = self
+            .app
+            .list(
+                &Caller::socket(),
+                RecordKind::Document(kind),
+                node::app::ListQuery::default(),
+            )
+            .await
+            .unwrap();
+        page.items
+    }
+
+    pub async fn patch(&self, kind: domain::Kind, document: &Value, fields: Value) -> Value {
+        let fields: Map<String, Value> = fields.as_object().unwrap().clone();
+        let (id, version) = (
+            document["id"].as_str().unwrap(),
+            document["version"].as_str(),
+        );
+        self.app
+            .patch(&Caller::socket(), kind, id, version, fields, None)
+            .await
+            .unwrap()
+    }
+
+    pub async fn series(&self, device: &str) -> Vec<Value> {
+        let page = self
+            .app
+            .list_series(
+                &Caller::socket(),
+                Some(device.into()),
+                None,
+                None,
+                None,
+                None,
+            )
+            .await
+            .unwrap();
+        page.items
+    }
+
+    /// How many readings this node holds of a device, over all its series.
+    pub async fn count(&self, device: &str) -> u64 {
+        self.series(device)
+            .await
+            .iter()
+            .map(|series| series["count"].as_u64().unwrap())
+            .sum()
+    }
+
+    pub async fn dead_letters(&self) -> Vec<Value> {
+        self.app
+            .list_dead_letters(&Caller::socket(), None, None, None)
+            .await
+            .unwrap()
+            .items
+    }
+}
+
+/// Asks again until it holds; fails with what was seen last.
+pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let deadline = Instant::now() + WAIT;
+    loop {
+        match ask().await {
+            Ok(value) => return value,
+            Err(seen) if Instant::now() > deadline => panic!("{what}: still {seen}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// An MQTT client that writes exactly what a test says.
+pub struct Raw {
+    pub stream: TcpStream,
+}
+
+pub struct Connect<'a> {
+    pub client_id: &'a str,
+    pub clean: bool,
+    pub keep_alive_s: u16,
+    pub will: Option<(&'a str, &'a str)>,
+}
+
+impl Default for Connect<'_> {
+    fn default() -> Self {
+        Connect {
+            client_id: "raw",
+            clean: false,
+            keep_alive_s: 60,
+            will: None,
+        }
+    }
+}
+
+impl Raw {
+    /// Connects; gives the client and whether the session was present.
+    pub async fn connect(node: &Node, connect: Connect<'_>) -> (Raw, bool) {
+        let mut raw = Raw::open(node).await;
+        raw.send(&connect_packet(4, &connect)).await;
+        let connack = raw.read::<4>().await;
+        assert_eq!(
+            [connack[0], connack[1], connack[3]],
+            [0x20, 2, 0],
+            "{connack:?}"
+        );
+        (raw, connack[2] == 1)
+    }
+
+    /// A TCP connection without CONNECT.
+    pub async fn open(node: &Node) -> Raw {
+        let stream = TcpStream::connect(node.mqtt).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Raw { stream }
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    pub async fn read<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        tokio::time::timeout(WAIT, self.stream.read_exact(&mut bytes))
+            .await
+            .expect("an answer in time")
+            .expect("an answer before the end");
+        bytes
+    }
+
+    /// Publishes with QoS 1 and waits for the PUBACK.
+    pub async fn publish(&mut self, topic: &str, payload: &[u8], packet_id: u16, dup: bool) {
+        self.send(&publish_packet(topic, payload, Some((packet_id, dup))))
+            .await;
+        self.puback(packet_id).await;
+    }
+
+    pub async fn puback(&mut self, packet_id: u16) {
+        let [high, low] = packet_id.to_be_bytes();
+        assert_eq!(self.read::<4>().await, [0x40, 2, high, low]);
+    }
+
+    /// Waits until the node closes the connection; gives what it sent before.
+    pub async fn closed(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        match tokio::time::timeout(WAIT, self.stream.read_to_end(&mut rest)).await {
+            Ok(Ok(_)) => rest,
+            // The node closed while bytes of ours were on their way.
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => rest,
+            other => panic!("the connection was not closed: {other:?}"),
+        }
+    }
+}
+
+pub fn connect_packet(level: u8, connect: &Connect<'_>) -> Vec<u8> {
+    let mut body = b"\0\x04MQTT".to_vec();
+    let flags = if connect.clean { 2 } else { 0 } | if connect.will.is_some() { 4 } else { 0 };
+    body.extend([level, flags]);
+    body.extend(connect.keep_alive_s.to_be_bytes());
+    if level == 5 {
+        body.push(0);
+    }
+    let string = |body: &mut Vec<u8>, text: &str| {
+        body.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+        body.extend(text.as_bytes());
+    };
+    string(&mut body, connect.client_id);
+    if let Some((topic, payload)) = connect.will {
+        string(&mut body, topic);
+        string(&mut body, payload);
+    }
+    packet(0x10, &body)
+}
+
+/// QoS 1 with a packet id and a DUP mark, else QoS 0.
+pub fn publish_packet(topic: &str, payload: &[u8], qos1: Option<(u16, bool)>) -> Vec<u8> {
+    let mut body = u16::try_from(topic.len()).unwrap().to_be_bytes().to_vec();
+    body.extend(topic.as_bytes());
+    let header = match qos1 {
+        Some((packet_id, dup)) => {
+            body.extend(packet_id.to_be_bytes());
+            0x32 | if dup { 8 } else { 0 }
+        }
+        None => 0x30,
+    };
+    body.extend(payload);
+    packet(header, &body)
+}
+
+pub fn packet(header: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![header];
+    let mut length = body.len();
+    loop {
+        let byte = u8::try_from(length % 128).unwrap();
+        length /= 128;
+        packet.push(if length > 0 { byte | 0x80 } else { byte });
+        if length == 0 {
+            break;
+        }
+    }
+    packet.extend(body);
+    packet
+}
