@@ -31,7 +31,7 @@ pub struct Problem {
 /// One place that does not fit.
 #[derive(ToSchema)]
 pub struct ProblemError {
-    /// JSON pointer (RFC 6901) into the body, or `?name` for a query parameter.
+    /// JSON pointer (RFC 6901) into the body; for a query parameter into the parameters as one object.
     pub pointer: String,
     /// What is wrong there.
     pub detail: String,

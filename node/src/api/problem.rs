@@ -73,10 +73,10 @@ impl Problem {
         problem
     }
 
-    /// 422 for one query parameter. Its pointer is `?name`: it lies outside the body that RFC 6901 could point into.
+    /// 422 for one query parameter; its pointer is `/name`, into the parameters as one object.
     pub fn invalid_parameter(name: &str, detail: impl Into<String>) -> Self {
         Problem::invalid(vec![FieldError {
-            pointer: format!("?{name}"),
+            pointer: format!("/{name}"),
             detail: detail.into(),
         }])
     }

@@ -141,7 +141,7 @@ impl QueryParameters {
             self.0
                 .into_iter()
                 .map(|(name, _)| FieldError {
-                    pointer: format!("?{name}"),
+                    pointer: format!("/{name}"),
                     detail: detail.clone(),
                 })
                 .collect(),
@@ -176,7 +176,7 @@ mod tests {
         let left = QueryParameters(vec![("limt".into(), "5".into())]);
         let problem = format!("{:?}", left.finish(&["limit"]).unwrap_err());
         assert!(
-            problem.contains("?limt") && problem.contains("limit"),
+            problem.contains("/limt") && problem.contains("limit"),
             "{problem}"
         );
     }

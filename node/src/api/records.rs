@@ -369,7 +369,8 @@ mod tests {
         assert_eq!(
             filters(RecordKind::Document(Kind::Incident)),
             [
-                "category", "status", "severity", "tags", "parent", "rule", "device"
+                "title", "category", "status", "severity", "tags", "parent", "rule", "device",
+                "channel"
             ]
         );
         assert_eq!(

@@ -60,10 +60,12 @@ pub fn document_components(kind: Kind) -> Vec<(String, SchemaOrRef)> {
     let mut read = ObjectBuilder::new()
         .description(Some(format!("One {}, as this node knows it.", spec.name)));
     read = with(read, "id", id_schema(None), true);
+    let version = described("The heads that this answer shows: send it back in If-Match.");
+    // A device that was only heard has no document yet: approving it (POST) makes one.
     read = with(
         read,
         "version",
-        described("The heads that this answer shows: send it back in If-Match."),
+        nullable_if(kind == Kind::Device, version),
         true,
     );
     for field in shown() {
@@ -127,15 +129,14 @@ pub fn fact_components(kind: FactKind) -> Vec<(String, SchemaOrRef)> {
     let mut read = ObjectBuilder::new().description(Some("A remark; nobody edits it."));
     read = with(read, "id", id_schema(None), true);
     read = with(read, "text", text(), true);
-    read = with(read, "about", about(true), true);
+    read = with(read, "about", about(true), false);
     for (name, schema, required) in common_fields() {
-        if !matches!(name, "conflicts" | "updated_at" | "deleted") {
-            read = with(
-                read,
-                name,
-                schema,
-                required && !matches!(name, "_links" | "seen_by"),
-            );
+        // Nobody edits a fact, so it has no newer state, no conflicts and no end.
+        if !matches!(
+            name,
+            "conflicts" | "updated_at" | "deleted" | "unknown_fields"
+        ) {
+            read = with(read, name, schema, required);
         }
     }
     let mut create = ObjectBuilder::new().additional_properties(Some(

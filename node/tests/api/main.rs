@@ -1,0 +1,10 @@
+//! The HTTP contract (DESIGN §8), tried from outside over real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+mod documents;
+mod errors;
+mod events;
+mod harness;
+mod schema;
+mod sessions;
