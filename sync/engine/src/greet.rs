@@ -232,6 +232,7 @@ impl Engine {
         if items.iter().any(|item| item.log.lane == Lane::Trust) {
             self.stretch_greeting(now, node);
         }
+        let logs: Vec<LogId> = items.iter().map(|item| item.log).collect();
         let claims = items
             .into_iter()
             .map(|item| Claim {
@@ -241,7 +242,30 @@ impl Engine {
                 applied: item.applied,
             })
             .collect();
-        self.take_claims(node, claims);
+        if self.take_claims(node, claims) {
+            self.tell_of_own_logs(node, &logs);
+        }
+    }
+
+    /// Our own commits are not announced: the entries themselves tell of them. A peer that got them elsewhere before
+    /// we sent them has to be told, or it would believe that we lack what we wrote.
+    fn tell_of_own_logs(&mut self, node: NodeId, logs: &[LogId]) {
+        for log in logs {
+            if !self.is_own_log(log) {
+                continue;
+            }
+            let height = self.frontier.head(log).seq;
+            let held = self
+                .peers
+                .get_mut(&node)
+                .and_then(|peer| peer.logs.get_mut(log));
+            let Some(held) = held.filter(|held| held.stored == height && held.sent < height) else {
+                continue;
+            };
+            held.sent = height;
+            let item = self.wire_progress(*log);
+            self.send_control(node, frame::progress(&[item]));
+        }
     }
 
     /// Notes what a peer says it has, and tells the shell of logs that we hold too. `false` when it named too many
@@ -264,10 +288,10 @@ impl Engine {
             }
             held.stored = claim.stored;
             held.applied = held.applied.max(claim.applied.min(claim.stored));
-            held.chain = claim.chain;
+            held.chain = Some(claim.chain);
             let applied = held.applied;
             peer.release(claim.log);
-            self.check_claim(node, claim.log, claim.stored, claim.chain);
+            self.check_claim(node, claim.log, claim.stored, Some(claim.chain));
             if self.frontier.get(&claim.log).is_some() && claim.stored > Seq::NONE {
                 items.push(ProgressItem {
                     log: claim.log,
@@ -283,12 +307,12 @@ impl Engine {
     }
 
     /// Compares a claim with what we hold: a longer log of our own, or another branch of any.
-    fn check_claim(&mut self, node: NodeId, log: LogId, stored: Seq, chain: [u8; 8]) {
+    fn check_claim(&mut self, node: NodeId, log: LogId, stored: Seq, chain: Option<[u8; 8]>) {
         if stored == Seq::NONE || !self.trust.is_member(node) {
             return;
         }
         let ours = self.frontier.head(&log);
-        let branched = stored == ours.seq && chain != ours.chain.short();
+        let branched = stored == ours.seq && chain.is_some_and(|chain| chain != ours.chain.short());
         let longer = self.is_own_log(&log) && stored > ours.seq;
         if branched || longer {
             self.fork_seen(node, log, stored, true);

@@ -1,6 +1,7 @@
 //! What we know of one peer, and the state of the connection with it.
 //!
-//! Invariant: `PeerLog::stored` is only what the peer itself claimed; `PeerLog::sent` also covers what is on its way.
+//! Invariant: `PeerLog::stored` is only what the peer itself showed, by its word or by sending it; `PeerLog::sent` also
+//! covers what is on its way.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -11,13 +12,13 @@ use crate::io::{ConnId, Interest, PeerState};
 /// One log, as far as a peer is with it.
 #[derive(Debug, Default)]
 pub(crate) struct PeerLog {
-    /// On the peer's disk up to here, as it said.
+    /// On the peer's disk up to here: it said so, or sent the entries.
     pub(crate) stored: Seq,
     /// Applied there up to here, as it said.
     pub(crate) applied: Seq,
-    /// The first bytes of the chain hash at `stored`.
-    pub(crate) chain: [u8; 8],
-    /// Nothing up to here needs sending on this connection: sent, or come from there.
+    /// The first bytes of the chain hash at `stored`, if known.
+    pub(crate) chain: Option<[u8; 8]>,
+    /// Sent up to here on this connection.
     pub(crate) sent: Seq,
     /// Runs sent and not acknowledged: last entry and weight.
     outstanding: VecDeque<(Seq, usize)>,

@@ -105,7 +105,7 @@ impl Engine {
     /// We have all of a run already, or it is on its way to the disk.
     fn drop_duplicate(&mut self, node: NodeId, log: LogId, last: Seq) {
         self.counters.duplicate_runs += 1;
-        self.note_theirs(node, log, last);
+        self.note_theirs(node, log, last, None);
         if last <= self.frontier.head(&log).seq {
             // The height was announced before the peer sent this, perhaps before it could hear us: say it again, or
             // the room it takes in the peer's window is never freed.
@@ -114,14 +114,20 @@ impl Engine {
         }
     }
 
-    /// A peer that sends an entry has it: it need not be sent back.
-    fn note_theirs(&mut self, node: NodeId, log: LogId, last: Seq) {
-        if let Some(peer) = self.peers.get_mut(&node) {
-            let room = peer.logs.len() < self.limits.peer_logs_max;
-            if room || peer.logs.contains_key(&log) {
-                let held = peer.logs.entry(log).or_default();
-                held.sent = held.sent.max(last);
-            }
+    /// A peer that sends entries has them on its disk: they need not be sent back.
+    fn note_theirs(&mut self, node: NodeId, log: LogId, last: Seq, chain: Option<[u8; 8]>) {
+        let Some(peer) = self.peers.get_mut(&node) else {
+            return;
+        };
+        let room = peer.logs.len() < self.limits.peer_logs_max;
+        if !room && !peer.logs.contains_key(&log) {
+            return;
+        }
+        let held = peer.logs.entry(log).or_default();
+        if last > held.stored {
+            held.stored = last;
+            held.chain = chain;
+            peer.release(log);
         }
     }
 
@@ -212,7 +218,8 @@ impl Engine {
                 return;
             }
         }
-        self.note_theirs(node, log, last);
+        let chain = arrived.run.head().chain.short();
+        self.note_theirs(node, log, last, Some(chain));
         if !self.inbox.push(arrived, &self.limits) {
             self.counters.refused_flow += 1;
             self.disconnect(
@@ -420,9 +427,8 @@ impl Engine {
                 let Some(held) = peer.logs.get_mut(log) else {
                     continue;
                 };
-                if held.sent.max(held.stored) > height {
+                if held.stored > height {
                     held.wanted = Seq::NONE;
-                    held.sent = held.sent.min(height);
                     self.want(node, *log, height.next());
                 }
             }
