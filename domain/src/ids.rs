@@ -79,8 +79,13 @@ pub fn stable_id(operation: &[u8; 32], kind: Kind, name: &str) -> RecordId {
     hasher.update(operation);
     hasher.update(&kind.spec().code.to_le_bytes());
     hasher.update(name.as_bytes());
-    let mut id = from_hash(&hasher);
-    id.0[KIND_BYTE] = kind_mark(kind.spec().code);
+    hashed_id(kind.spec().code, &hasher)
+}
+
+/// An id (UUIDv8) for a kind with that code from a hash over what makes the record one: doing it twice makes one.
+pub fn hashed_id(code: u16, hasher: &blake3::Hasher) -> RecordId {
+    let mut id = from_hash(hasher);
+    id.0[KIND_BYTE] = kind_mark(code);
     id
 }
 

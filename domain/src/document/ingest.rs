@@ -8,13 +8,14 @@
 use std::collections::{HashMap, VecDeque};
 
 use automerge::legacy::Op;
-use automerge::{Automerge, Change, ChangeHash};
+use automerge::{Automerge, Change, ChangeHash, ReadDoc};
 
 use super::actor::{Author, base_actor};
 use super::conflict::{self, ResolvedConflict};
 use super::genesis::{belongs_to_another_kind, genesis};
 use super::history::History;
 use super::valid::{self, Decoded, QuarantineReason};
+use super::view::{View, view_of};
 use super::{ChangeKey, Document, Parked, contained, load_contained};
 
 /// One change of this document, from somebody's log.
@@ -72,6 +73,15 @@ pub struct Ingested {
     pub resolved: Vec<ResolvedConflict>,
     /// The document's new snapshot, made by the safety net anyway; `None` when nothing was applied.
     pub saved: Option<Vec<u8>>,
+    /// What people see now, for the same reason; `None` when nothing was applied.
+    pub view: Option<View>,
+}
+
+/// A copy of a document that is known to be sound.
+pub(super) struct Sound {
+    pub(super) doc: Automerge,
+    pub(super) saved: Vec<u8>,
+    view: View,
 }
 
 /// A change on its way.
@@ -374,12 +384,8 @@ impl Document {
             return ingested;
         }
         let changes: Vec<Change> = ready.iter().map(|ready| ready.change.clone()).collect();
-        if let Ok((doc, saved)) = try_apply(&self.doc, changes) {
-            self.doc = doc;
-            ingested.saved = Some(saved);
-            for ready in &ready {
-                self.note_applied(ready, &mut ingested);
-            }
+        if let Ok(sound) = self.try_apply(changes) {
+            self.adopt(sound, &ready, &mut ingested);
             return ingested;
         }
         history.truncate(mark);
@@ -394,12 +400,10 @@ impl Document {
             slots[ready.slot].outcome = Some(if !missing.is_empty() {
                 Outcome::Waiting { missing }
             } else {
-                match try_apply(&self.doc, vec![ready.change.clone()]) {
-                    Ok((doc, saved)) => {
-                        self.doc = doc;
-                        ingested.saved = Some(saved);
+                match self.try_apply(vec![ready.change.clone()]) {
+                    Ok(sound) => {
                         history.add(&ready.change, &ready.ops);
-                        self.note_applied(&ready, &mut ingested);
+                        self.adopt(sound, std::slice::from_ref(&ready), &mut ingested);
                         Outcome::Applied
                     }
                     Err(fault) => Outcome::HeldBack { fault },
@@ -409,16 +413,50 @@ impl Document {
         ingested
     }
 
-    fn note_applied(&mut self, ready: &Ready, ingested: &mut Ingested) {
-        self.stamp(&ready.change);
-        if ready.ops.iter().any(|op| op.pred.len() > 1) {
-            ingested.resolved.extend(conflict::resolved_by(
-                &self.doc,
-                self.id,
-                &ready.change,
-                &ready.ops,
-            ));
+    /// Goes on with the copy.
+    fn adopt(&mut self, sound: Sound, applied: &[Ready], ingested: &mut Ingested) {
+        self.doc = sound.doc;
+        for ready in applied {
+            self.stamp(&ready.change);
+            if ready.ops.iter().any(|op| op.pred.len() > 1) {
+                let (doc, id) = (&self.doc, self.id);
+                let resolved =
+                    contained(|| Ok(conflict::resolved_by(doc, id, &ready.change, &ready.ops)));
+                ingested.resolved.extend(resolved.unwrap_or_default());
+            }
         }
+        let (created, updated) = (self.created, self.updated);
+        ingested.view = Some(View {
+            created,
+            updated,
+            ..sound.view
+        });
+        ingested.saved = Some(sound.saved);
+    }
+
+    /// The safety net: a copy with the changes that is known to save, to load again and to be shown. The copy returned
+    /// is the one that was loaded, so that what this process works on is what the next one will find.
+    pub(super) fn try_apply(&self, changes: Vec<Change>) -> Result<Sound, String> {
+        let hashes: Vec<ChangeHash> = changes.iter().map(Change::hash).collect();
+        #[cfg(test)]
+        super::tests::fault_for(&hashes)?;
+        let (heads, saved) = contained(|| {
+            let mut copy = self.doc.clone();
+            copy.apply_changes(changes)
+                .map_err(|error| error.to_string())?;
+            Ok((copy.get_heads(), copy.save()))
+        })?;
+        let doc = load_contained(&saved)?;
+        if doc.get_heads() != heads {
+            return Err("the document does not load as it was saved".to_owned());
+        }
+        let view = contained(|| {
+            if !doc.get_missing_deps(&hashes).is_empty() {
+                return Err("automerge did not apply every change".to_owned());
+            }
+            Ok(view_of(&doc, self.kind, self.id))
+        })?;
+        Ok(Sound { doc, saved, view })
     }
 
     /// Keeps what is not applied where it belongs.
@@ -449,27 +487,4 @@ impl Document {
 
 fn index_key(batch: &[Incoming<'_>], index: usize) -> ChangeKey {
     batch[index].key
-}
-
-/// The safety net: a copy with the changes that is known to save and to load again, and its bytes. The copy returned
-/// is the one that was loaded, so that what this process works on is what the next one will find.
-pub(super) fn try_apply(
-    doc: &Automerge,
-    changes: Vec<Change>,
-) -> Result<(Automerge, Vec<u8>), String> {
-    let hashes: Vec<ChangeHash> = changes.iter().map(Change::hash).collect();
-    let (heads, saved) = contained(|| {
-        let mut copy = doc.clone();
-        copy.apply_changes(changes)
-            .map_err(|error| error.to_string())?;
-        Ok((copy.get_heads(), copy.save()))
-    })?;
-    let loaded = load_contained(&saved)?;
-    if loaded.get_heads() != heads {
-        return Err("the document does not load as it was saved".to_owned());
-    }
-    if !contained(|| Ok(automerge::ReadDoc::get_missing_deps(&loaded, &hashes)))?.is_empty() {
-        return Err("automerge did not apply every change".to_owned());
-    }
-    Ok((loaded, saved))
 }

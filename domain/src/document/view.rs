@@ -12,6 +12,7 @@ use super::conflict::{self, FieldConflict};
 use super::genesis::{KIND_KEY, genesis};
 use super::{Document, Stamp, Version};
 use crate::schema::{DELETED_KEY, Merge, fits_when_read, json_of_scalar};
+use crate::{Kind, RecordId};
 
 /// More unknown fields than a newer version of a kind could have; the rest stays in the document and is not shown.
 const UNKNOWN_FIELDS_MAX: usize = 256;
@@ -43,68 +44,8 @@ pub struct View {
 impl Document {
     /// What people see now.
     pub fn view(&self) -> View {
-        let spec = self.kind.spec();
-        let genesis = genesis(self.kind);
-        let doc = &self.doc;
-        let mut registers: BTreeMap<String, Value> = BTreeMap::new();
-        let mut conflicts = Vec::new();
-        let mut deleted_at = None;
-        for item in doc.map_range(ROOT, ..) {
-            let key = item.key.as_ref();
-            let ValueRef::Scalar(value) = &item.value else {
-                continue;
-            };
-            if key == KIND_KEY {
-                continue;
-            }
-            if key == DELETED_KEY {
-                deleted_at = conflict::stamp_of(doc, &item.id());
-            }
-            if item.conflict && spec.field(key).is_none_or(|field| !field.secret) {
-                conflicts.extend(conflict::open(doc, self.id, key));
-            }
-            registers.insert(key.to_owned(), json_of_scalar(value));
-        }
-        let deleted = registers
-            .remove(DELETED_KEY)
-            .is_some_and(|value| value == Value::Bool(true));
-        let mut view = View {
-            version: self.version(),
-            fields: Map::new(),
-            unknown: Map::new(),
-            secrets: Map::new(),
-            deleted,
-            deleted_at,
-            conflicts,
-            created: self.created,
-            updated: self.updated,
-        };
-        for field in spec.fields {
-            let value = match (field.merge, genesis.container(field.name)) {
-                (Merge::Text, Some(container)) => {
-                    Value::String(doc.text(&container.object).unwrap_or_default())
-                }
-                (Merge::Set, Some(container)) => {
-                    doc.keys(&container.object).map(Value::String).collect()
-                }
-                _ => match registers.remove(field.name) {
-                    None | Some(Value::Null) => field.default_json(),
-                    Some(value) if fits_when_read(&field.value, &value) => value,
-                    Some(value) => {
-                        view.unknown.insert(field.name.to_owned(), value);
-                        field.default_json()
-                    }
-                },
-            };
-            let shown = if field.secret {
-                &mut view.secrets
-            } else {
-                &mut view.fields
-            };
-            shown.insert(field.name.to_owned(), value);
-        }
-        view.unknown
-            .extend(registers.into_iter().take(UNKNOWN_FIELDS_MAX));
+        let mut view = view_of(&self.doc, self.kind, self.id);
+        (view.created, view.updated) = (self.created, self.updated);
         view
     }
 
@@ -138,6 +79,72 @@ impl Document {
         }
         Some(fields)
     }
+}
+
+/// What people see of an automerge document, without who created and changed it.
+pub(super) fn view_of(doc: &Automerge, kind: Kind, id: RecordId) -> View {
+    let spec = kind.spec();
+    let genesis = genesis(kind);
+    let mut registers: BTreeMap<String, Value> = BTreeMap::new();
+    let mut conflicts = Vec::new();
+    let mut deleted_at = None;
+    for item in doc.map_range(ROOT, ..) {
+        let key = item.key.as_ref();
+        let ValueRef::Scalar(value) = &item.value else {
+            continue;
+        };
+        if key == KIND_KEY {
+            continue;
+        }
+        if key == DELETED_KEY {
+            deleted_at = conflict::stamp_of(doc, &item.id());
+        }
+        if item.conflict && spec.field(key).is_none_or(|field| !field.secret) {
+            conflicts.extend(conflict::open(doc, id, key));
+        }
+        registers.insert(key.to_owned(), json_of_scalar(value));
+    }
+    let deleted = registers
+        .remove(DELETED_KEY)
+        .is_some_and(|value| value == Value::Bool(true));
+    let mut view = View {
+        version: Version::of(doc.get_heads()),
+        fields: Map::new(),
+        unknown: Map::new(),
+        secrets: Map::new(),
+        deleted,
+        deleted_at,
+        conflicts,
+        created: None,
+        updated: None,
+    };
+    for field in spec.fields {
+        let value = match (field.merge, genesis.container(field.name)) {
+            (Merge::Text, Some(container)) => {
+                Value::String(doc.text(&container.object).unwrap_or_default())
+            }
+            (Merge::Set, Some(container)) => {
+                doc.keys(&container.object).map(Value::String).collect()
+            }
+            _ => match registers.remove(field.name) {
+                None | Some(Value::Null) => field.default_json(),
+                Some(value) if fits_when_read(&field.value, &value) => value,
+                Some(value) => {
+                    view.unknown.insert(field.name.to_owned(), value);
+                    field.default_json()
+                }
+            },
+        };
+        let shown = if field.secret {
+            &mut view.secrets
+        } else {
+            &mut view.fields
+        };
+        shown.insert(field.name.to_owned(), value);
+    }
+    view.unknown
+        .extend(registers.into_iter().take(UNKNOWN_FIELDS_MAX));
+    view
 }
 
 fn register_at(doc: &Automerge, key: &str, heads: &[automerge::ChangeHash]) -> Option<Value> {

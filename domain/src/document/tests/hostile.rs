@@ -531,17 +531,98 @@ fn a_run_length_bomb_costs_nothing() {
 }
 
 #[test]
-fn a_fault_in_automerge_holds_back_the_culprit_alone() {
-    // Nothing known gets past the rules and breaks automerge, so the net is tried with a batch that skips them.
+fn what_automerge_cannot_take_does_not_pass_the_safety_net() {
     let (a, b) = pair();
     let mut change = honest(&a);
     change.operations[0].obj = ObjectId::Id(OpId(1, automerge::ActorId::from([3; 16])));
-    let bad = Change::from(change);
-    assert!(ingest::try_apply(&b.doc.doc, vec![bad]).is_err());
-    let good = Change::from(honest(&a));
-    let (doc, saved) = ingest::try_apply(&b.doc.doc, vec![good]).unwrap();
+    assert!(b.doc.try_apply(vec![Change::from(change)]).is_err());
+    let sound = b
+        .doc
+        .try_apply(vec![Change::from(honest(&a))])
+        .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(
-        Automerge::load(&saved).unwrap().get_heads(),
-        doc.get_heads()
+        Automerge::load(&sound.saved).unwrap().get_heads(),
+        sound.doc.get_heads()
     );
+}
+
+#[test]
+fn a_fault_holds_back_the_culprit_and_what_builds_on_it_and_nothing_else() {
+    let (mut a, mut b) = pair();
+    let mut c = Node::new(3);
+    c.pull(&a);
+    let culprit = a.set(json!({"severity": "severe"}));
+    let after = a.set(json!({"status": "active"}));
+    let innocent = c.set(json!({"tags": ["night"]}));
+    make_faulty(culprit.hash);
+
+    let batch: Vec<Incoming<'_>> = [
+        (1, a.author, &culprit.bytes),
+        (2, a.author, &after.bytes),
+        (3, c.author, &innocent.bytes),
+    ]
+    .map(|(key, author, bytes)| Incoming {
+        key,
+        author,
+        bytes: bytes.as_slice(),
+    })
+    .to_vec();
+    let ingested = b.doc.ingest(&batch);
+    assert!(matches!(&ingested.outcomes[0], Outcome::HeldBack { fault } if fault.contains("test")));
+    assert_eq!(
+        ingested.outcomes[1],
+        Outcome::Waiting {
+            missing: vec![culprit.hash]
+        }
+    );
+    assert_eq!(ingested.outcomes[2], Outcome::Applied);
+    assert_eq!((b.doc.held_back(), b.doc.waiting()), (1, 1));
+    assert_eq!(b.field("tags"), json!(["night"]));
+    assert_eq!(b.field("severity"), "minor");
+    same(&b.doc, &b.reloaded());
+
+    // The same after a restart; a sequence number that is held back is used.
+    let pending = |key, edited: &Edited| Pending {
+        key,
+        author: a.author,
+        bytes: edited.bytes.clone(),
+    };
+    let stored = Stored {
+        snapshot: b.doc.save(),
+        waiting: vec![pending(2, &after)],
+        held: vec![pending(1, &culprit)],
+        ..Stored::default()
+    };
+    b.doc = Document::restore(Kind::Incident, id(), stored).unwrap();
+    assert_eq!(
+        b.take(a.author, std::slice::from_ref(&culprit.bytes))
+            .outcomes,
+        [Outcome::Duplicate]
+    );
+    assert!(b.doc.retry_held().settled.is_empty(), "still faulty");
+    assert_eq!((b.doc.held_back(), b.doc.waiting()), (1, 1));
+
+    mend();
+    let mut settled = b.doc.retry_held().settled;
+    settled.sort_by_key(|settled| settled.key);
+    let applied = |key| Settled {
+        key,
+        outcome: Outcome::Applied,
+    };
+    assert_eq!(settled, [applied(1), applied(2)]);
+    c.pull(&a);
+    same(&b.doc, &c.doc);
+}
+
+#[test]
+fn what_ingest_offers_is_what_the_document_shows_and_saves() {
+    let (mut a, mut b) = pair();
+    a.set(json!({"severity": "severe"}));
+    b.set(json!({"severity": "extreme"}));
+    let ingested = b.pull(&a);
+    assert_eq!(ingested.view.as_ref(), Some(&b.doc.view()));
+    let loaded = Document::load(Kind::Incident, id(), &ingested.saved.unwrap()).unwrap();
+    same(&b.doc, &loaded);
+    let again = b.pull(&a);
+    assert!(again.saved.is_none() && again.view.is_none());
 }

@@ -7,10 +7,35 @@ mod edits;
 mod hostile;
 mod properties;
 
+use std::cell::RefCell;
+
 use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::{Edit, check_create, check_patch};
+
+thread_local! {
+    /// Changes on which automerge shall fail in this test.
+    static FAULTY: RefCell<HashSet<ChangeHash>> = RefCell::default();
+}
+
+/// Nothing known gets past the rules and breaks automerge, so the faults that the safety net is for are made here.
+pub(super) fn fault_for(hashes: &[ChangeHash]) -> Result<(), String> {
+    let faulty = |hash| FAULTY.with_borrow(|faulty| faulty.contains(hash));
+    if hashes.iter().any(faulty) {
+        Err("a fault for the test".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn make_faulty(hash: [u8; 32]) {
+    FAULTY.with_borrow_mut(|faulty| faulty.insert(ChangeHash(hash)));
+}
+
+pub(super) fn mend() {
+    FAULTY.with_borrow_mut(HashSet::clear);
+}
 
 pub(super) const T0: i64 = 1_763_640_000;
 

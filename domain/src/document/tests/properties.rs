@@ -1,5 +1,8 @@
 //! Random histories and random bytes.
 
+use automerge::ExpandedChange;
+use automerge::ScalarValue;
+use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use proptest::prelude::*;
 
 use super::*;
@@ -196,6 +199,159 @@ proptest! {
         a.set(json!({"status": "active"}));
         prop_assert_eq!(&b.pull(&a).outcomes[1], &Outcome::Applied);
         same(&b.doc, &b.reloaded());
+    }
+}
+
+/// How a hostile author picks the parts of an operation.
+#[derive(Debug, Clone)]
+struct Crafted {
+    container: u8,
+    key: u8,
+    delete: bool,
+    insert: bool,
+    /// Which known operations it names, by position; beyond the end stands for one of its own.
+    refers: Vec<u8>,
+    value: u8,
+}
+
+fn crafted() -> impl Strategy<Value = Vec<Crafted>> {
+    let refers = proptest::collection::vec(any::<u8>(), 0..3);
+    let op = (
+        0..3_u8,
+        0..4_u8,
+        any::<bool>(),
+        any::<bool>(),
+        refers,
+        0..6_u8,
+    )
+        .prop_map(|(container, key, delete, insert, refers, value)| Crafted {
+            container,
+            key,
+            delete,
+            insert,
+            refers,
+            value,
+        });
+    proptest::collection::vec(op, 1..6)
+}
+
+/// An operation as crafted, from ids that exist somewhere; often one that the rules let pass.
+fn craft(op: &Crafted, known: &[OpId], own: &OpId) -> Op {
+    let genesis = genesis::genesis(Kind::Incident);
+    let object = |key: &str| {
+        let container = genesis.container(key).unwrap();
+        ObjectId::Id(OpId(container.counter, container.actor.clone()))
+    };
+    let id = |n: u8| {
+        known
+            .get(usize::from(n) % (known.len() + 1))
+            .unwrap_or(own)
+            .clone()
+    };
+    let (obj, key) = match op.container {
+        0 => {
+            let key = ["severity", "title", "mood", "tags"][usize::from(op.key)];
+            (ObjectId::Root, Key::Map(key.into()))
+        }
+        1 => (
+            object("tags"),
+            Key::Map(["a", "b", "river", "c"][usize::from(op.key)].into()),
+        ),
+        _ => {
+            let element = match op.refers.first() {
+                Some(n) => ElementId::Id(id(*n)),
+                None => ElementId::Head,
+            };
+            (object("description"), Key::Seq(element))
+        }
+    };
+    let action = match (op.delete, op.container) {
+        (true, _) => OpType::Delete,
+        (false, 0) => OpType::Put(match op.value {
+            0 => ScalarValue::Null,
+            1 => ScalarValue::F64(f64::NAN),
+            2 => ScalarValue::Bytes(vec![0xff; 3]),
+            3 => ScalarValue::Timestamp(i64::MIN),
+            4 => ScalarValue::Uint(u64::MAX),
+            _ => ScalarValue::Str("x".into()),
+        }),
+        (false, 1) => OpType::Put(ScalarValue::Boolean(true)),
+        (false, _) => OpType::Put(ScalarValue::Str("é".into())),
+    };
+    let insert = op.container == 2 && op.insert && !op.delete;
+    let pred: Vec<OpId> = if insert {
+        Vec::new()
+    } else {
+        op.refers.iter().map(|n| id(*n)).collect()
+    };
+    Op {
+        action,
+        obj,
+        key,
+        pred: pred.into(),
+        insert,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Changes put together from operations that exist, in ways that no honest node would: whatever the rules let
+    /// pass, automerge takes, saves and loads; and every node gives the same verdicts whatever came first.
+    #[test]
+    fn crafted_changes_are_refused_or_harmless(
+        changes in proptest::collection::vec((crafted(), any::<bool>()), 1..8)
+    ) {
+        let (mut a, mut b) = pair();
+        a.set(json!({"description": "wet", "tags": ["a", "b"]}));
+        a.set(json!({"description": "we", "tags": ["b"], "severity": "severe"}));
+        b.pull(&a);
+        let mut known: Vec<OpId> = Vec::new();
+        for bytes in &a.log {
+            let change = Change::from_bytes(bytes.clone()).unwrap();
+            let ops = 0..change.len() as u64;
+            known.extend(ops.map(|n| OpId(change.start_op().get() + n, change.actor_id().clone())));
+        }
+        let base: Vec<ChangeHash> = b.doc.doc.get_heads();
+        let mut logs: Vec<(Author, Vec<u8>)> = Vec::new();
+        for (n, (ops, concurrent)) in changes.iter().enumerate() {
+            // Each from an author of its own, so that one refusal does not end the test.
+            let by = author(20 + n as u8);
+            let start_op = 60 + 10 * n as u64;
+            let actor_id = automerge::ActorId::from(by.actor());
+            let own = OpId(start_op, actor_id.clone());
+            let operations: Vec<Op> = ops.iter().map(|op| craft(op, &known, &own)).collect();
+            let change = Change::from(ExpandedChange {
+                operations,
+                actor_id: actor_id.clone(),
+                hash: None,
+                seq: 1,
+                start_op: start_op.try_into().unwrap(),
+                time: T0,
+                message: None,
+                deps: if *concurrent { base.clone() } else { b.doc.doc.get_heads() },
+                extra_bytes: Vec::new(),
+                author: None,
+            });
+            let bytes = change.raw_bytes().to_vec();
+            let outcome = b.take(by, std::slice::from_ref(&bytes)).outcomes.remove(0);
+            let fine = matches!(outcome, Outcome::Applied | Outcome::Quarantined { .. });
+            prop_assert!(fine, "{:?}", outcome);
+            if outcome == Outcome::Applied {
+                known.extend((0..ops.len() as u64).map(|n| OpId(start_op + n, actor_id.clone())));
+            }
+            logs.push((by, bytes));
+            same(&b.doc, &b.reloaded());
+        }
+        // The other node hears them backwards, and all at once.
+        let batch: Vec<Incoming<'_>> = logs
+            .iter()
+            .rev()
+            .map(|(author, bytes)| Incoming { key: 0, author: *author, bytes })
+            .collect();
+        a.doc.ingest(&batch);
+        same(&a.doc, &b.doc);
+        a.set(json!({"title": "honest work goes on"}));
     }
 }
 
