@@ -1,1 +1,324 @@
-//! (being written)
+//! Configuration: `muster.toml` in the data directory, then `MUSTER_…` in the environment, then flags; the later wins.
+//!
+//! Invariant: a key that nobody reads is an error that names it and where it stands, because a misspelt setting on a
+//! node in the field is found out about when it is too late.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the configuration file in the data directory.
+pub const FILE_NAME: &str = "muster.toml";
+
+/// The largest configuration file that is read: it holds a dozen lines.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Everything that can be configured, with the defaults of a node at a command post.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Page and API, TCP.
+    pub listen: SocketAddr,
+    /// Sync with other nodes, QUIC over UDP.
+    pub sync_listen: SocketAddr,
+    /// Sensors, MQTT over TCP.
+    pub mqtt_listen: SocketAddr,
+    /// Nodes to dial, `NODE@HOST:PORT` or `HOST:PORT`.
+    pub peers: Vec<String>,
+    /// Addresses at which other nodes reach this one, `HOST:PORT`; written into invitations.
+    pub advertise: Vec<String>,
+    /// Find nodes on the local network by multicast DNS.
+    pub mdns: bool,
+    /// Found an operation when the data directory is empty.
+    pub found: bool,
+    /// File with the database key (32 bytes, raw or as 64 hex digits).
+    pub key_file: Option<PathBuf>,
+    /// Accept MQTT publishers without credentials from other machines too.
+    pub mqtt_anonymous_anywhere: bool,
+    /// What is logged to standard error, as `tracing` filter directives.
+    pub log: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            sync_listen: SocketAddr::from(([0, 0, 0, 0], 4747)),
+            mqtt_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            peers: Vec::new(),
+            advertise: Vec::new(),
+            mdns: true,
+            found: true,
+            key_file: None,
+            mqtt_anonymous_anywhere: false,
+            log: "info".into(),
+        }
+    }
+}
+
+/// What the command line said; `None` leaves the value to the file or the default.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--sync-listen`
+    pub sync_listen: Option<SocketAddr>,
+    /// `--mqtt-listen`
+    pub mqtt_listen: Option<SocketAddr>,
+    /// `--peer`, each adds one
+    pub peers: Vec<String>,
+    /// `--advertise`, each adds one
+    pub advertise: Vec<String>,
+    /// `--no-mdns`
+    pub no_mdns: bool,
+    /// `--no-found`
+    pub no_found: bool,
+    /// `--key-file`
+    pub key_file: Option<PathBuf>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there and cannot be read.
+    #[error("read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is larger than any configuration.
+    #[error("{path} has {bytes} bytes: a configuration file has at most {FILE_BYTES_MAX}")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The file is no TOML, or a key is unknown or has a value of the wrong type.
+    #[error("{path}: {detail}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the key's name and place.
+        detail: String,
+    },
+    /// An environment variable that nobody reads.
+    #[error("unknown configuration key {name} in the environment (known: {known})")]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The names that are read.
+        known: String,
+    },
+    /// An environment variable with an unusable value.
+    #[error("environment variable {name}: {detail}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+/// Variables that are read elsewhere: secrets never stand in the configuration.
+const READ_ELSEWHERE: [&str; 5] =
+    ["MUSTER_DATA_DIR", "MUSTER_PASSPHRASE", "MUSTER_ADMIN_PASSWORD", "MUSTER_PASSWORD", "MUSTER_NAME"];
+
+/// Variables of the project's own test runner, which a node started by a test inherits.
+const OF_THE_TESTS: [&str; 2] = ["MUSTER_BIN", "MUSTER_SKIP_LOG"];
+
+impl Config {
+    /// Reads `muster.toml` in `data_dir` where there is one, then the environment, then `overrides`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the file or variable and what is wrong with it.
+    pub fn load(
+        data_dir: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+        overrides: Overrides,
+    ) -> Result<Config, ConfigError> {
+        let mut config = Self::from_file(&data_dir.join(FILE_NAME))?;
+        for (name, value) in environment {
+            config.apply_variable(&name, &value)?;
+        }
+        config.apply(overrides);
+        Ok(config)
+    }
+
+    fn from_file(path: &Path) -> Result<Config, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        match std::fs::metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(error) => return Err(read(error)),
+            Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
+                return Err(ConfigError::TooLarge { path: path.to_owned(), bytes: metadata.len() });
+            }
+            Ok(_) => {}
+        }
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        toml::from_str(&text).map_err(|error| ConfigError::File {
+            path: path.to_owned(),
+            detail: error.to_string().trim_end().to_owned(),
+        })
+    }
+
+    fn apply_variable(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        if !name.starts_with("MUSTER_")
+            || READ_ELSEWHERE.contains(&name)
+            || OF_THE_TESTS.contains(&name)
+            || name.starts_with("MUSTER_TEST_")
+        {
+            return Ok(());
+        }
+        let key = name["MUSTER_".len()..].to_ascii_lowercase();
+        let mut table = match toml::Table::try_from(&*self) {
+            Ok(table) => table,
+            Err(error) => {
+                return Err(ConfigError::Variable { name: name.into(), detail: error.to_string() });
+            }
+        };
+        let shapes = shapes();
+        let Some(shape) = shapes.get(key.as_str()) else {
+            let known: Vec<String> =
+                shapes.keys().map(|key| format!("MUSTER_{}", key.to_ascii_uppercase())).collect();
+            return Err(ConfigError::UnknownVariable { name: name.into(), known: known.join(", ") });
+        };
+        let value = match shape {
+            Shape::Text => toml::Value::String(value.to_owned()),
+            Shape::List => toml::Value::Array(
+                value
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty())
+                    .map(|part| toml::Value::String(part.to_owned()))
+                    .collect(),
+            ),
+            Shape::Flag => match value {
+                "1" | "true" | "yes" => toml::Value::Boolean(true),
+                "0" | "false" | "no" => toml::Value::Boolean(false),
+                _ => {
+                    return Err(ConfigError::Variable {
+                        name: name.into(),
+                        detail: format!("{value:?} is neither true nor false"),
+                    });
+                }
+            },
+        };
+        table.insert(key, value);
+        *self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Variable {
+            name: name.into(),
+            detail: error.message().to_owned(),
+        })?;
+        Ok(())
+    }
+
+    fn apply(&mut self, overrides: Overrides) {
+        self.listen = overrides.listen.unwrap_or(self.listen);
+        self.sync_listen = overrides.sync_listen.unwrap_or(self.sync_listen);
+        self.mqtt_listen = overrides.mqtt_listen.unwrap_or(self.mqtt_listen);
+        self.peers.extend(overrides.peers);
+        if !overrides.advertise.is_empty() {
+            self.advertise = overrides.advertise;
+        }
+        self.mdns &= !overrides.no_mdns;
+        self.found &= !overrides.no_found;
+        self.key_file = overrides.key_file.or(self.key_file.take());
+    }
+}
+
+enum Shape {
+    Text,
+    List,
+    Flag,
+}
+
+/// How the text of a variable becomes a value of its key.
+fn shapes() -> BTreeMap<&'static str, Shape> {
+    BTreeMap::from([
+        ("listen", Shape::Text),
+        ("sync_listen", Shape::Text),
+        ("mqtt_listen", Shape::Text),
+        ("peers", Shape::List),
+        ("advertise", Shape::List),
+        ("mdns", Shape::Flag),
+        ("found", Shape::Flag),
+        ("key_file", Shape::Text),
+        ("mqtt_anonymous_anywhere", Shape::Flag),
+        ("log", Shape::Text),
+    ])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), file).unwrap();
+        let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        Config::load(dir.path(), environment, Overrides::default())
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join(FILE_NAME),
+            "listen = \"127.0.0.1:1\"\nmqtt_listen = \"127.0.0.1:2\"\nsync_listen = \"127.0.0.1:3\"\n",
+        )
+        .unwrap();
+        let environment = [
+            ("MUSTER_MQTT_LISTEN".to_owned(), "127.0.0.1:20".to_owned()),
+            ("MUSTER_SYNC_LISTEN".to_owned(), "127.0.0.1:30".to_owned()),
+        ];
+        let flags = Overrides {
+            sync_listen: Some("127.0.0.1:300".parse().unwrap()),
+            no_mdns: true,
+            ..Overrides::default()
+        };
+        let config = Config::load(dir.path(), environment, flags).unwrap();
+        assert_eq!(
+            (config.listen.port(), config.mqtt_listen.port(), config.sync_listen.port(), config.mdns),
+            (1, 20, 300, false)
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_is_named() {
+        let error = load("lisen = \"127.0.0.1:1\"\n", &[]).unwrap_err().to_string();
+        assert!(error.contains("lisen") && error.contains(FILE_NAME), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_variable_is_named_with_the_known_ones() {
+        let error = load("", &[("MUSTER_LISEN", "x")]).unwrap_err().to_string();
+        assert!(error.contains("MUSTER_LISEN") && error.contains("MUSTER_LISTEN"), "{error}");
+    }
+
+    #[test]
+    fn every_key_of_the_configuration_has_a_variable() {
+        let table = toml::Table::try_from(Config { key_file: Some("k".into()), ..Config::default() }).unwrap();
+        let keys: Vec<&str> = table.keys().map(String::as_str).collect();
+        let mut variables: Vec<&str> = shapes().into_keys().collect();
+        variables.sort_unstable();
+        let mut sorted = keys.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, variables);
+    }
+
+    #[test]
+    fn lists_and_flags_come_from_the_environment_too() {
+        let config =
+            load("", &[("MUSTER_PEERS", "a@127.0.0.1:1, 127.0.0.1:2"), ("MUSTER_FOUND", "false")]).unwrap();
+        assert_eq!(config.peers, ["a@127.0.0.1:1", "127.0.0.1:2"]);
+        assert!(!config.found);
+        let error = load("", &[("MUSTER_MDNS", "maybe")]).unwrap_err().to_string();
+        assert!(error.contains("MUSTER_MDNS"), "{error}");
+    }
+}

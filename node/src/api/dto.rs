@@ -163,7 +163,7 @@ pub struct Conflict {
     /// What kind of conflict; `field` is one register with several values.
     pub kind: ConflictKind,
     /// The documents it is about.
-    pub documents: Vec<RecordReference>,
+    pub documents: Vec<ConflictDocument>,
     /// The field, where it is about one.
     #[schema(required)]
     pub field: Option<String>,
@@ -175,6 +175,44 @@ pub struct Conflict {
     pub state: ConflictState,
     /// What can be chosen.
     pub choices: Vec<ConflictChoice>,
+    /// How it was settled; null while it is open.
+    #[schema(required)]
+    pub resolution: Option<ConflictResolved>,
+}
+
+/// A document that a conflict is about.
+#[derive(ToSchema)]
+pub struct ConflictDocument {
+    /// Singular: `incident`; null where only a newer version knows it.
+    #[schema(required)]
+    pub kind: Option<String>,
+    /// Its id.
+    #[schema(format = "uuid")]
+    pub id: String,
+    /// What it is called.
+    pub title: String,
+    /// Its path.
+    #[schema(required)]
+    pub href: Option<String>,
+}
+
+/// How a conflict was settled.
+#[derive(ToSchema)]
+pub struct ConflictResolved {
+    /// The value that stands.
+    pub value: Value,
+    /// Who chose it; null where a node did.
+    #[schema(required)]
+    pub author: Option<String>,
+    /// Where.
+    #[schema(required)]
+    pub node: Option<String>,
+    /// That node's name.
+    #[schema(required)]
+    pub node_name: Option<String>,
+    /// When, by the clock of its author.
+    #[schema(required, format = DateTime)]
+    pub at: Option<String>,
 }
 
 /// Kinds of conflict.
@@ -210,6 +248,8 @@ pub enum ConflictState {
 /// One of the values.
 #[derive(ToSchema)]
 pub struct ConflictValue {
+    /// Id of the choice that takes this value.
+    pub choice: String,
     /// The value itself.
     pub value: Value,
     /// Who set it; null where a node did.
@@ -218,6 +258,9 @@ pub struct ConflictValue {
     /// Where.
     #[schema(required)]
     pub node: Option<String>,
+    /// That node's name.
+    #[schema(required)]
+    pub node_name: Option<String>,
     /// When, by the clock of its author.
     #[schema(required, format = DateTime)]
     pub at: Option<String>,
@@ -299,6 +342,12 @@ pub struct SeriesPage {
 /// Readings of one series, oldest first.
 #[derive(ToSchema)]
 pub struct Readings {
+    /// Id of the series.
+    pub series: String,
+    /// `raw`.
+    pub resolution: String,
+    /// More lie in the range than the limit allows; these are the newest.
+    pub truncated: bool,
     /// Each is `[at, value]`, `at` in RFC 3339.
     #[schema(value_type = Vec<(String, f64)>)]
     pub points: Vec<Value>,
@@ -353,10 +402,16 @@ pub struct Status {
     pub incarnation: String,
     /// The operation it belongs to.
     pub operation: Operation,
+    /// Version of its program.
+    pub software: String,
+    /// Seconds since it was started.
+    pub uptime_s: u64,
     /// How many documents.
     pub documents: u64,
     /// How many readings.
     pub readings: u64,
+    /// Dead letters that nobody has looked after.
+    pub dead_letters: u64,
     /// Digest of the documents and facts of `shared` in lanes 0 to 3: equal on two nodes that have the same.
     pub heads_digest: String,
     /// The same by group.
@@ -366,8 +421,14 @@ pub struct Status {
     pub pending: u64,
     /// Entries in quarantine.
     pub quarantined: u64,
-    /// Where it listens.
-    pub addresses: Addresses,
+    /// Readings that rules have not looked at yet.
+    pub rules_behind: u64,
+    /// Why it must not write; null where it may.
+    #[schema(required)]
+    pub writes_stopped: Option<String>,
+    /// Where it listens; null while it does not.
+    #[schema(required)]
+    pub addresses: Option<Addresses>,
     /// The other nodes that it knows.
     pub peers: Vec<Peer>,
 }
@@ -381,37 +442,37 @@ pub struct Operation {
     pub title: String,
 }
 
-/// Where a node listens; null where it does not.
+/// Where a node listens, `HOST:PORT`.
 #[derive(ToSchema)]
 pub struct Addresses {
     /// This API and the page.
-    #[schema(required)]
-    pub http: Option<String>,
+    pub http: String,
     /// Other nodes (QUIC).
-    #[schema(required)]
-    pub sync: Option<String>,
+    pub sync: String,
     /// Sensors.
-    #[schema(required)]
-    pub mqtt: Option<String>,
+    pub mqtt: String,
 }
 
 /// Another node.
 #[derive(ToSchema)]
 pub struct Peer {
-    /// Its public key.
-    pub node_id: String,
+    /// Its public key; null while an address is dialled and nobody has answered there.
+    #[schema(required)]
+    pub node_id: Option<String>,
     /// Its name.
     #[schema(required)]
     pub name: Option<String>,
-    /// Whether it is in reach.
+    /// Whether it is in reach: `connected`, `greeting`, `disconnected` or another word.
     pub state: String,
     /// When it was heard last.
     #[schema(required, format = DateTime)]
     pub last_seen: Option<String>,
-    /// Entries that this node holds and it has not acknowledged.
-    pub behind_entries: u64,
+    /// Entries that this node holds and it has not acknowledged; null where nothing was heard of it yet.
+    #[schema(required)]
+    pub behind_entries: Option<u64>,
     /// The same in bytes.
-    pub behind_bytes: u64,
+    #[schema(required)]
+    pub behind_bytes: Option<u64>,
 }
 
 /// Other nodes.

@@ -121,6 +121,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(operations::get_conflict))
         .routes(routes!(operations::resolve_conflict))
         .routes(routes!(series::list))
+        .routes(routes!(series::read))
         .routes(routes!(series::readings))
         .routes(routes!(operations::list_dead_letters))
         .routes(routes!(operations::get_dead_letter))

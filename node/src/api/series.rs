@@ -44,13 +44,27 @@ pub async fn list(
     ))
 }
 
+/// One series.
+#[utoipa::path(
+    get, path = "/v1/series/{id}", tag = "series", operation_id = "get_series",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "The series.", body = dto::Series)),
+)]
+pub async fn read(
+    State(api): State<ApiState>,
+    Signed(caller): Signed,
+    PathId(id): PathId,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(api.app.get_series(&caller, &id).await?))
+}
+
 /// Readings of one series. Where more lie in the range than `limit`, the newest are answered.
 #[utoipa::path(
     get, path = "/v1/series/{id}/readings", tag = "series", operation_id = "get_readings",
     params(
         ("id" = String, Path),
         ("from" = Option<String>, Query, format = DateTime, description = "Not before this time (RFC 3339)."),
-        ("to" = Option<String>, Query, format = DateTime, description = "Before this time (RFC 3339)."),
+        ("to" = Option<String>, Query, format = DateTime, description = "Not after this time (RFC 3339)."),
         ("resolution" = Option<String>, Query, description = "raw (the default); 1m, 15m and 1h answer 501 for now."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000),
     ),

@@ -199,14 +199,6 @@ impl Devices {
         entry.location.read().clone()
     }
 
-    /// Whether rules look at what it sends.
-    pub(in crate::app) fn approved(&self, name: &str) -> bool {
-        self.by_name
-            .read()
-            .get(name)
-            .is_some_and(|entry| entry.is_approved())
-    }
-
     /// What was heard of it; all `None` for a device that never was.
     pub(in crate::app) fn overlay(&self, name: &str) -> Overlay {
         self.by_name

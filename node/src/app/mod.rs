@@ -1,6 +1,10 @@
 //! The use cases: the one place that authorises, commits and writes the audit record.
+//!
+//! Invariant: api, ingest, ops and cli see this module and nothing below it. What an [`App`] method answers with `Ok`
+//! is on disk.
 
 pub mod auth;
+mod clock;
 pub mod conflicts;
 pub mod devices;
 mod documents;
@@ -8,6 +12,9 @@ pub mod error;
 pub mod events;
 pub mod founding;
 pub mod ingest;
+mod names;
+mod open;
+mod present;
 pub mod readings;
 pub mod rebuild;
 pub mod records;
@@ -16,5 +23,143 @@ pub mod status;
 pub mod sync;
 pub mod types;
 
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use domain::permissions::{Action, Subject};
+use serde::Serialize;
+use store::Store;
+use sync_engine::{Incarnation, NodeId, OperationId, Role, Trust};
+
+pub use clock::{Clock, rfc3339, rfc3339_wall};
 pub use error::AppError;
+pub(in crate::app) use open::open_store;
+pub use open::{KeySource, OpenConfig, OpenError};
+pub use sync::SyncSettings;
 pub use types::*;
+
+use documents::DocumentService;
+use names::NameBook;
+
+/// Where a running node can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Addresses {
+    /// Page and API.
+    pub http: SocketAddr,
+    /// Sync, QUIC.
+    pub sync: SocketAddr,
+    /// Sensors, MQTT.
+    pub mqtt: SocketAddr,
+}
+
+/// Who this node is.
+#[derive(Debug, Clone)]
+pub(in crate::app) struct Me {
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub name: String,
+    pub role: Role,
+    pub operation: OperationId,
+    pub title: String,
+    pub key: ed25519_dalek::SigningKey,
+}
+
+/// A node's use cases. Cheap to share: everything goes through one `Arc`.
+pub struct App {
+    pub(in crate::app) store: Store,
+    pub(in crate::app) me: Me,
+    pub(in crate::app) clock: Clock,
+    pub(in crate::app) documents: DocumentService,
+    pub(in crate::app) names: Arc<NameBook>,
+    pub(in crate::app) trust: Arc<ArcSwap<Trust>>,
+    pub(in crate::app) events: events::EventFeed,
+    pub(in crate::app) sync: Arc<OnceLock<sync_quic::SyncNode>>,
+    pub(in crate::app) writes_stopped: Arc<ArcSwapOption<String>>,
+    pub(in crate::app) auth: auth::Auth,
+    pub(in crate::app) devices: devices::Devices,
+    pub(in crate::app) ingest: ingest::Ingest,
+    pub(in crate::app) rules: Arc<rules::Rules>,
+    pub(in crate::app) invites: tokio::sync::Mutex<()>,
+    pub(in crate::app) digest: status::DigestCache,
+    pub(in crate::app) addresses: OnceLock<Addresses>,
+    /// Addresses at which others were told to reach this node.
+    pub(in crate::app) advertised: OnceLock<Vec<SocketAddr>>,
+    /// Ends what runs in the background.
+    pub(in crate::app) stop: tokio_util::sync::CancellationToken,
+    pub(in crate::app) rule_runner: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl App {
+    /// This node's id.
+    pub fn node_id(&self) -> NodeId {
+        self.me.node
+    }
+
+    /// The operation that this node belongs to.
+    pub fn operation_id(&self) -> OperationId {
+        self.me.operation
+    }
+
+    /// This node's clocks.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Says where the node listens; once.
+    pub fn set_addresses(&self, addresses: Addresses) {
+        let _ = self.addresses.set(addresses);
+    }
+
+    /// Stops what runs in the background and closes the files. What was acknowledged is on disk already; this only makes
+    /// the next start quick.
+    pub async fn shutdown(self: &Arc<Self>) {
+        if let Some(sync) = self.sync.get() {
+            sync.clone().shutdown().await;
+        }
+        self.stop.cancel();
+        let runner = self.rule_runner.lock().take();
+        if let Some(runner) = runner {
+            // It commits its cursor on the way out; a panic there was logged.
+            let _ = runner.await;
+        }
+        let app = Arc::clone(self);
+        let closed = tokio::task::spawn_blocking(move || {
+            app.documents.stop();
+            app.store.close();
+        });
+        if closed.await.is_err() {
+            tracing::error!("closing the store panicked");
+        }
+    }
+
+    /// Reads from the store on a thread where waiting for the disk harms nobody.
+    pub(in crate::app) async fn read<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&store::Reader<'_>) -> Result<T, store::StoreError> + Send + 'static,
+    ) -> Result<T, AppError> {
+        let store = self.store.clone();
+        let fault = |source| AppError::Fault { context: "read the store", source };
+        tokio::task::spawn_blocking(move || store.read(f))
+            .await
+            .map_err(|error| fault(Box::new(error)))?
+            .map_err(|error| fault(Box::new(error)))
+    }
+
+    /// Whether the caller may do that; the one place that says no.
+    pub(in crate::app) fn authorise(
+        &self,
+        caller: &Caller,
+        action: Action,
+        subject: Subject,
+    ) -> Result<(), AppError> {
+        if domain::permissions::may(&caller.role, action, subject) {
+            return Ok(());
+        }
+        Err(AppError::Forbidden {
+            role: caller.role.clone(),
+            action: action.word(),
+            what: subject.word().to_owned(),
+        })
+    }
+}

@@ -3,7 +3,7 @@
 //! Invariant: a row holds only what follows from the log, the same on every node that has the same entries. What is
 //! this node's own (who has it, last values, names) is laid over it at reading time.
 
-use domain::Kind;
+use domain::{FactKind, Kind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -18,6 +18,9 @@ pub(super) struct RowView {
     /// Fields that this version of the program does not know: kept, shown apart.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub unknown: Map<String, Value>,
+    /// Fields that are never shown (password hashes).
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub secrets: Map<String, Value>,
     /// Registers that hold several values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<OpenConflict>,
@@ -32,8 +35,8 @@ pub(super) struct OpenConflict {
     pub conflict: String,
 }
 
-/// First and last entry of a document. The last is the greatest by (time, node, sequence), so that every node names
-/// the same one, whatever arrived first.
+/// First and last entry of a document. The last is the greatest by (hybrid time, node), so that every node names the
+/// same one, whatever arrived first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Meta {
     pub created_ms: u64,
@@ -41,7 +44,6 @@ pub(super) struct Meta {
     pub updated_logical: u16,
     /// Node id of the last entry's author.
     pub node: String,
-    pub seq: u64,
     /// User on whose behalf, if a person acted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Uuid>,
@@ -54,20 +56,18 @@ impl Meta {
         wall_ms: u64,
         logical: u16,
         node: &str,
-        seq: u64,
         user: Option<[u8; 16]>,
     ) {
         let first = self.node.is_empty();
         if first || wall_ms < self.created_ms {
             self.created_ms = wall_ms;
         }
-        let newer = (wall_ms, logical, node, seq)
-            > (self.updated_ms, self.updated_logical, self.node.as_str(), self.seq);
+        let newer = (wall_ms, logical, node)
+            > (self.updated_ms, self.updated_logical, self.node.as_str());
         if first || newer {
             self.updated_ms = wall_ms;
             self.updated_logical = logical;
             self.node = node.to_owned();
-            self.seq = seq;
             self.user = user.map(Uuid::from_bytes);
         }
     }
@@ -125,6 +125,30 @@ pub(super) fn document(
     out
 }
 
+/// A fact as the API shows it: who wrote it where and when stands beside its fields, and nobody can change it.
+pub(super) fn fact(
+    kind: FactKind,
+    id: Uuid,
+    row: RowView,
+    seen_by: &[SeenBy],
+    names: &dyn Names,
+) -> Map<String, Value> {
+    let collection = format!("/v1/{}", kind.plural());
+    let mut out = Map::new();
+    out.insert("id".into(), json!(id));
+    out.extend(row.fields);
+    out.insert("created_at".into(), json!(rfc3339_wall(row.meta.created_ms)));
+    out.insert("author".into(), json!(row.meta.user.map(|user| names.user(user))));
+    out.insert("node_name".into(), json!(names.node(&row.meta.node)));
+    out.insert("node".into(), json!(row.meta.node));
+    out.insert("seen_by".into(), seen_by_json(seen_by, names));
+    out.insert(
+        "_links".into(),
+        json!({ "self": format!("{collection}/{id}"), "collection": collection }),
+    );
+    out
+}
+
 /// `seen_by` as the API shows it.
 pub(super) fn seen_by_json(seen_by: &[SeenBy], names: &dyn Names) -> Value {
     seen_by
@@ -147,17 +171,17 @@ mod tests {
     #[test]
     fn every_arrival_order_names_the_same_last_entry() {
         let entries = [
-            (20, 0, "node-b", 7, None),
-            (20, 0, "node-a", 9, Some([1; 16])),
-            (10, 3, "node-c", 1, Some([2; 16])),
+            (20, 0, "node-b", None),
+            (20, 0, "node-a", Some([1; 16])),
+            (10, 3, "node-c", Some([2; 16])),
         ];
         let mut forward = Meta::default();
         let mut backward = Meta::default();
-        for (wall, logical, node, seq, user) in entries {
-            forward.observe(wall, logical, node, seq, user);
+        for (wall, logical, node, user) in entries {
+            forward.observe(wall, logical, node, user);
         }
-        for (wall, logical, node, seq, user) in entries.into_iter().rev() {
-            backward.observe(wall, logical, node, seq, user);
+        for (wall, logical, node, user) in entries.into_iter().rev() {
+            backward.observe(wall, logical, node, user);
         }
         assert_eq!(forward, backward);
         assert_eq!((forward.created_ms, forward.node.as_str()), (10, "node-b"));

@@ -12,7 +12,7 @@ use super::apply::hashes;
 use super::batch::CommitNo;
 use super::state::stored_head;
 use crate::error::{Doing, StoreError};
-use crate::sql::{SEQ_MAX, blob, entry_at, entry_seq, lane, log_id, signature, wall};
+use crate::sql::{SEQ_MAX, blob, entry_at, entry_log_no, entry_seq, lane, log_id, signature, wall};
 
 /// A stored entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -356,6 +356,20 @@ pub(crate) fn applied_heights(connection: &Connection) -> Result<Vec<(LogId, Seq
         ));
     }
     Ok(heights)
+}
+
+/// Every entry that is stored and not applied: it waits, or is held back by a local fault.
+pub(crate) fn unapplied_entries(connection: &Connection) -> Result<Vec<(LogId, Seq)>, StoreError> {
+    let at: Vec<i64> = connection
+        .prepare_cached("SELECT entry FROM waiting UNION SELECT entry FROM quarantine WHERE held = 1")
+        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
+        .doing("read what is not applied")?;
+    let logs: std::collections::BTreeMap<i64, LogId> =
+        all_logs(connection)?.into_iter().map(|(no, id, _)| (no, id)).collect();
+    Ok(at
+        .into_iter()
+        .filter_map(|at| logs.get(&entry_log_no(at)).map(|log| (*log, entry_seq(at))))
+        .collect())
 }
 
 /// Heads of the logs of one author and incarnation.

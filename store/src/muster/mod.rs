@@ -16,8 +16,6 @@ pub(crate) mod rebuild;
 mod rows;
 pub(crate) mod sessions;
 mod state;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use std::sync::Arc;
@@ -273,6 +271,11 @@ impl Reader<'_> {
     /// Per log the highest sequence up to which everything is applied or quarantined.
     pub fn applied_heights(&self) -> Result<Vec<(LogId, Seq)>, StoreError> {
         log::applied_heights(self.connection)
+    }
+
+    /// Every entry that is stored and not applied: it waits, or is held back by a local fault.
+    pub fn unapplied_entries(&self) -> Result<Vec<(LogId, Seq)>, StoreError> {
+        log::unapplied_entries(self.connection)
     }
 
     /// Heads of the logs of one author's incarnation.

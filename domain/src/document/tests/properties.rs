@@ -113,8 +113,6 @@ fn take(node: &mut Node, disk: &mut Disk, from: Author, first: u64, log: &[Vec<u
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
-
     /// Whatever is edited where, and however the logs travel, everybody ends with the same document, also after a
     /// restart in the middle; a snapshot shows what the document shows.
     #[test]
@@ -294,8 +292,6 @@ fn craft(op: &Crafted, known: &[OpId], own: &OpId) -> Op {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     /// Changes put together from operations that exist, in ways that no honest node would: whatever the rules let
     /// pass, automerge takes, saves and loads; and every node gives the same verdicts whatever came first.
     #[test]

@@ -1,0 +1,277 @@
+//! Documents in memory: a bounded cache in front of the store.
+//!
+//! Invariant: a document whose batch is on its way to the disk is never dropped, because the store does not have its
+//! newest state yet; everything else can go at any time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::{Author, Document, Kind, RecordId};
+use lru::LruCache;
+use store::{LoadedDocument, Store};
+use sync_engine::{Entry, LogId, ObjectId, Payload, Seq};
+
+use crate::app::error::AppError;
+use crate::app::present::{Meta, OpenConflict, RowView};
+
+/// Memory for documents that nobody is editing. An incident takes about 17 KiB, so about a thousand stay loaded: what
+/// people work on in an hour, within the memory of a small node.
+const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A snapshot is written after so many entries, so that loading replays few of them and a small edit stays small.
+pub(super) const SNAPSHOT_EVERY: u32 = 16;
+
+pub(super) type DocumentKey = (Kind, RecordId);
+
+/// Where an entry came from, for people.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) author: [u8; 32],
+    pub(super) user: Option<[u8; 16]>,
+    pub(super) wall_ms: u64,
+}
+
+/// A loaded document and what stands beside it.
+pub(super) struct Resident {
+    pub(super) document: Document,
+    pub(super) meta: Meta,
+    pub(super) conflicts: Vec<OpenConflict>,
+    /// Entries applied since the last snapshot.
+    pub(super) unsaved: u32,
+    /// Waiting changes by the key under which the document knows them.
+    pub(super) keys: HashMap<u64, Parked>,
+    /// Origins of changes since it was loaded; of all, once a conflict asked for an older one.
+    origins: HashMap<[u8; 32], Origin>,
+    origins_complete: bool,
+    /// Cloned into every batch in flight.
+    pub(super) pin: Arc<()>,
+}
+
+/// An entry that waits in a document.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parked {
+    pub(super) log: LogId,
+    pub(super) seq: Seq,
+    pub(super) wall_ms: u64,
+    pub(super) logical: u16,
+    pub(super) user: Option<[u8; 16]>,
+}
+
+/// The cache.
+pub(super) struct Residents {
+    cache: LruCache<DocumentKey, Resident>,
+    bytes: usize,
+    next_key: u64,
+}
+
+impl Residents {
+    pub(super) fn new() -> Self {
+        Residents { cache: LruCache::unbounded(), bytes: 0, next_key: 1 }
+    }
+
+    /// Keys under which waiting changes are known; unique while the process lives.
+    pub(super) fn next_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// Takes a document out, to work on it beside the cache.
+    pub(super) fn take(
+        &mut self,
+        store: &Store,
+        key: DocumentKey,
+    ) -> Result<Resident, AppError> {
+        match self.cache.pop(&key) {
+            Some(resident) => {
+                self.bytes = self.bytes.saturating_sub(resident.document.approx_bytes());
+                Ok(resident)
+            }
+            None => load(store, key, &mut self.next_key),
+        }
+    }
+
+    /// Puts a document in, newest, and drops the oldest ones beyond the bound.
+    pub(super) fn put(&mut self, key: DocumentKey, resident: Resident) {
+        self.bytes += resident.document.approx_bytes();
+        self.cache.put(key, resident);
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        let mut pinned = Vec::new();
+        while self.bytes > CACHE_BYTES_MAX {
+            let Some((key, resident)) = self.cache.pop_lru() else { break };
+            if Arc::strong_count(&resident.pin) > 1 {
+                // At most as many as there are batches in flight.
+                pinned.push((key, resident));
+                continue;
+            }
+            self.bytes = self.bytes.saturating_sub(resident.document.approx_bytes());
+        }
+        for (key, resident) in pinned.into_iter().rev() {
+            self.cache.put(key, resident);
+            self.cache.demote(&key);
+        }
+    }
+
+    /// Forgets one document; only when none of its batches is in flight.
+    pub(super) fn forget(&mut self, key: DocumentKey) {
+        if let Some(resident) = self.cache.pop(&key) {
+            self.bytes = self.bytes.saturating_sub(resident.document.approx_bytes());
+        }
+    }
+
+    /// Forgets everything; only when nothing is in flight.
+    pub(super) fn clear(&mut self) {
+        self.cache.clear();
+        self.bytes = 0;
+    }
+}
+
+/// The domain's name for an author.
+pub(super) fn author_of(log: &LogId) -> Author {
+    Author { node: log.author.0, incarnation: log.incarnation.0 }
+}
+
+/// The Automerge change in an entry's bytes.
+pub(super) fn change_of(entry_bytes: &[u8]) -> Option<(Entry, Vec<u8>)> {
+    let mut entry = Entry::decode(entry_bytes).ok()?;
+    match &mut entry.payload {
+        Payload::Plain(bytes) => {
+            let bytes = std::mem::take(bytes);
+            Some((entry, bytes))
+        }
+        Payload::Sealed { .. } => None,
+    }
+}
+
+fn load(store: &Store, (kind, id): DocumentKey, next_key: &mut u64) -> Result<Resident, AppError> {
+    let object = ObjectId(id.0);
+    let (loaded, row) = store
+        .read(|reader| {
+            let row = reader.get_document(Some(kind.spec().code), &object, None)?;
+            Ok((reader.load_document(&object)?, row))
+        })
+        .map_err(|error| fault("load a document", error))?;
+    let row: RowView = match row {
+        Some(row) => serde_json::from_str(&row.view)
+            .map_err(|error| fault("read a document's row", error))?,
+        None => RowView::default(),
+    };
+    restore(kind, id, loaded, row, next_key)
+}
+
+fn restore(
+    kind: Kind,
+    id: RecordId,
+    loaded: LoadedDocument,
+    row: RowView,
+    next_key: &mut u64,
+) -> Result<Resident, AppError> {
+    let mut keys = HashMap::new();
+    let mut stored = domain::Stored {
+        snapshot: loaded.snapshot.unwrap_or_default(),
+        applied: loaded
+            .applied
+            .iter()
+            .filter_map(|entry| change_of(&entry.bytes).map(|(_, change)| change))
+            .collect(),
+        ..domain::Stored::default()
+    };
+    let unsaved = u32::try_from(stored.applied.len()).unwrap_or(u32::MAX);
+    let mut park = |entry: &store::StoredEntry| {
+        let (decoded, bytes) = change_of(&entry.bytes)?;
+        *next_key += 1;
+        keys.insert(
+            *next_key,
+            Parked {
+                log: entry.log,
+                seq: entry.seq,
+                wall_ms: decoded.header.time.wall_ms,
+                logical: decoded.header.time.logical,
+                user: decoded.header.user,
+            },
+        );
+        Some(domain::Pending { key: *next_key, author: author_of(&entry.log), bytes })
+    };
+    stored.waiting = loaded.waiting.iter().filter_map(|waiting| park(&waiting.entry)).collect();
+    for quarantined in &loaded.quarantined {
+        if quarantined.held {
+            stored.held.extend(park(&quarantined.entry));
+        } else if let Some((_, bytes)) = change_of(&quarantined.entry.bytes) {
+            let author = author_of(&quarantined.entry.log);
+            stored.quarantined.push(domain::Refused { author, bytes });
+        }
+    }
+    let document = Document::restore(kind, id, stored)
+        .map_err(|error| fault("restore a document", error))?;
+    Ok(Resident {
+        meta: row.meta,
+        conflicts: row.conflicts,
+        unsaved,
+        keys,
+        ..Resident::of(document)
+    })
+}
+
+impl Resident {
+    /// A document with nothing beside it.
+    pub(super) fn of(document: Document) -> Self {
+        Resident {
+            document,
+            meta: Meta::default(),
+            conflicts: Vec::new(),
+            unsaved: 0,
+            keys: HashMap::new(),
+            origins: HashMap::new(),
+            origins_complete: false,
+            pin: Arc::new(()),
+        }
+    }
+
+    /// Notes where a change came from that the store does not have yet.
+    pub(super) fn note_origin(&mut self, change: [u8; 32], origin: Origin) {
+        self.origins.insert(change, origin);
+    }
+
+    /// Where a change of this document came from.
+    pub(super) fn origin(
+        &mut self,
+        store: Option<&Store>,
+        change: &[u8; 32],
+    ) -> Result<Option<Origin>, AppError> {
+        // A replay has noted every change itself and needs no store.
+        if let Some(store) = store
+            && !self.origins.contains_key(change)
+            && !self.origins_complete
+        {
+            let object = ObjectId(self.document.id().0);
+            let entries = store
+                .read(|reader| reader.entries_of_object(&object))
+                .map_err(|error| fault("read a document's entries", error))?;
+            for stored in entries {
+                if let Some((entry, bytes)) = change_of(&stored.bytes)
+                    && let Some(hash) = domain::change_hash(&bytes)
+                {
+                    self.origins.insert(
+                        hash,
+                        Origin {
+                            author: stored.log.author.0,
+                            user: entry.header.user,
+                            wall_ms: entry.header.time.wall_ms,
+                        },
+                    );
+                }
+            }
+            self.origins_complete = true;
+        }
+        Ok(self.origins.get(change).copied())
+    }
+}
+
+pub(super) fn fault(
+    context: &'static str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> AppError {
+    AppError::Fault { context, source: error.into() }
+}

@@ -1,0 +1,160 @@
+//! Commands that work whether or not the node runs: a running node answers over its socket, otherwise the command opens
+//! the data directory itself and asks the same function.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::args::{Dlq, DlqCommand, Invite, Sync, User, UserCommand};
+use super::{Place, print, setup};
+use crate::app::{App, OpenConfig};
+use crate::ops::local::{LocalRequest, handle};
+use crate::ops::socket::{self, SocketError};
+
+/// Asks the node, or the data directory where no node runs.
+async fn ask(place: &Place, request: LocalRequest) -> anyhow::Result<Value> {
+    match socket::request(&place.data_dir, &request).await {
+        Ok(response) => return response.into_result().map_err(anyhow::Error::msg),
+        Err(SocketError::NotRunning) => {}
+        Err(error) => return Err(error.into()),
+    }
+    ensure_founded(&place.data_dir)?;
+    let key = setup::key_source(place, None);
+    let app = App::open(OpenConfig::new(&place.data_dir, key)).await?;
+    let response = handle(&app, request).await;
+    app.shutdown().await;
+    response.into_result().map_err(anyhow::Error::msg)
+}
+
+fn ensure_founded(data_dir: &Path) -> anyhow::Result<()> {
+    if crate::app::founding::has_data(data_dir) {
+        return Ok(());
+    }
+    anyhow::bail!(
+        "no node in {}: found one with `muster init --name NAME`, or join one with `muster join CODE --name NAME`",
+        data_dir.display()
+    )
+}
+
+fn show(place: &Place, value: &Value, text: impl FnOnce(&Value) -> String) -> anyhow::Result<()> {
+    if place.json {
+        print::json(value)
+    } else {
+        print::text(&text(value))
+    }
+}
+
+pub(super) async fn invite(place: &Place, args: Invite) -> anyhow::Result<()> {
+    let request =
+        LocalRequest::Invite { role: args.role, organisation: args.org, ttl_s: args.ttl.as_secs() };
+    let value = match socket::request(&place.data_dir, &request).await {
+        Ok(response) => response.into_result().map_err(anyhow::Error::msg)?,
+        Err(SocketError::NotRunning) => anyhow::bail!(
+            "the node does not run, so nobody could join: start it with `muster run`, then invite again"
+        ),
+        Err(error) => return Err(error.into()),
+    };
+    show(place, &value, print::invite)
+}
+
+pub(super) async fn status(place: &Place) -> anyhow::Result<()> {
+    let value = ask(place, LocalRequest::Status).await?;
+    show(place, &value, print::status)
+}
+
+pub(super) async fn peers(place: &Place) -> anyhow::Result<()> {
+    let value = ask(place, LocalRequest::Peers).await?;
+    show(place, &value, print::peers)
+}
+
+pub(super) async fn sync(place: &Place, args: Sync) -> anyhow::Result<()> {
+    let request = LocalRequest::Sync { peer: args.peer, wait: args.wait, timeout_s: args.timeout };
+    let value = match socket::request(&place.data_dir, &request).await {
+        Ok(response) => response.into_result().map_err(anyhow::Error::msg)?,
+        Err(SocketError::NotRunning) => {
+            // The command itself becomes the node for a moment.
+            ensure_founded(&place.data_dir)?;
+            super::run::sync_once(place, request).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    show(place, &value, print::sync)?;
+    if value["complete"] == Value::Bool(false) {
+        anyhow::bail!("not everything was exchanged in time: see `muster peers`");
+    }
+    Ok(())
+}
+
+pub(super) async fn rebuild(place: &Place) -> anyhow::Result<()> {
+    let value = ask(place, LocalRequest::Rebuild).await?;
+    show(place, &value, print::rebuild)
+}
+
+pub(super) async fn user(place: &Place, args: User) -> anyhow::Result<()> {
+    match args.command {
+        UserCommand::Add { name, role } => {
+            let password = read_password()?;
+            let value =
+                ask(place, LocalRequest::UserAdd { name, role, password: password.to_string() }).await?;
+            show(place, &value, |value| {
+                format!("added {} ({})\n", print::word(&value["name"]), print::word(&value["role"]))
+            })
+        }
+        UserCommand::Passwd { name } => {
+            let password = read_password()?;
+            let request = LocalRequest::UserPasswd { name, password: password.to_string() };
+            let value = ask(place, request).await?;
+            show(place, &value, |value| {
+                format!("changed the password of {}\n", print::word(&value["changed"]))
+            })
+        }
+        UserCommand::List => {
+            let value = ask(place, LocalRequest::UserList).await?;
+            show(place, &value, print::users)
+        }
+    }
+}
+
+pub(super) async fn dlq(place: &Place, args: Dlq) -> anyhow::Result<()> {
+    match args.command {
+        DlqCommand::List { state, limit } => {
+            let value = ask(place, LocalRequest::DlqList { state, limit }).await?;
+            show(place, &value, print::dead_letters)
+        }
+        DlqCommand::Show { id } => {
+            let value = ask(place, LocalRequest::DlqShow { id }).await?;
+            show(place, &value, print::dead_letter)
+        }
+        DlqCommand::Replay { id } => {
+            let value = ask(place, LocalRequest::DlqReplay { id }).await?;
+            show(place, &value, print::dead_letter)
+        }
+        DlqCommand::Discard { id } => {
+            let value = ask(place, LocalRequest::DlqDiscard { id }).await?;
+            show(place, &value, print::dead_letter)
+        }
+    }
+}
+
+/// `MUSTER_PASSWORD`, else one line of standard input.
+fn read_password() -> anyhow::Result<Zeroizing<String>> {
+    if let Ok(password) = std::env::var("MUSTER_PASSWORD") {
+        return Ok(Zeroizing::new(password));
+    }
+    use std::io::{BufRead, IsTerminal, Read};
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        eprint!("Password: ");
+    }
+    // The longest line that is read: passwords of more than 1 KiB are refused anyway.
+    const LINE_BYTES_MAX: u64 = 4096;
+    let mut line = Zeroizing::new(String::new());
+    stdin.lock().take(LINE_BYTES_MAX).read_line(&mut line).context("read the password")?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        anyhow::bail!("no password given: set MUSTER_PASSWORD or write it to standard input");
+    }
+    Ok(Zeroizing::new(password.to_owned()))
+}

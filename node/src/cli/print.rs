@@ -1,0 +1,236 @@
+//! Answers as text for tired people: short lines, the important word first, ages instead of time stamps.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use serde_json::Value;
+
+/// Prints `value` as indented JSON. A reader that went away (`| head`) is no error.
+pub(super) fn json(value: &Value) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string(value)?;
+    text.push('\n');
+    print_out(&text)
+}
+
+pub(super) fn text(text: &str) -> anyhow::Result<()> {
+    print_out(text)
+}
+
+fn print_out(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// A JSON scalar without quotes; `–` for nothing.
+pub(super) fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "–".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn short(id: &Value) -> String {
+    word(id).chars().take(10).collect()
+}
+
+fn items(value: &Value) -> &[Value] {
+    value["items"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Columns padded to their widest cell, two spaces apart.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    let head = head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            let pad = width - cell.chars().count();
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', pad + 2));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// How long ago an RFC 3339 time was, in one unit: `12 s ago`.
+fn age(at: &Value) -> String {
+    let Some(then) = at.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()) else {
+        return "never".into();
+    };
+    let seconds = (jiff::Timestamp::now().as_second() - then.as_second()).max(0);
+    match seconds {
+        0..=119 => format!("{seconds} s ago"),
+        120..=7_199 => format!("{} min ago", seconds / 60),
+        7_200..=172_799 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+pub(super) fn invite(value: &Value) -> String {
+    let code = word(&value["code"]);
+    let mut out = String::new();
+    if let Ok(qr) = qrcode::QrCode::new(code.as_bytes()) {
+        let picture = qr.render::<qrcode::render::unicode::Dense1x2>().quiet_zone(true).build();
+        let _ = writeln!(out, "{picture}\n");
+    }
+    let _ = writeln!(out, "{code}\n");
+    let _ = writeln!(out, "On the new node:  muster join '{code}' --name NAME");
+    let _ = writeln!(out, "Good for one node, until {}.", word(&value["expires_at"]));
+    out
+}
+
+pub(super) fn status(value: &Value) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{} ({}) in {}",
+        word(&value["name"]),
+        word(&value["role"]),
+        word(&value["operation"]["title"])
+    );
+    let _ = writeln!(out, "node         {}", word(&value["node_id"]));
+    let running = &value["addresses"];
+    if running.is_object() {
+        for (label, key) in [("page", "http"), ("sync", "sync"), ("sensors", "mqtt")] {
+            let _ = writeln!(out, "{label:<12} {}", word(&running[key]));
+        }
+    } else {
+        let _ = writeln!(out, "not running");
+    }
+    let _ = writeln!(out, "documents    {}", word(&value["documents"]));
+    let _ = writeln!(out, "readings     {}", word(&value["readings"]));
+    for (label, key) in [("waiting", "pending"), ("quarantined", "quarantined")] {
+        if value[key].as_u64().unwrap_or(0) > 0 {
+            let _ = writeln!(out, "{label:<12} {}", word(&value[key]));
+        }
+    }
+    let _ = writeln!(out, "digest       {}", short(&value["heads_digest"]));
+    if let Some(stopped) = value["writes_stopped"].as_str() {
+        let _ = writeln!(out, "\nTHIS NODE DOES NOT WRITE: {stopped}");
+    }
+    let rows = peer_rows(value["peers"].as_array().map_or(&[], Vec::as_slice));
+    if !rows.is_empty() {
+        out.push('\n');
+        out.push_str(&table(&PEER_HEAD, &rows));
+    }
+    out
+}
+
+const PEER_HEAD: [&str; 6] = ["STATE", "NAME", "LAST SEEN", "NOT YET THERE", "RTT", "NODE"];
+
+fn peer_rows(peers: &[Value]) -> Vec<Vec<String>> {
+    peers
+        .iter()
+        .map(|peer| {
+            let behind = peer["behind_entries"].as_u64().unwrap_or(0);
+            vec![
+                word(&peer["state"]),
+                word(&peer["name"]),
+                age(&peer["last_seen"]),
+                if behind == 0 { "–".into() } else { format!("{behind} entries") },
+                peer["rtt_ms"].as_f64().map_or("–".into(), |rtt| format!("{rtt:.0} ms")),
+                short(&peer["node_id"]),
+            ]
+        })
+        .collect()
+}
+
+pub(super) fn peers(value: &Value) -> String {
+    let rows = peer_rows(items(value));
+    if rows.is_empty() {
+        return "no other node is known: `muster invite` makes a code with which one can join\n".into();
+    }
+    table(&PEER_HEAD, &rows)
+}
+
+pub(super) fn sync(value: &Value) -> String {
+    let peers = value["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    if peers.is_empty() {
+        return "no other node is known\n".into();
+    }
+    table(&PEER_HEAD, &peer_rows(peers))
+}
+
+pub(super) fn rebuild(value: &Value) -> String {
+    format!(
+        "rebuilt {} documents from {} commits in {} ms; digest {}\n",
+        word(&value["documents"]),
+        word(&value["commits"]),
+        word(&value["took_ms"]),
+        short(&value["heads_digest"])
+    )
+}
+
+pub(super) fn users(value: &Value) -> String {
+    let rows: Vec<Vec<String>> = items(value)
+        .iter()
+        .map(|user| {
+            let state = if user["disabled"] == Value::Bool(true) { "disabled" } else { "active" };
+            vec![word(&user["name"]), word(&user["role"]), state.to_owned()]
+        })
+        .collect();
+    table(&["NAME", "ROLE", "STATE"], &rows)
+}
+
+pub(super) fn dead_letters(value: &Value) -> String {
+    let rows: Vec<Vec<String>> = items(value)
+        .iter()
+        .map(|letter| {
+            vec![
+                word(&letter["id"]),
+                word(&letter["state"]),
+                age(&letter["received_at"]),
+                word(&letter["topic"]),
+                word(&letter["reason"]),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return "no dead letters\n".into();
+    }
+    table(&["ID", "STATE", "RECEIVED", "TOPIC", "REASON"], &rows)
+}
+
+pub(super) fn dead_letter(value: &Value) -> String {
+    let mut out = String::new();
+    for key in ["id", "state", "source", "topic", "reason", "received_at", "attempts", "payload_base64"] {
+        let _ = writeln!(out, "{key:<15} {}", word(&value[key]));
+    }
+    if let Some(bytes) = value["payload_base64"]
+        .as_str()
+        .and_then(|text| data_encoding::BASE64.decode(text.as_bytes()).ok())
+        && let Ok(text) = std::str::from_utf8(&bytes)
+    {
+        let _ = writeln!(out, "{:<15} {:?}", "payload", text);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_lines_do_not_trail() {
+        let text = table(&["A", "B"], &[vec!["long".into(), "x".into()], vec!["s".into(), "".into()]]);
+        assert_eq!(text, "A     B\nlong  x\ns\n");
+    }
+
+    #[test]
+    fn an_unknown_age_is_never() {
+        assert_eq!(age(&json!(null)), "never");
+    }
+}
