@@ -473,6 +473,29 @@ pub struct Peer {
     /// The same in bytes.
     #[schema(required)]
     pub behind_bytes: Option<u64>,
+    /// Where it is reached or dialled.
+    #[schema(nullable)]
+    pub address: Option<String>,
+    /// Time of a round trip, milliseconds.
+    #[schema(nullable)]
+    pub rtt_ms: Option<f64>,
+    /// Version of its program.
+    #[schema(nullable)]
+    pub software: Option<String>,
+    /// Why the last attempt failed.
+    #[schema(nullable)]
+    pub last_error: Option<String>,
+    /// When it is dialled again, milliseconds from now.
+    #[schema(nullable)]
+    pub next_dial_in_ms: Option<u64>,
+    /// Since the connection began.
+    pub datagrams_sent: Option<u64>,
+    /// Since the connection began.
+    pub datagrams_received: Option<u64>,
+    /// Since the connection began.
+    pub bytes_sent: Option<u64>,
+    /// Since the connection began.
+    pub bytes_received: Option<u64>,
 }
 
 /// Other nodes.

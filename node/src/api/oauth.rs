@@ -197,7 +197,7 @@ mod tests {
             .is_ok()
         );
         assert_eq!(
-            parse(form(&[grant]), &headers).unwrap_err().0,
+            parse(form(&[grant]), &headers).err().unwrap().0,
             "invalid_request"
         );
         // "gate way:p%3Aw" as a client that encodes, sends it
@@ -221,7 +221,7 @@ mod tests {
         let headers = HeaderMap::new();
         assert_eq!(
             parse(form(&[("grant_type", "magic")]), &headers)
-                .unwrap_err()
+                .err().unwrap()
                 .0,
             "unsupported_grant_type"
         );
@@ -230,6 +230,6 @@ mod tests {
             ("username", "a"),
             ("username", "b"),
         ]);
-        assert_eq!(parse(twice, &headers).unwrap_err().0, "invalid_request");
+        assert_eq!(parse(twice, &headers).err().unwrap().0, "invalid_request");
     }
 }
