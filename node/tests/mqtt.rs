@@ -3,12 +3,14 @@
 
 mod support;
 
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use node::ingest::mqtt::Bounds;
 use proptest::prelude::*;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, PublishOptions, QoS};
 use support::{Connect, Node, Raw, connect_packet, eventually, packet, publish_packet};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const TOPIC: &str = "muster/v1/gauge/level";
 
@@ -188,12 +190,10 @@ async fn acknowledgements_come_in_the_order_of_the_messages() {
     }
     let (mut reader, mut writer) = raw.stream.into_split();
     let sender = tokio::spawn(async move {
-        use tokio::io::AsyncWriteExt as _;
         writer.write_all(&burst).await.unwrap();
         writer
     });
     for packet_id in 1..=5000_u16 {
-        use tokio::io::AsyncReadExt as _;
         let mut puback = [0; 4];
         tokio::time::timeout(Duration::from_secs(30), reader.read_exact(&mut puback))
             .await
@@ -347,7 +347,6 @@ async fn connections_beyond_the_bound_are_refused_and_free_places_are_used_again
         ))
         .await;
         let mut connack = [0; 4];
-        use tokio::io::AsyncReadExt as _;
         match raw.stream.read_exact(&mut connack).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -416,52 +415,44 @@ fn garbage_harms_nobody_else() {
         .build()
         .unwrap();
     let node = runtime.block_on(Node::start());
-    let mut good = runtime
-        .block_on(Raw::connect(
-            &node,
-            Connect {
-                client_id: "good",
-                ..Connect::default()
-            },
-        ))
-        .0;
-    let mut sent = 0_u16;
+    let good = runtime.block_on(async { Raw::connect(&node, Connect::default()).await.0 });
+    let (good, sent) = (RefCell::new(good), Cell::new(0_u16));
+    let headers = vec![
+        0x10_u8, 0x30, 0x32, 0x3a, 0x82, 0xa2, 0xc0, 0xe0, 0x62, 0x00,
+    ];
     let garbage = (
         any::<bool>(),
         proptest::collection::vec(any::<u8>(), 1..400),
-        proptest::sample::select(vec![
-            0x10_u8, 0x30, 0x32, 0x3a, 0x82, 0xa2, 0xc0, 0xe0, 0x62, 0x00,
-        ]),
+        proptest::sample::select(headers),
     );
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150));
     runner
         .run(&garbage, |(greet, bytes, header)| {
-            sent += 1;
+            sent.set(sent.get() + 1);
             runtime.block_on(async {
-                let mut raw = Raw::open(&node).await;
+                let mut bad = Raw::open(&node).await;
                 if greet {
-                    raw.send(&connect_packet(
-                        4,
-                        &Connect {
-                            client_id: "bad",
-                            ..Connect::default()
-                        },
-                    ))
-                    .await;
+                    let connect = Connect {
+                        client_id: "bad",
+                        ..Connect::default()
+                    };
+                    bad.send(&connect_packet(4, &connect)).await;
                 }
-                use tokio::io::AsyncWriteExt as _;
                 // Either end may close first.
-                let _ = raw.stream.write_all(&packet(header, &bytes)).await;
-                let _ = raw.stream.write_all(&bytes).await;
-                drop(raw);
-                good.publish(TOPIC, format!("{sent}").as_bytes(), sent, false)
-                    .await;
+                let _ = bad.stream.write_all(&packet(header, &bytes)).await;
+                let _ = bad.stream.write_all(&bytes).await;
+                drop(bad);
+                let payload = sent.get().to_string();
+                let publish = publish_packet(TOPIC, payload.as_bytes(), Some((sent.get(), false)));
+                let mut good = good.borrow_mut();
+                good.send(&publish).await;
+                good.puback(sent.get()).await;
             });
             Ok(())
         })
         .unwrap();
     runtime.block_on(async {
-        assert!(node.count("gauge").await >= u64::from(sent));
+        assert!(node.count("gauge").await >= u64::from(sent.get()));
         node.stop().await;
     });
 }

@@ -423,7 +423,7 @@ mod tests {
             let mut second = evaluator();
             second.restore(&first.save()).unwrap();
             seen.extend(effects(&mut second, after));
-            assert_eq!(seen, whole, "cut at {cut}");
+            assert_eq!(format!("{seen:?}"), format!("{whole:?}"), "cut at {cut}");
         }
     }
 
