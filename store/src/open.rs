@@ -102,6 +102,8 @@ impl Source {
         // First of all, before anything touches a page.
         if let Some(key) = &self.key {
             connection.execute_batch(&key.pragma())?;
+            // A wrong key or a damaged page comes back as an error of ours; standard error belongs to the program.
+            connection.execute_batch("PRAGMA cipher_log_level = NONE")?;
         }
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

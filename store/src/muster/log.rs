@@ -361,11 +361,15 @@ pub(crate) fn applied_heights(connection: &Connection) -> Result<Vec<(LogId, Seq
 /// Every entry that is stored and not applied: it waits, or is held back by a local fault.
 pub(crate) fn unapplied_entries(connection: &Connection) -> Result<Vec<(LogId, Seq)>, StoreError> {
     let at: Vec<i64> = connection
-        .prepare_cached("SELECT entry FROM waiting UNION SELECT entry FROM quarantine WHERE held = 1")
+        .prepare_cached(
+            "SELECT entry FROM waiting UNION SELECT entry FROM quarantine WHERE held = 1",
+        )
         .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
         .doing("read what is not applied")?;
-    let logs: std::collections::BTreeMap<i64, LogId> =
-        all_logs(connection)?.into_iter().map(|(no, id, _)| (no, id)).collect();
+    let logs: std::collections::BTreeMap<i64, LogId> = all_logs(connection)?
+        .into_iter()
+        .map(|(no, id, _)| (no, id))
+        .collect();
     Ok(at
         .into_iter()
         .filter_map(|at| logs.get(&entry_log_no(at)).map(|log| (*log, entry_seq(at))))

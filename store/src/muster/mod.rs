@@ -146,10 +146,8 @@ impl Muster {
         job: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Job,
     ) -> Ticket<(), StoreError> {
         let (reply, ticket) = oneshot::channel();
-        let refused = self
-            .shared
-            .queue
-            .push(Lane::Coordination, 0, 256, job(reply));
+        // Ahead of everything: what is queued after it must find it done.
+        let refused = self.shared.queue.push(Lane::Trust, 0, 256, job(reply));
         if let Err((Job::Identity { reply, .. } | Job::Rebuild { reply, .. }, error)) = refused {
             let _ = reply.send(Err(error.into()));
         }

@@ -168,13 +168,13 @@ impl Catalogue {
         Ok(inner.add_series(device, channel, unit, now_ms))
     }
 
-    /// The number of a client id, which has just connected.
-    pub(crate) fn intern_session(&self, client_id: &str, now_ms: i64) -> SessionNo {
+    /// The number of a client id, which has just connected, and whether it was known before.
+    pub(crate) fn intern_session(&self, client_id: &str, now_ms: i64) -> (SessionNo, bool) {
         let mut sessions = self.sessions.lock();
         if let Some(no) = sessions.by_client.get(client_id).copied() {
             // Its time goes to the file too: what is forgotten is what connected longest ago, also after a restart.
             sessions.fresh.insert(no, (client_id.into(), now_ms));
-            return no;
+            return (no, true);
         }
         sessions.last += 1;
         let no = SessionNo(sessions.last);
@@ -182,7 +182,7 @@ impl Catalogue {
             sessions.forgotten.push(old);
         }
         sessions.fresh.insert(no, (client_id.into(), now_ms));
-        no
+        (no, false)
     }
 
     pub(crate) fn series_count(&self) -> u32 {

@@ -11,8 +11,6 @@ mod dedup;
 mod load;
 mod query;
 mod tail;
-#[cfg(test)]
-mod tests;
 mod types;
 mod writer;
 
@@ -142,8 +140,8 @@ impl Readings {
             .intern_series(device, channel, unit, now_ms)
     }
 
-    /// The number of an MQTT client id; call it when a client connects.
-    pub fn intern_session(&self, client_id: &str, now_ms: i64) -> SessionNo {
+    /// The number of an MQTT client id, and whether it was known before; call it when a client connects.
+    pub fn intern_session(&self, client_id: &str, now_ms: i64) -> (SessionNo, bool) {
         self.shared.catalogue.intern_session(client_id, now_ms)
     }
 

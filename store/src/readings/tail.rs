@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::types::{Point, SeriesId, StoredReading};
+use super::types::{Point, SeriesId, StoredReading, flags};
 
 /// Readings held in memory, 24 bytes each (10 MB). Normally the tail is shorter than this; when the rules lag behind and
 /// nothing may be moved to blocks, the oldest are only in the file.
@@ -155,12 +155,13 @@ impl SeriesTail {
             .collect()
     }
 
-    /// Values at exactly that time.
+    /// Values with exactly that device time.
     pub(crate) fn values_at(&self, at_ms: i64) -> impl Iterator<Item = f64> + '_ {
         let start = self.points.partition_point(|point| point.at_ms < at_ms);
         self.points
             .range(start..)
             .take_while(move |point| point.at_ms == at_ms)
+            .filter(|point| point.place & i64::from(flags::DEVICE_TIME) != 0)
             .map(|point| point.value)
     }
 }

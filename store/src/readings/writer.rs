@@ -364,7 +364,8 @@ impl Writer {
         Ok(())
     }
 
-    /// What is stored of this series with the device time of `reading`.
+    /// What is stored of this series with the device time of `reading`. Samples that carry no time of their own are
+    /// never duplicates of one another, nor of one that does.
     fn at_that_time(&mut self, reading: &NewReading, group: &Group) -> Result<Known, CommitError> {
         let index = (reading.series.0 as usize).saturating_sub(1);
         if index >= self.last_device_time.len() {
@@ -404,7 +405,8 @@ impl Writer {
         }
         if self.compacted_to + 1 < mirror_from {
             let mut statement = self.connection.prepare_cached(
-                "SELECT value FROM reading WHERE position > ?1 AND position < ?2 AND series = ?3 AND at_ms = ?4",
+                "SELECT value FROM reading WHERE position > ?1 AND position < ?2 AND series = ?3 AND at_ms = ?4 \
+                 AND flags & 8 != 0",
             )?;
             let mut rows = statement.query((
                 self.compacted_to,
@@ -423,7 +425,11 @@ impl Writer {
                 (reading.at_ms, reading.at_ms),
                 usize::MAX,
             );
-            for point in points.map_err(|error| CommitError::fault(error.to_string()))? {
+            let points = points.map_err(|error| CommitError::fault(error.to_string()))?;
+            for point in points
+                .iter()
+                .filter(|point| point.flags & flags::DEVICE_TIME != 0)
+            {
                 known = known.and(point.value.to_bits() == value);
             }
         }
