@@ -233,28 +233,57 @@ fn crafted() -> impl Strategy<Value = Vec<Crafted>> {
     proptest::collection::vec(op, 1..6)
 }
 
-/// An operation as crafted, from ids that exist somewhere; often one that the rules let pass.
-fn craft(op: &Crafted, known: &[OpId], own: &OpId) -> Op {
+/// An operation that exists somewhere, and where it wrote.
+struct Known {
+    id: OpId,
+    container: u8,
+    key: String,
+}
+
+const KEYS: [[&str; 4]; 2] = [
+    ["severity", "title", "mood", "tags"],
+    ["a", "b", "river", "c"],
+];
+
+fn known(id: OpId, op: &Op) -> Known {
+    let text = genesis::genesis(Kind::Incident)
+        .container("description")
+        .unwrap();
+    let container = match &op.obj {
+        ObjectId::Root => 0,
+        ObjectId::Id(object) if object.0 == text.counter => 2,
+        ObjectId::Id(_) => 1,
+    };
+    let key = match &op.key {
+        Key::Map(key) => key.to_string(),
+        Key::Seq(_) => String::new(),
+    };
+    Known { id, container, key }
+}
+
+/// An operation as crafted. It mostly names operations that wrote to the same place, whatever came of them since, so
+/// that the rules let many pass.
+fn craft(op: &Crafted, known: &[Known], own: &OpId) -> Op {
     let genesis = genesis::genesis(Kind::Incident);
     let object = |key: &str| {
         let container = genesis.container(key).unwrap();
         ObjectId::Id(OpId(container.counter, container.actor.clone()))
     };
+    let name = match op.container {
+        0 | 1 => KEYS[usize::from(op.container)][usize::from(op.key)],
+        _ => "",
+    };
     let id = |n: u8| {
-        known
-            .get(usize::from(n) % (known.len() + 1))
-            .unwrap_or(own)
-            .clone()
+        let fits = |k: &&Known| n > 240 || (k.container == op.container && k.key == name);
+        let fitting: Vec<&Known> = known.iter().filter(fits).collect();
+        match fitting.get(usize::from(n) % (fitting.len() + usize::from(n > 200)).max(1)) {
+            Some(known) => known.id.clone(),
+            None => own.clone(),
+        }
     };
     let (obj, key) = match op.container {
-        0 => {
-            let key = ["severity", "title", "mood", "tags"][usize::from(op.key)];
-            (ObjectId::Root, Key::Map(key.into()))
-        }
-        1 => (
-            object("tags"),
-            Key::Map(["a", "b", "river", "c"][usize::from(op.key)].into()),
-        ),
+        0 => (ObjectId::Root, Key::Map(name.into())),
+        1 => (object("tags"), Key::Map(name.into())),
         _ => {
             let element = match op.refers.first() {
                 Some(n) => ElementId::Id(id(*n)),
@@ -263,7 +292,8 @@ fn craft(op: &Crafted, known: &[OpId], own: &OpId) -> Op {
             (object("description"), Key::Seq(element))
         }
     };
-    let action = match (op.delete, op.container) {
+    let delete = op.delete && (op.container < 2 || !op.refers.is_empty());
+    let action = match (delete, op.container) {
         (true, _) => OpType::Delete,
         (false, 0) => OpType::Put(match op.value {
             0 => ScalarValue::Null,
@@ -276,12 +306,16 @@ fn craft(op: &Crafted, known: &[OpId], own: &OpId) -> Op {
         (false, 1) => OpType::Put(ScalarValue::Boolean(true)),
         (false, _) => OpType::Put(ScalarValue::Str("é".into())),
     };
-    let insert = op.container == 2 && op.insert && !op.delete;
-    let pred: Vec<OpId> = if insert {
-        Vec::new()
-    } else {
-        op.refers.iter().map(|n| id(*n)).collect()
+    let insert = op.container == 2 && !delete && (op.insert || op.value > 0);
+    let mut pred: Vec<OpId> = match (insert, op.container) {
+        (true, _) => Vec::new(),
+        (false, 2) => op.refers.iter().take(1).map(|n| id(*n)).collect(),
+        (false, _) => op.refers.iter().map(|n| id(*n)).collect(),
     };
+    if op.value > 0 {
+        pred.sort();
+        pred.dedup();
+    }
     Op {
         action,
         obj,
@@ -302,11 +336,13 @@ proptest! {
         a.set(json!({"description": "wet", "tags": ["a", "b"]}));
         a.set(json!({"description": "we", "tags": ["b"], "severity": "severe"}));
         b.pull(&a);
-        let mut known: Vec<OpId> = Vec::new();
+        let mut all: Vec<Known> = Vec::new();
         for bytes in &a.log {
-            let change = Change::from_bytes(bytes.clone()).unwrap();
-            let ops = 0..change.len() as u64;
-            known.extend(ops.map(|n| OpId(change.start_op().get() + n, change.actor_id().clone())));
+            let change = Change::from_bytes(bytes.clone()).unwrap().decode();
+            for (n, op) in change.operations.iter().enumerate() {
+                let id = OpId(change.start_op.get() + n as u64, change.actor_id.clone());
+                all.push(known(id, op));
+            }
         }
         let base: Vec<ChangeHash> = b.doc.doc.get_heads();
         let mut logs: Vec<(Author, Vec<u8>)> = Vec::new();
@@ -316,9 +352,9 @@ proptest! {
             let start_op = 60 + 10 * n as u64;
             let actor_id = automerge::ActorId::from(by.actor());
             let own = OpId(start_op, actor_id.clone());
-            let operations: Vec<Op> = ops.iter().map(|op| craft(op, &known, &own)).collect();
+            let operations: Vec<Op> = ops.iter().map(|op| craft(op, &all, &own)).collect();
             let change = Change::from(ExpandedChange {
-                operations,
+                operations: operations.clone(),
                 actor_id: actor_id.clone(),
                 hash: None,
                 seq: 1,
@@ -334,7 +370,9 @@ proptest! {
             let fine = matches!(outcome, Outcome::Applied | Outcome::Quarantined { .. });
             prop_assert!(fine, "{:?}", outcome);
             if outcome == Outcome::Applied {
-                known.extend((0..ops.len() as u64).map(|n| OpId(start_op + n, actor_id.clone())));
+                for (n, op) in operations.iter().enumerate() {
+                    all.push(known(OpId(start_op + n as u64, actor_id.clone()), op));
+                }
             }
             logs.push((by, bytes));
             same(&b.doc, &b.reloaded());
