@@ -93,7 +93,7 @@ pub struct SyncLimits {
     pub discovered_max: usize,
     /// Bytes of received frames, of all connections together, that wait for the engine.
     pub received_bytes_max: usize,
-    /// How long a shutdown waits for stores in flight and for the last packets.
+    /// How long a shutdown waits for stores in flight.
     pub shutdown: Duration,
 }
 

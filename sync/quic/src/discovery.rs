@@ -29,6 +29,10 @@ pub(crate) fn spawn(shared: Arc<Shared>) {
 }
 
 async fn run(shared: &Arc<Shared>) -> Result<(), mdns_sd::Error> {
+    if shared.local_addr.ip().is_loopback() {
+        // Nobody else can reach it.
+        return Ok(());
+    }
     let operation = operation_hint(shared.trust.load().operation());
     let daemon = ServiceDaemon::new()?;
     let node = shared.node.to_string();
@@ -111,10 +115,8 @@ fn candidate(service: &ResolvedService, operation: &str) -> Option<(NodeId, Vec<
 }
 
 fn is_dialable(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
-    }
+    let scoped = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    !scoped && !ip.is_loopback() && !ip.is_unspecified() && !ip.is_multicast()
 }
 
 fn operation_hint(operation: OperationId) -> String {

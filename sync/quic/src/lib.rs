@@ -18,6 +18,7 @@
 //! - every queue is bounded, by count or by bytes, and what exceeds a bound costs a peer its connection, never memory;
 //! - nothing depends on a peer's address staying the same while connected.
 
+mod closed;
 mod config;
 mod connection;
 mod dial;

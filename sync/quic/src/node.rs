@@ -22,7 +22,7 @@ use crate::links::Links;
 use crate::shared::{Events, Local, Shared};
 use crate::status::{PeerStatus, SyncReport, SyncReportPeer};
 use crate::wire::Preface;
-use crate::{connection, discovery, endpoint};
+use crate::{closed, connection, discovery, endpoint};
 
 /// Small and urgent events in front of the driver: control, lanes 0 to 2, comings and goings.
 const URGENT_EVENTS_MAX: usize = 256;
@@ -30,6 +30,9 @@ const URGENT_EVENTS_MAX: usize = 256;
 const BULK_EVENTS_MAX: usize = 64;
 /// After everybody has everything, this much silence says that nobody is sending us anything either.
 const QUIET_MIN: Duration = Duration::from_millis(50);
+
+/// How long a shutdown listens for peers that have missed its goodbye; those that still do run into their idle timer.
+const GOODBYE: Duration = Duration::from_millis(250);
 
 /// A running sync. Clones are handles to the same one; when the last is dropped without [`SyncNode::shutdown`], its
 /// tasks end.
@@ -186,11 +189,17 @@ impl SyncNode {
         let shared = self.shared;
         shared.cancel.cancel();
         shared.tasks.close();
-        let _ = tokio::time::timeout(shared.limits.shutdown, async {
-            shared.tasks.wait().await;
-            shared.endpoint.wait_idle().await;
-        })
-        .await;
+        if tokio::time::timeout(shared.limits.shutdown, shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("shut down before every store had ended");
+        }
+        // The goodbyes leave at once; what is waited for is that they arrive, and go out again where they do not.
+        let _ = tokio::time::timeout(GOODBYE, shared.endpoint.wait_idle()).await;
+        // The connections in the table hold the socket, too.
+        *shared.links.lock() = Links::default();
+        closed::release(&shared.endpoint, shared.local_addr);
     }
 
     fn report(&self, peer: Option<NodeId>) -> SyncReport {

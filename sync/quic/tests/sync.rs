@@ -203,6 +203,80 @@ async fn a_dialler_that_died_without_a_word_is_let_in_again_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_died_without_a_word_is_noticed_when_it_is_back() {
+    let operation = Operation::new(1);
+    // Too long to wait for: what tells is that the new life answers the old connection's packets with a reset.
+    let patient = |config: &mut sync_quic::SyncConfig| {
+        config.limits.idle = Duration::from_secs(120);
+        config.limits.keep_alive = Duration::from_secs(1);
+    };
+    let a = founder(&operation, key(1), &[node_id(&key(2))], patient).await;
+    let relay = Relay::start(a.addr(), None).await;
+    let b = joined(&a, key(2), |config| {
+        patient(config);
+        config.peers = vec![dial(a.id(), relay.front)];
+    })
+    .await;
+    b.until_live(&a).await;
+    relay.cut();
+    let addr = a.addr();
+    let stopped = a.stop().await;
+    let a = stopped.start(|config| config.listen = addr).await;
+    relay.heal();
+    let began = Instant::now();
+    a.until_live(&b).await;
+    println!("noticed and back after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_dial_each_other_again_and_again_always_end_with_one_connection() {
+    let operation = Operation::new(1);
+    for round in 0..25 {
+        let a = founder(&operation, key(1), &[node_id(&key(2))], |_| {}).await;
+        let b = joined(&a, key(2), |_| {}).await;
+        let (to_a, to_b) = (dial(a.id(), a.addr()), dial(b.id(), b.addr()));
+        let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(2));
+        let (first, second) = (a.sync.clone(), b.sync.clone());
+        let (at_first, at_second) = (barrier.clone(), barrier);
+        let one = tokio::spawn(async move {
+            at_first.wait().await;
+            first.add_peer(to_b);
+        });
+        at_second.wait().await;
+        second.add_peer(to_a);
+        one.await.unwrap();
+        let began = Instant::now();
+        a.write(Lane::Life, &[100]);
+        b.write(Lane::Life, &[100]);
+        a.memory.until_count(Lane::Life, 2).await;
+        b.memory.until_count(Lane::Life, 2).await;
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "round {round}: {:?}",
+            began.elapsed()
+        );
+        a.stop().await;
+        b.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "wants a network interface with multicast"]
+async fn nodes_on_one_lan_find_each_other() {
+    let operation = Operation::new(1);
+    let mdns = |config: &mut sync_quic::SyncConfig| {
+        config.listen = "0.0.0.0:0".parse().unwrap();
+        config.mdns = true;
+    };
+    let a = founder(&operation, key(1), &[node_id(&key(2))], mdns).await;
+    let b = joined(&a, key(2), mdns).await;
+    println!("found after {:?}", a.until_live(&b).await);
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_that_dial_each_other_keep_one_connection() {
     let operation = Operation::new(1);
     let a = founder(&operation, key(1), &[node_id(&key(2))], |_| {}).await;

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -323,7 +323,6 @@ impl Member {
         stopped
     }
 
-    /// Ends without a word, as in a power cut. What it learned stays.
     pub fn state(&self, peer: &Member) -> Option<PeerState> {
         let id = peer.id();
         self.sync
@@ -544,11 +543,7 @@ pub fn dial(node: NodeId, addr: SocketAddr) -> PeerAddr {
     }
 }
 
-pub fn distinct(ids: impl IntoIterator<Item = NodeId>) -> usize {
-    ids.into_iter().collect::<BTreeSet<_>>().len()
-}
-
-/// Shows what the tests measured and, with `RUST_LOG`-like patience, what the nodes did.
+/// The value below which `part` of the sorted times lie.
 pub fn percentile(sorted: &[Duration], part: f64) -> Duration {
     sorted[((sorted.len() - 1) as f64 * part).round() as usize]
 }

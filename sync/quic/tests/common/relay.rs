@@ -1,6 +1,7 @@
 //! A UDP relay between two nodes: the link that tests cut, heal and slow down.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,24 +45,20 @@ impl Relay {
                 let Ok((length, from)) = front.recv_from(&mut buffer).await else {
                     continue;
                 };
-                if !sides.contains_key(&from) {
-                    let upstream = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                    upstream.connect(target).await.unwrap();
-                    let (send, queue) = mpsc::channel(QUEUE_PACKETS);
-                    inner.spawn(there.clone().carry(queue, upstream.clone(), None));
-                    let (answer, answers) = mpsc::channel(QUEUE_PACKETS);
-                    inner.spawn(back.clone().carry(answers, front.clone(), Some(from)));
-                    inner.spawn(async move {
-                        let mut buffer = vec![0; 65536];
-                        loop {
-                            if let Ok(length) = upstream.recv(&mut buffer).await {
-                                let _ = answer.try_send(buffer[..length].to_vec());
-                            }
-                        }
-                    });
-                    sides.insert(from, send);
-                }
-                let _ = sides[&from].try_send(buffer[..length].to_vec());
+                let side = match sides.entry(from) {
+                    Entry::Occupied(side) => side.into_mut(),
+                    Entry::Vacant(side) => {
+                        let upstream = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                        upstream.connect(target).await.unwrap();
+                        let (send, queue) = mpsc::channel(QUEUE_PACKETS);
+                        inner.spawn(there.clone().carry(queue, upstream.clone(), None));
+                        let (answer, answers) = mpsc::channel(QUEUE_PACKETS);
+                        inner.spawn(back.clone().carry(answers, front.clone(), Some(from)));
+                        inner.spawn(answer_from(upstream, answer));
+                        side.insert(send)
+                    }
+                };
+                let _ = side.try_send(buffer[..length].to_vec());
             }
         });
         Self {
@@ -82,6 +79,15 @@ impl Relay {
 
     pub fn passed(&self) -> u64 {
         self.passed.load(Ordering::SeqCst)
+    }
+}
+
+async fn answer_from(upstream: Arc<UdpSocket>, answer: mpsc::Sender<Vec<u8>>) {
+    let mut buffer = vec![0; 65536];
+    loop {
+        if let Ok(length) = upstream.recv(&mut buffer).await {
+            let _ = answer.try_send(buffer[..length].to_vec());
+        }
     }
 }
 
