@@ -10,8 +10,8 @@ use crate::frontier::Frontier;
 use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::inbox::Inbox;
 use crate::io::{
-    BatchId, ConnId, Counters, Effect, Input, Interest, Limits, LoadId, LocalNode, Now,
-    OwnLogConflict, PeerState, PeerView, ReasonCode, StreamKind,
+    ConnId, Counters, Effect, Input, Interest, Limits, LoadId, LocalNode, Now, OwnLogConflict,
+    PeerState, PeerView, ReasonCode, StreamKind,
 };
 use crate::peer::{Peer, Phase, Stage};
 use crate::trust::Trust;
@@ -51,7 +51,7 @@ pub struct Engine {
     /// Entries and bytes seen, for the mean.
     pub(crate) seen_entries: u64,
     pub(crate) seen_bytes: u64,
-    next_batch: u64,
+    pub(crate) next_batch: u64,
     next_load: u64,
     jitter: u64,
     pub(crate) counters: Counters,
@@ -322,11 +322,6 @@ impl Engine {
         self.inbox
             .tip(log)
             .unwrap_or_else(|| self.frontier.head(log))
-    }
-
-    pub(crate) fn new_batch_id(&mut self) -> BatchId {
-        self.next_batch += 1;
-        BatchId(self.next_batch)
     }
 
     pub(crate) fn new_load_id(&mut self) -> LoadId {

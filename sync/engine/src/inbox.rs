@@ -62,7 +62,7 @@ pub(crate) struct Batch {
 pub(crate) struct Waiting {
     pub(crate) from: NodeId,
     pub(crate) run: VerifiedRun,
-    pub(crate) frame: Vec<u8>,
+    pub(crate) frame: Option<Vec<u8>>,
     /// When it is refused unless lane 0 still moves (monotonic milliseconds).
     pub(crate) until_ms: u64,
 }
@@ -104,13 +104,13 @@ impl Inbox {
         true
     }
 
-    /// The next batch of a lane, when the store has none of it: runs of one peer, as they came.
+    /// The next batch of a lane, to be numbered `batch`, when the store has none of it: runs of one peer, as they came.
     pub(crate) fn next_batch(
         &mut self,
         lane: Lane,
         limits: &Limits,
-        number: impl FnOnce() -> BatchId,
-    ) -> Option<(BatchId, NodeId, Vec<VerifiedRun>)> {
+        batch: BatchId,
+    ) -> Option<(NodeId, Vec<VerifiedRun>)> {
         let state = &mut self.lanes[lane.index()];
         if state.storing.is_some() {
             return None;
@@ -140,7 +140,6 @@ impl Inbox {
             });
             runs.push(next.run);
         }
-        let batch = number();
         state.storing = Some(batch);
         self.batches.insert(
             batch,
@@ -149,7 +148,7 @@ impl Inbox {
                 runs: storing,
             },
         );
-        Some((batch, from, runs))
+        Some((from, runs))
     }
 
     /// The store has answered: gives the batch back, and its lane is free again.

@@ -246,7 +246,6 @@ impl Engine {
     fn wait(&mut self, now: Now, node: NodeId, run: VerifiedRun, frame: Option<Vec<u8>>) {
         let log = *run.log();
         let until_ms = now.mono_ms + self.limits.waiting_ms_max;
-        let frame = frame.unwrap_or_default();
         // A run behind one that was dropped would only be a gap later.
         let behind_dropped = self.dropped.contains(&(node, log));
         if !behind_dropped
@@ -303,7 +302,7 @@ impl Engine {
             // There was room for it a moment ago.
             let _ = self.inbox.wait(waiting, &self.limits);
         } else {
-            self.judge(now, waiting.from, waiting.run, Some(waiting.frame));
+            self.judge(now, waiting.from, waiting.run, waiting.frame);
         }
     }
 
@@ -350,8 +349,9 @@ impl Engine {
     /// Hands the store the next batch of every lane that has none there, urgent lanes first.
     pub(crate) fn pump_store(&mut self) {
         for lane in Lane::ALL {
-            let batch = self.new_batch_id();
-            if let Some((batch, from, runs)) = self.inbox.next_batch(lane, &self.limits, || batch) {
+            let batch = BatchId(self.next_batch);
+            if let Some((from, runs)) = self.inbox.next_batch(lane, &self.limits, batch) {
+                self.next_batch += 1;
                 self.effect(Effect::Store { batch, from, runs });
             }
         }
