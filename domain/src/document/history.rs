@@ -1,14 +1,16 @@
 //! An index over a document's changes: who is whose ancestor, and what each operation was.
 //!
-//! Made when a remote change must be judged, kept up to date afterwards. Invariants: nodes are in causal order, so an
+//! Made when a remote change must be judged by a document that was loaded, kept up to date afterwards. Invariants: nodes are in causal order, so an
 //! ancestor has a smaller index; only changes that were found valid (or that automerge held already) are in it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 
 use automerge::legacy::{Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Automerge, Change, ChangeHash};
 
-use super::genesis::Genesis;
+use super::genesis::{Genesis, genesis};
+use crate::Kind;
 
 /// What an operation did, as far as later operations may refer to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,7 @@ pub(super) enum OpMeta {
     Other,
 }
 
+#[derive(Clone)]
 struct Node {
     hash: ChangeHash,
     actor: u32,
@@ -37,6 +40,7 @@ impl Node {
 }
 
 /// See the module.
+#[derive(Clone)]
 pub(super) struct History {
     genesis: &'static Genesis,
     nodes: Vec<Node>,
@@ -76,6 +80,18 @@ impl Ancestors {
 }
 
 impl History {
+    /// The index of the empty document.
+    pub(super) fn empty(kind: Kind) -> Self {
+        static ALL: OnceLock<BTreeMap<Kind, History>> = OnceLock::new();
+        let all = ALL.get_or_init(|| {
+            let of = |kind| (kind, History::of(genesis(kind), &genesis(kind).doc));
+            Kind::all().map(of).collect()
+        });
+        all.get(&kind)
+            .expect("made for every kind in the registry")
+            .clone()
+    }
+
     /// The index of everything that the document holds.
     pub(super) fn of(genesis: &'static Genesis, doc: &Automerge) -> Self {
         let mut history = History {

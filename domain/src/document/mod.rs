@@ -101,7 +101,7 @@ pub struct Document {
     doc: Automerge,
     created: Option<Stamp>,
     updated: Option<Stamp>,
-    /// Made when the first remote change comes.
+    /// Made when the first remote change comes; an empty document starts with one.
     history: Option<History>,
     /// Own changes that the history does not hold yet.
     unindexed: Vec<Change>,
@@ -146,7 +146,7 @@ impl Document {
             doc: genesis::genesis(kind).doc.clone(),
             created: None,
             updated: None,
-            history: None,
+            history: Some(History::empty(kind)),
             unindexed: Vec::new(),
             aside: Aside::default(),
         }
@@ -167,16 +167,22 @@ impl Document {
         let mut document = Document::new(kind, id);
         if !stored.snapshot.is_empty() {
             document.doc = load_contained(&stored.snapshot).map_err(DocumentError::Damaged)?;
+            document.history = None;
         }
         if !stored.applied.is_empty() {
             let mut changes = Vec::with_capacity(stored.applied.len());
             for bytes in &stored.applied {
                 changes.push(valid::decode(bytes).map_err(damaged)?.change);
             }
+            document.history = None;
             let doc = &mut document.doc;
             contained(|| {
                 doc.apply_changes(changes)
-                    .map_err(|error| error.to_string())
+                    .map_err(|error| error.to_string())?;
+                if doc.get_missing_deps(&[]).is_empty() {
+                    return Ok(());
+                }
+                Err("a stored change lacks one that it builds on".to_owned())
             })
             .map_err(DocumentError::Damaged)?;
         }

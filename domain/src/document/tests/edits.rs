@@ -232,6 +232,30 @@ fn a_document_comes_back_from_snapshot_and_later_changes() {
 }
 
 #[test]
+fn stored_changes_that_lack_one_in_between_are_an_error() {
+    let (mut a, _) = pair();
+    a.set(json!({"title": "second"}));
+    a.set(json!({"title": "third"}));
+    let applied = vec![a.log[0].clone(), a.log[2].clone()];
+    let stored = Stored {
+        applied,
+        ..Stored::default()
+    };
+    let error = Document::restore(Kind::Incident, id(), stored).err();
+    assert!(
+        matches!(error, Some(DocumentError::Damaged(_))),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_document_can_travel_between_threads() {
+    fn travels<T: Send + Sync + 'static>() {}
+    travels::<Document>();
+    travels::<View>();
+}
+
+#[test]
 fn damaged_or_foreign_snapshots_are_an_error() {
     let (a, _) = pair();
     let snapshot = a.doc.save();
