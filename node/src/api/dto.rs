@@ -116,6 +116,8 @@ pub struct HistoryEntry {
     /// That node's name.
     #[schema(required)]
     pub node_name: Option<String>,
+    /// Whether the document was deleted after it.
+    pub deleted: bool,
     /// What it changed, by field.
     pub changes: Vec<HistoryChange>,
 }

@@ -13,11 +13,14 @@ use domain::FieldError;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
-use crate::app::{Caller, IdempotencyKey};
+use crate::app::{AppError, Caller, IdempotencyKey};
 
 /// A request body may hold 64 KiB: twice the 32 KiB that one edit may hold, so that an edit which is too large gets the
 /// answer that says so, and small enough that every request in flight fits a Raspberry Pi's memory.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// One edit may hold 32 KiB, the size of a log entry (DESIGN §2).
+pub const EDIT_BYTES_MAX: usize = 32 * 1024;
 
 /// An Idempotency-Key may hold 128 bytes: room for a UUID with a prefix; it is stored for 7 days.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
@@ -120,6 +123,20 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
 }
 
 impl JsonObject {
+    /// The members as an edit of a document: 413 where no log entry could hold them, whatever the fields say.
+    pub fn into_edit(self) -> Result<Map<String, Value>, Problem> {
+        // Written anew, so that escapes and blanks do not count.
+        let bytes = serde_json::to_vec(&self.members).map_or(usize::MAX, |text| text.len());
+        if bytes > EDIT_BYTES_MAX {
+            return Err(AppError::TooLarge {
+                bytes,
+                max_bytes: EDIT_BYTES_MAX,
+            }
+            .into());
+        }
+        Ok(self.members)
+    }
+
     /// Takes a string that must be there.
     pub fn take_string(&mut self, name: &str, errors: &mut Vec<FieldError>) -> String {
         let pointer = format!("/{name}");

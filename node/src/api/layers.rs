@@ -154,3 +154,62 @@ pub fn panic_answer(panic: Box<dyn Any + Send + 'static>) -> Response {
     metrics::counter!("muster_http_panics_total").increment(1);
     Problem::fault("the request hit a fault of this program; the node's log has it").into_response()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::{from_fn, from_fn_with_state};
+    use axum::routing::get;
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    async fn ask(router: &Router, path: &str) -> Response {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_too_many_is_sent_away_with_a_time_and_the_watchers_are_not() {
+        let none_left = Arc::new(Semaphore::new(0));
+        let router = Router::new()
+            .route("/v1/status", get(|| async { "ok" }))
+            .route("/health/live", get(|| async { "ok" }))
+            .layer(from_fn_with_state(none_left, bound_in_flight));
+        let refused = ask(&router, "/v1/status").await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(ask(&router, "/health/live").await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_for_its_caller_and_for_nobody_else() {
+        async fn broken() -> &'static str {
+            panic!("secret detail")
+        }
+        let router = Router::new()
+            .route("/broken", get(broken))
+            .route("/whole", get(|| async { "ok" }))
+            .layer(CatchPanicLayer::custom(panic_answer))
+            .layer(from_fn(security_headers));
+        let answer = ask(&router, "/broken").await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(
+            answer.headers()[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
+        assert!(
+            answer
+                .headers()
+                .contains_key(header::CONTENT_SECURITY_POLICY)
+        );
+        let body = axum::body::to_bytes(answer.into_body(), 10_000)
+            .await
+            .unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+        assert_eq!(ask(&router, "/whole").await.status(), StatusCode::OK);
+    }
+}

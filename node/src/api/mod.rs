@@ -19,9 +19,9 @@ mod query;
 mod records;
 mod schema;
 mod series;
+mod server;
 mod session;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,6 @@ use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -44,9 +43,6 @@ use crate::app::App;
 
 pub use health::recorder as metrics_recorder;
 pub use problem::Problem;
-
-/// How long answers in flight may take when the node stops; event streams end at once.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// How often histograms are folded; without it they would keep every sample until someone reads the metrics.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -132,33 +128,20 @@ fn routes() -> OpenApiRouter<ApiState> {
 
 /// Serves until `closing` fires; then finishes what is in flight, for a bounded time.
 pub async fn serve(listener: TcpListener, app: Arc<App>, closing: CancellationToken) {
-    let service = router(app, closing.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let upkeep = tokio::spawn(async {
+    let router = router(app, closing.clone());
+    let upkeep = async {
         let mut tick = tokio::time::interval(METRICS_UPKEEP);
-        while let Some(handle) = metrics_recorder() {
+        loop {
             tick.tick().await;
-            handle.run_upkeep();
-        }
-    });
-    // Answers are small and people wait for them: Nagle's algorithm would hold them back.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let server =
-        axum::serve(listener, service).with_graceful_shutdown(closing.clone().cancelled_owned());
-    let late = async {
-        closing.cancelled().await;
-        tokio::time::sleep(SHUTDOWN_GRACE).await;
-    };
-    tokio::select! {
-        result = server.into_future() => {
-            if let Err(error) = result {
-                tracing::error!(%error, "the API ends");
+            if let Some(handle) = metrics_recorder() {
+                handle.run_upkeep();
             }
         }
-        () = late => tracing::warn!("some requests were cut off: they took too long to finish"),
+    };
+    tokio::select! {
+        () = server::serve(listener, router, &closing) => {}
+        () = upkeep => {}
     }
-    upkeep.abort();
 }
 
 /// Browsers share cookies between the ports of one host; nodes on one machine must not share a session.

@@ -221,7 +221,8 @@ mod tests {
         let headers = HeaderMap::new();
         assert_eq!(
             parse(form(&[("grant_type", "magic")]), &headers)
-                .err().unwrap()
+                .err()
+                .unwrap()
                 .0,
             "unsupported_grant_type"
         );

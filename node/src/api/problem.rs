@@ -294,6 +294,66 @@ mod tests {
     }
 
     #[test]
+    fn every_error_of_the_app_has_its_status_and_code() {
+        let id = || "7".to_owned();
+        let errors = [
+            AppError::Unauthenticated("sign in"),
+            AppError::Forbidden {
+                role: "guest".into(),
+                action: "edit",
+                what: "incidents".into(),
+            },
+            AppError::NotFound {
+                what: "incident",
+                id: id(),
+            },
+            AppError::Gone {
+                what: "incident",
+                id: id(),
+            },
+            AppError::Invalid(vec![FieldError {
+                pointer: "/title".into(),
+                detail: "is required".into(),
+            }]),
+            AppError::Unreadable("not JSON".into()),
+            AppError::VersionMissing,
+            AppError::VersionUnknown("v1".into()),
+            AppError::Conflict("resolved already".into()),
+            AppError::IdempotencyReused,
+            AppError::TooLarge {
+                bytes: 40_000,
+                max_bytes: 32_768,
+            },
+            AppError::NotYet("rollups"),
+            AppError::DiskFull,
+            AppError::Busy { retry_after_s: 2 },
+            AppError::TooMany { retry_after_s: 7 },
+            AppError::WritesStopped("a longer log was seen".into()),
+            AppError::Fault {
+                context: "read",
+                source: "x".into(),
+            },
+        ];
+        let table: String = errors
+            .into_iter()
+            .map(|error| {
+                let problem = Problem::from(error);
+                let retry = problem
+                    .retry_after_s
+                    .map(|s| format!(" after {s} s"))
+                    .unwrap_or_default();
+                format!(
+                    "{} {}{retry}: {}\n",
+                    problem.status.as_u16(),
+                    problem.code,
+                    problem.detail
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
     fn a_busy_node_says_when_to_come_back() {
         let response = Problem::from(AppError::TooMany { retry_after_s: 7 }).into_response();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);

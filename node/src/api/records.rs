@@ -249,7 +249,10 @@ async fn create(
     body: JsonObject,
 ) -> Answer {
     let key = idempotency_key(&head.headers, format!("POST {}", head.path), body.body_hash)?;
-    let created = api.app.create(&caller, kind, body.members, key).await?;
+    let created = api
+        .app
+        .create(&caller, kind, body.into_edit()?, key)
+        .await?;
     // Only a device is named by its writer, so only a device can have been there before; elsewhere `existed` means
     // that this is the kept answer of an idempotency key, which must look like the first one.
     let was_there = created.existed && kind == RecordKind::Document(Kind::Device);
@@ -299,7 +302,7 @@ async fn edit(
     )?;
     let merged = api
         .app
-        .patch(&caller, kind, &id, base.as_deref(), body.members, key)
+        .patch(&caller, kind, &id, base.as_deref(), body.into_edit()?, key)
         .await?;
     Ok(document_answer(StatusCode::OK, merged))
 }
@@ -338,9 +341,30 @@ async fn history(
     let limit = query.limit(LIST_LIMIT_MAX)?;
     let cursor = query.text("cursor");
     query.finish(&["limit", "cursor"])?;
-    Ok(page_answer(
-        api.app.history(&caller, kind, &id, limit, cursor).await?,
-    ))
+    let mut page = api.app.history(&caller, kind, &id, limit, cursor).await?;
+    page.items = page.items.iter().map(history_entry).collect();
+    Ok(page_answer(page))
+}
+
+/// A step of a history in the words of the API: `at` is this node's time, as everywhere else; the author's clock, which
+/// may be wrong, is `made_at`.
+fn history_entry(step: &Value) -> Value {
+    let changes: Vec<Value> = step["changes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|change| json!({ "field": change["field"], "from": change["before"], "to": change["value"] }))
+        .collect();
+    json!({
+        "version": step["version"],
+        "at": step["arrived_at"],
+        "made_at": step["at"],
+        "author": step["author"],
+        "node": step["node"],
+        "node_name": step["node_name"],
+        "deleted": step["deleted"],
+        "changes": changes,
+    })
 }
 
 /// A list as DESIGN §8 shows it.

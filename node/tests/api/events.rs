@@ -17,7 +17,12 @@ struct Seen {
 }
 
 /// Reads events until `wanted` have come with data; fails the test after ten seconds.
-async fn listen(node: &Node, last_event_id: Option<&str>, wanted: usize, ready: Option<tokio::sync::oneshot::Sender<()>>) -> Vec<Seen> {
+async fn listen(
+    node: &Node,
+    last_event_id: Option<&str>,
+    wanted: usize,
+    ready: Option<tokio::sync::oneshot::Sender<()>>,
+) -> Vec<Seen> {
     let mut request = node.signed(Method::GET, "/v1/events");
     if let Some(id) = last_event_id {
         request = request.header("last-event-id", id);
@@ -25,10 +30,13 @@ async fn listen(node: &Node, last_event_id: Option<&str>, wanted: usize, ready: 
     let response = request.send().await.unwrap();
     assert_eq!(response.status().as_u16(), 200);
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut bytes = Box::pin(futures::stream::unfold(response, |mut response| async move {
-        let chunk = response.chunk().await.ok()??;
-        Some((chunk, response))
-    }));
+    let mut bytes = Box::pin(futures::stream::unfold(
+        response,
+        |mut response| async move {
+            let chunk = response.chunk().await.ok()??;
+            Some((chunk, response))
+        },
+    ));
     let mut ready = ready;
     let mut text = String::new();
     let mut seen = Vec::new();
@@ -39,7 +47,11 @@ async fn listen(node: &Node, last_event_id: Option<&str>, wanted: usize, ready: 
             while let Some((block, rest)) = text.split_once("\n\n") {
                 let field = |name: &str| {
                     let prefix = format!("{name}: ");
-                    block.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default().to_owned()
+                    block
+                        .lines()
+                        .find_map(|line| line.strip_prefix(&prefix))
+                        .unwrap_or_default()
+                        .to_owned()
                 };
                 let event = Seen {
                     id: field("id"),
@@ -57,7 +69,9 @@ async fn listen(node: &Node, last_event_id: Option<&str>, wanted: usize, ready: 
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), reading).await.expect("events within ten seconds");
+    tokio::time::timeout(Duration::from_secs(10), reading)
+        .await
+        .expect("events within ten seconds");
     seen
 }
 

@@ -36,17 +36,29 @@ pub struct Answer {
 impl Answer {
     /// The last part of a problem's `type`.
     pub fn code(&self) -> &str {
-        self.body["type"].as_str().and_then(|kind| kind.rsplit('/').next()).unwrap_or_default()
+        self.body["type"]
+            .as_str()
+            .and_then(|kind| kind.rsplit('/').next())
+            .unwrap_or_default()
     }
 
     /// The pointers of a problem.
     pub fn pointers(&self) -> Vec<&str> {
-        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        errors.iter().filter_map(|error| error["pointer"].as_str()).collect()
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["pointer"].as_str())
+            .collect()
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// The answer, if it has that status; fails the test with the answer's text otherwise.
@@ -61,7 +73,9 @@ impl Answer {
     }
 
     pub fn version(&self) -> &str {
-        self.body["version"].as_str().expect("an answer with a version")
+        self.body["version"]
+            .as_str()
+            .expect("an answer with a version")
     }
 }
 
@@ -69,18 +83,47 @@ impl Node {
     /// Founds and starts one, and signs a program in as its admin.
     pub async fn start() -> Node {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let founding =
-            Founding { name: "alpha".into(), role: "hq".parse().expect("a role"), title: "Flood".into() };
-        found(dir.path(), &KeySource::DataDir, founding).await.expect("found an operation");
-        let app = App::open(OpenConfig::new(dir.path(), KeySource::DataDir)).await.expect("open the node");
-        app.ensure_admin(Some(PASSWORD.into())).await.expect("an admin");
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let founding = Founding {
+            name: "alpha".into(),
+            role: "hq".parse().expect("a role"),
+            title: "Flood".into(),
+        };
+        found(dir.path(), &KeySource::DataDir, founding)
+            .await
+            .expect("found an operation");
+        let app = App::open(OpenConfig::new(dir.path(), KeySource::DataDir))
+            .await
+            .expect("open the node");
+        app.ensure_admin(Some(PASSWORD.into()))
+            .await
+            .expect("an admin");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
         let address = listener.local_addr().expect("its address");
         let closing = CancellationToken::new();
-        tokio::spawn(node::api::serve(listener, Arc::clone(&app), closing.clone()));
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let mut node = Node { app, address, client, token: String::new(), closing, _dir: dir };
-        node.token = node.password_token("admin", PASSWORD).await.expect(200).body["access_token"]
+        tokio::spawn(node::api::serve(
+            listener,
+            Arc::clone(&app),
+            closing.clone(),
+        ));
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client");
+        let mut node = Node {
+            app,
+            address,
+            client,
+            token: String::new(),
+            closing,
+            _dir: dir,
+        };
+        node.token = node
+            .password_token("admin", PASSWORD)
+            .await
+            .expect(200)
+            .body["access_token"]
             .as_str()
             .expect("a token")
             .to_owned();
@@ -116,7 +159,12 @@ impl Node {
 
     pub async fn patch(&self, path: &str, version: &str, body: Value) -> Answer {
         let quoted = format!("\"{version}\"");
-        send(self.signed(Method::PATCH, path).header("if-match", quoted).json(&body)).await
+        send(
+            self.signed(Method::PATCH, path)
+                .header("if-match", quoted)
+                .json(&body),
+        )
+        .await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
@@ -124,7 +172,9 @@ impl Node {
     }
 
     pub async fn incident(&self, title: &str) -> Answer {
-        self.post("/v1/incidents", json!({ "title": title })).await.expect(201)
+        self.post("/v1/incidents", json!({ "title": title }))
+            .await
+            .expect(201)
     }
 
     pub async fn token_request(&self, form: &[(&str, &str)]) -> Answer {
@@ -132,16 +182,30 @@ impl Node {
     }
 
     pub async fn password_token(&self, username: &str, password: &str) -> Answer {
-        let form = [("grant_type", "password"), ("username", username), ("password", password)];
+        let form = [
+            ("grant_type", "password"),
+            ("username", username),
+            ("password", password),
+        ];
         self.token_request(&form).await
     }
 
     /// Signs in as the page does: the cookie and the CSRF token.
     pub async fn session(&self) -> (HeaderValue, String) {
         let body = json!({ "username": "admin", "password": PASSWORD });
-        let answer = send(self.anonymous(Method::POST, "/session").json(&body)).await.expect(200);
-        let cookie = answer.header("set-cookie").split(';').next().unwrap_or_default().to_owned();
-        let csrf = answer.body["csrf_token"].as_str().expect("a token").to_owned();
+        let answer = send(self.anonymous(Method::POST, "/session").json(&body))
+            .await
+            .expect(200);
+        let cookie = answer
+            .header("set-cookie")
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let csrf = answer.body["csrf_token"]
+            .as_str()
+            .expect("a token")
+            .to_owned();
         (HeaderValue::try_from(cookie).expect("a cookie"), csrf)
     }
 }
@@ -151,5 +215,10 @@ pub async fn send(request: RequestBuilder) -> Answer {
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.expect("a whole body");
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-    Answer { status, headers, body, text }
+    Answer {
+        status,
+        headers,
+        body,
+        text,
+    }
 }

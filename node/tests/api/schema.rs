@@ -9,7 +9,13 @@ use crate::harness::{Node, send};
 fn differences(document: &Value, schema: &Value, value: &Value, at: &str, out: &mut Vec<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap_or_default();
-        return differences(document, &document["components"]["schemas"][name], value, at, out);
+        return differences(
+            document,
+            &document["components"]["schemas"][name],
+            value,
+            at,
+            out,
+        );
     }
     if let Some(choices) = schema["oneOf"].as_array() {
         let fits = choices.iter().any(|choice| {
@@ -47,18 +53,33 @@ fn differences(document: &Value, schema: &Value, value: &Value, at: &str, out: &
     }
     match value {
         Value::Object(members) => {
-            for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            for name in schema["required"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+            {
                 if !members.contains_key(name) {
                     out.push(format!("{at}/{name}: missing"));
                 }
             }
             for (name, member) in members {
                 match schema["properties"].get(name) {
-                    Some(property) => differences(document, property, member, &format!("{at}/{name}"), out),
-                    None if schema["additionalProperties"].is_object() => {
-                        differences(document, &schema["additionalProperties"], member, &format!("{at}/{name}"), out);
+                    Some(property) => {
+                        differences(document, property, member, &format!("{at}/{name}"), out)
                     }
-                    None if schema["properties"].is_object() => out.push(format!("{at}/{name}: not described")),
+                    None if schema["additionalProperties"].is_object() => {
+                        differences(
+                            document,
+                            &schema["additionalProperties"],
+                            member,
+                            &format!("{at}/{name}"),
+                            out,
+                        );
+                    }
+                    None if schema["properties"].is_object() => {
+                        out.push(format!("{at}/{name}: not described"))
+                    }
                     None => {}
                 }
             }
@@ -76,7 +97,10 @@ fn differences(document: &Value, schema: &Value, value: &Value, at: &str, out: &
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_have_the_shape_that_the_openapi_document_gives_them() {
     let node = Node::start().await;
-    let document = send(node.anonymous(Method::GET, "/openapi.json")).await.expect(200).body;
+    let document = send(node.anonymous(Method::GET, "/openapi.json"))
+        .await
+        .expect(200)
+        .body;
     let incident = node
         .post(
             "/v1/incidents",
@@ -85,10 +109,21 @@ async fn answers_have_the_shape_that_the_openapi_document_gives_them() {
         .await
         .expect(201);
     let path = format!("/v1/incidents/{}", incident.id());
-    node.patch(&path, incident.version(), json!({ "title": "A" })).await.expect(200);
-    let merged = node.patch(&path, incident.version(), json!({ "title": "B" })).await.expect(200);
-    let conflict = merged.body["conflicts"][0]["conflict"].as_str().unwrap().to_owned();
-    let resource = node.post("/v1/resources", json!({ "name": "Boat" })).await.expect(201);
+    node.patch(&path, incident.version(), json!({ "title": "A" }))
+        .await
+        .expect(200);
+    let merged = node
+        .patch(&path, incident.version(), json!({ "title": "B" }))
+        .await
+        .expect(200);
+    let conflict = merged.body["conflicts"][0]["conflict"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let resource = node
+        .post("/v1/resources", json!({ "name": "Boat" }))
+        .await
+        .expect(201);
     let assignment = json!({ "resource": resource.id(), "incident": incident.id() });
     let assignment = node.post("/v1/assignments", assignment).await.expect(201);
     let rule = json!({
@@ -96,8 +131,17 @@ async fn answers_have_the_shape_that_the_openapi_document_gives_them() {
         "raise_above": 3.5, "clear_below": 3.0, "incident": { "title": "{device}: {value}" },
     });
     let rule = node.post("/v1/rules", rule).await.expect(201);
-    let device = node.post("/v1/devices", json!({ "name": "gauge-1", "state": "approved" })).await.expect(201);
-    let note = node.post("/v1/notes", json!({ "text": "Seen" })).await.expect(201);
+    let device = node
+        .post(
+            "/v1/devices",
+            json!({ "name": "gauge-1", "state": "approved" }),
+        )
+        .await
+        .expect(201);
+    let note = node
+        .post("/v1/notes", json!({ "text": "Seen" }))
+        .await
+        .expect(201);
 
     let asked = [
         ("Incident", path.clone()),
@@ -124,7 +168,13 @@ async fn answers_have_the_shape_that_the_openapi_document_gives_them() {
         differences(&document, schema, &answer.body, name, &mut wrong);
     }
     let refused = node.post("/v1/incidents", json!({})).await.expect(422);
-    differences(&document, &document["components"]["schemas"]["Problem"], &refused.body, "Problem", &mut wrong);
+    differences(
+        &document,
+        &document["components"]["schemas"]["Problem"],
+        &refused.body,
+        "Problem",
+        &mut wrong,
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     node.stop().await;
 }

@@ -36,8 +36,12 @@ impl Count {
     /// Milliseconds that are left to wait.
     fn wait_ms(self, now_ms: u64, free: u32, longest: Duration) -> u64 {
         let since_ms = now_ms.saturating_sub(self.last_ms);
-        let Some(over) = self.failures.checked_sub(free) else { return 0 };
-        let wait_ms = 1_000_u64.saturating_mul(1 << over.min(16)).min(longest.as_millis() as u64);
+        let Some(over) = self.failures.checked_sub(free) else {
+            return 0;
+        };
+        let wait_ms = 1_000_u64
+            .saturating_mul(1 << over.min(16))
+            .min(longest.as_millis() as u64);
         wait_ms.saturating_sub(since_ms)
     }
 
@@ -58,7 +62,10 @@ pub(super) struct Attempts {
 
 impl Attempts {
     pub(super) fn new() -> Self {
-        Attempts { users: LruCache::new(REMEMBERED_MAX), addresses: LruCache::new(REMEMBERED_MAX) }
+        Attempts {
+            users: LruCache::new(REMEMBERED_MAX),
+            addresses: LruCache::new(REMEMBERED_MAX),
+        }
     }
 
     /// Counts an attempt, or says how many seconds to wait. An attempt that is refused is not counted.
@@ -66,16 +73,18 @@ impl Attempts {
         let address = network_of(address);
         let of_user = self.users.get(user).copied().unwrap_or_default();
         let of_address = self.addresses.get(&address).copied().unwrap_or_default();
-        let wait_ms = of_user.wait_ms(now_ms, USER_FREE, USER_WAIT_MAX).max(of_address.wait_ms(
-            now_ms,
-            ADDRESS_FREE,
-            ADDRESS_WAIT_MAX,
-        ));
+        let wait_ms = of_user
+            .wait_ms(now_ms, USER_FREE, USER_WAIT_MAX)
+            .max(of_address.wait_ms(now_ms, ADDRESS_FREE, ADDRESS_WAIT_MAX));
         if wait_ms > 0 {
             return Err(u32::try_from(wait_ms.div_ceil(1_000)).unwrap_or(u32::MAX));
         }
-        self.users.get_or_insert_mut(user.to_owned(), Count::default).add(now_ms);
-        self.addresses.get_or_insert_mut(address, Count::default).add(now_ms);
+        self.users
+            .get_or_insert_mut(user.to_owned(), Count::default)
+            .add(now_ms);
+        self.addresses
+            .get_or_insert_mut(address, Count::default)
+            .add(now_ms);
         Ok(())
     }
 
@@ -131,7 +140,10 @@ mod tests {
             }
         }
         let elsewhere = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
-        let wait_s = attempts.begin("admin", elsewhere, now_ms).err().unwrap_or(0);
+        let wait_s = attempts
+            .begin("admin", elsewhere, now_ms)
+            .err()
+            .unwrap_or(0);
         assert!(wait_s <= USER_WAIT_MAX.as_secs() as u32, "{wait_s}");
     }
 

@@ -47,10 +47,12 @@ impl Passwords {
     /// A PHC string for a new password.
     pub(super) async fn hash(&self, password: Zeroizing<String>) -> Result<String, AppError> {
         check(&password)?;
-        self.run(move || hash_now(password.as_bytes())).await?.ok_or_else(|| AppError::Fault {
-            context: "hash a password",
-            source: "argon2 refused its parameters".into(),
-        })
+        self.run(move || hash_now(password.as_bytes()))
+            .await?
+            .ok_or_else(|| AppError::Fault {
+                context: "hash a password",
+                source: "argon2 refused its parameters".into(),
+            })
     }
 
     /// Whether the password belongs to the hash; `None` for a user who does not exist or has no password.
@@ -69,8 +71,14 @@ impl Passwords {
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
-        let _waiting = self.waiting.try_acquire().map_err(|_| AppError::Busy { retry_after_s: 2 })?;
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AppError> {
+        let _waiting = self
+            .waiting
+            .try_acquire()
+            .map_err(|_| AppError::Busy { retry_after_s: 2 })?;
         let running = Arc::clone(&self.running)
             .acquire_owned()
             .await
@@ -81,7 +89,10 @@ impl Passwords {
             work()
         })
         .await
-        .map_err(|error| AppError::Fault { context: "check a password", source: error.into() })
+        .map_err(|error| AppError::Fault {
+            context: "check a password",
+            source: error.into(),
+        })
     }
 }
 
@@ -93,23 +104,36 @@ fn check(password: &str) -> Result<(), AppError> {
     } else {
         return Ok(());
     };
-    Err(AppError::Invalid(vec![FieldError { pointer: "/password".into(), detail }]))
+    Err(AppError::Invalid(vec![FieldError {
+        pointer: "/password".into(),
+        detail,
+    }]))
 }
 
 fn hash_now(password: &[u8]) -> Option<String> {
     let salt: [u8; 16] = rand::random();
-    let hash: PasswordHash = Argon2::default().hash_password_with_salt(password, &salt).ok()?;
+    let hash: PasswordHash = Argon2::default()
+        .hash_password_with_salt(password, &salt)
+        .ok()?;
     Some(hash.to_string())
 }
 
 fn verify_now(password: &str, hash: &str) -> bool {
-    password.len() <= PASSWORD_BYTES_MAX && Argon2::default().verify_password(password.as_bytes(), hash).is_ok()
+    password.len() <= PASSWORD_BYTES_MAX
+        && Argon2::default()
+            .verify_password(password.as_bytes(), hash)
+            .is_ok()
 }
 
 fn is_affordable(hash: &str) -> bool {
-    PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash).ok()).is_some_and(|params| {
-        params.m_cost() <= MEMORY_KIB_MAX && params.t_cost() <= PASSES_MAX && params.p_cost() <= 8
-    })
+    PasswordHash::new(hash)
+        .ok()
+        .and_then(|hash| Params::try_from(&hash).ok())
+        .is_some_and(|params| {
+            params.m_cost() <= MEMORY_KIB_MAX
+                && params.t_cost() <= PASSES_MAX
+                && params.p_cost() <= 8
+        })
 }
 
 #[cfg(test)]
@@ -125,9 +149,22 @@ mod tests {
     async fn only_the_right_password_fits_its_hash() {
         let passwords = Passwords::new();
         let hash = passwords.hash(secret("correct horse")).await.unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify(secret("correct horse"), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify(secret("correct cow"), Some(hash)).await.unwrap());
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert!(
+            passwords
+                .verify(secret("correct horse"), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify(secret("correct cow"), Some(hash))
+                .await
+                .unwrap()
+        );
         assert!(!passwords.verify(secret("nobody"), None).await.unwrap());
     }
 
@@ -140,9 +177,15 @@ mod tests {
     #[test]
     fn a_hash_that_would_take_the_machine_down_is_not_computed() {
         let salt_and_hash = "c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-        assert!(is_affordable(&format!("$argon2id$v=19$m=19456,t=2,p=1${salt_and_hash}")));
-        assert!(!is_affordable(&format!("$argon2id$v=19$m=4194304,t=2,p=1${salt_and_hash}")));
-        assert!(!is_affordable(&format!("$argon2id$v=19$m=19456,t=4000000,p=1${salt_and_hash}")));
+        assert!(is_affordable(&format!(
+            "$argon2id$v=19$m=19456,t=2,p=1${salt_and_hash}"
+        )));
+        assert!(!is_affordable(&format!(
+            "$argon2id$v=19$m=4194304,t=2,p=1${salt_and_hash}"
+        )));
+        assert!(!is_affordable(&format!(
+            "$argon2id$v=19$m=19456,t=4000000,p=1${salt_and_hash}"
+        )));
         assert!(!is_affordable("not a hash"));
     }
 }
