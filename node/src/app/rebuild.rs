@@ -47,19 +47,23 @@ impl App {
         let started = Instant::now();
         let store = self.store.clone();
         let rebuilt = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
+            let before = store.read(|reader| reader.views_fingerprint())?;
             let rebuilt = rebuild(&store)?;
-            Ok((rebuilt, store.read(heads_digest)?, store.read(|reader| reader.views_fingerprint())?))
+            let after = store.read(|reader| reader.views_fingerprint())?;
+            Ok((rebuilt, store.read(heads_digest)?, before, after))
         })
         .await;
         let fault = |source| AppError::Fault { context: "rebuild the views", source };
-        let (rebuilt, digest, fingerprint) =
+        let (rebuilt, digest, before, after) =
             rebuilt.map_err(|error| fault(Box::new(error)))?.map_err(|error| fault(Box::new(error)))?;
         Ok(json!({
             "documents": rebuilt.documents,
             "facts": rebuilt.facts,
             "commits": rebuilt.commits,
             "heads_digest": digest,
-            "views_fingerprint": data_encoding::HEXLOWER.encode(&fingerprint),
+            "views_fingerprint": data_encoding::HEXLOWER.encode(&after),
+            // Edits that were committed while it ran change the views too.
+            "views_changed": before != after,
             "took_ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         }))
     }

@@ -163,8 +163,9 @@ pub(super) fn sync(value: &Value) -> String {
 }
 
 pub(super) fn rebuild(value: &Value) -> String {
+    let same = if value["views_changed"] == Value::Bool(true) { "changed" } else { "the same as before" };
     format!(
-        "rebuilt {} documents from {} commits in {} ms; digest {}\n",
+        "rebuilt {} documents from {} commits in {} ms; rows {same}; digest {}\n",
         word(&value["documents"]),
         word(&value["commits"]),
         word(&value["took_ms"]),
