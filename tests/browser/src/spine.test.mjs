@@ -104,7 +104,9 @@ browserTest(
       }
       await screenshot(atHq, "conflict");
       await go(atHq, "Conflicts");
-      await conflict(atHq).getByRole("link", { name: "Open the incident" }).click();
+      await conflict(atHq)
+        .getByRole("link", { name: /^Open the incident/ })
+        .click();
     });
 
     await t.test("one is chosen at HQ and stands on every node", async () => {
@@ -114,6 +116,9 @@ browserTest(
         await page.getByRole("article").getByText("Extreme").first().waitFor();
       }
       await agree(nodes);
+      const history = atTruck.getByRole("region", { name: "History" }).getByRole("listitem");
+      await history.filter({ hasText: "admin at HQ" }).filter({ hasText: "Severity → Extreme" }).first().waitFor();
+      await history.filter({ hasText: "a sensor rule at Truck 1" }).filter({ hasText: "Sensor" }).first().waitFor();
       const [, other] = fields;
       const atOther = await openPage(browser, other);
       await signIn(atOther);

@@ -9,11 +9,14 @@ import type {
   Device,
   HistoryEntry,
   Incident,
+  KnownPeer,
   NodeStatus,
   Page,
+  Peer,
   Resource,
   Rule,
   Series,
+  StatusAnswer,
 } from "./types.ts";
 
 /** The state of the links and of the node; also the heartbeat that notices when the node falls silent. */
@@ -59,10 +62,19 @@ function usePages<Item>(queryKey: readonly unknown[], path: (cursor: string | nu
   });
 }
 
+const isNode = (peer: Peer): peer is KnownPeer => peer.node_id !== null;
+
+const byKind = ({ peers, ...status }: StatusAnswer): NodeStatus => ({
+  ...status,
+  peers: peers.filter(isNode),
+  dialled: peers.filter((peer) => !isNode(peer)),
+});
+
 export const useStatus = () =>
   useQuery({
     queryKey: keys.status(),
-    queryFn: ({ signal }) => api.get<NodeStatus>(paths.status(), signal),
+    queryFn: ({ signal }) => api.get<StatusAnswer>(paths.status(), signal),
+    select: byKind,
     refetchInterval: STATUS_EVERY_MS,
   });
 

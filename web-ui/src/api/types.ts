@@ -27,8 +27,12 @@ export type Conflict = Opened<Schemas["Conflict"]>;
 export type ConflictValue = Conflict["values"][number];
 export type HistoryEntry = Schemas["HistoryEntry"];
 export type DeadLetter = Schemas["DeadLetter"];
-export type NodeStatus = Schemas["Status"];
 export type Peer = Schemas["Peer"];
+/** A node, as against an address that is dialled and at which nobody has answered. */
+export type KnownPeer = Peer & { node_id: string };
+export type NodeStatus = Omit<Schemas["Status"], "peers"> & { peers: KnownPeer[]; dialled: Peer[] };
+/** As it comes: nodes and dialled addresses in one list. */
+export type StatusAnswer = Schemas["Status"];
 export type Session = Schemas["Session"];
 export type SeenBy = Schemas["SeenBy"];
 export type Location = Schemas["Location"];

@@ -43,7 +43,7 @@ function SignedIn({ session, lost }: { session: Session; lost: boolean }) {
       </a>
       <div className="sticky top-0 z-20 border-b border-line bg-surface">
         <Header session={session} />
-        {!reachable && <UnreachableBanner />}
+        {reachable ? <StoppedBanner /> : <UnreachableBanner />}
       </div>
       <div className="mx-auto max-w-[90rem] md:grid md:grid-cols-[14.5rem_minmax(0,1fr)]">
         <Navigation />
@@ -107,7 +107,7 @@ function LinkState() {
   const live = useLive();
   if (!status) return null;
   const linked = status.peers.filter(isLinked).length;
-  const waiting = Math.max(0, ...status.peers.map((peer) => peer.behind_entries));
+  const waiting = Math.max(0, ...status.peers.map((peer) => peer.behind_entries ?? 0));
   const good = reachable && linked > 0 && linked === status.peers.length;
   return (
     <Link
@@ -139,6 +139,22 @@ function LinkState() {
         )}
       </span>
     </Link>
+  );
+}
+
+/** A node that must not write (a full disk, a log of its own that is longer elsewhere) says so before anybody types. */
+function StoppedBanner() {
+  const { data: status } = useStatus();
+  if (!status?.writes_stopped) return null;
+  return (
+    <div role="alert" className="border-t-4 border-bad bg-bad-soft">
+      <div className="mx-auto max-w-[90rem] px-3 py-2 sm:px-6">
+        <p className="font-bold">{texts.stopped}</p>
+        <p className="text-sm">
+          {status.writes_stopped}. {texts.stoppedNext}
+        </p>
+      </div>
+    </div>
   );
 }
 

@@ -13,6 +13,8 @@ export const texts = {
   unreachableSince: "Everything below is as it was",
   unreachableNext: "You can keep typing: nothing is lost. Connecting again by itself.",
   reconnect: "Try now",
+  stopped: "This node cannot save anything now",
+  stoppedNext: "Use another node for what must be written down, and tell whoever runs this one.",
   live: "Live",
   notLive: "Updates delayed",
   notLiveHint: "The live connection is being opened again; the page asks every few seconds meanwhile.",

@@ -56,7 +56,7 @@ const fieldLabels: Record<string, string> = {
   location: "Location",
   tags: "Tags",
   parent: "Part of",
-  source: "Source",
+  source: "Sensor",
   raised_at: "Raised",
   peak: "Peak",
   cleared_at: "Cleared",

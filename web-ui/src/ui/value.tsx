@@ -3,27 +3,43 @@ import type { Location } from "../api/types.ts";
 import { formatLocation } from "../lib/location.ts";
 import { label } from "./texts.ts";
 
-const isLocation = (value: unknown): value is Location =>
-  typeof value === "object" &&
-  value !== null &&
-  "lat" in value &&
-  "lon" in value &&
-  typeof value.lat === "number" &&
-  typeof value.lon === "number";
+type Members = Record<string, unknown>;
+
+const isObject = (value: unknown): value is Members =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const isLocation = (value: Members): value is Members & Location =>
+  typeof value.lat === "number" && typeof value.lon === "number";
 
 /** Fields whose values are words of the interface with a label of their own. */
 const LABELLED = new Set(["status", "severity", "category", "state"]);
 
+function textOfObject(value: Members): string {
+  if (isLocation(value)) return formatLocation(value);
+  // A peak, and the source of an incident.
+  if (typeof value.value === "number" && typeof value.at === "string") return numberText(value.value);
+  if (typeof value.device === "string" && typeof value.channel === "string")
+    return `${value.device} · ${value.channel}`;
+  return JSON.stringify(value);
+}
+
+function textOfString(field: string | undefined, value: string): string {
+  if (field !== undefined && LABELLED.has(field)) return label(value);
+  if (field?.endsWith("_at") && !Number.isNaN(Date.parse(value))) return new Date(value).toLocaleString();
+  return value;
+}
+
 export function valueText(field: string | undefined, value: unknown): string {
   if (value === null || value === undefined || value === "") return "empty";
   if (typeof value === "boolean") return value ? "yes" : "no";
-  if (typeof value === "string") return field !== undefined && LABELLED.has(field) ? label(value) : value;
+  if (typeof value === "string") return textOfString(field, value);
   if (typeof value === "number") return String(value);
-  if (isLocation(value)) return formatLocation(value);
-  if (Array.isArray(value) && value.every((item) => typeof item === "string")) {
-    return value.length === 0 ? "empty" : value.join(", ");
+  if (Array.isArray(value)) {
+    if (value.length === 0) return "empty";
+    if (value.every((item) => typeof item === "string")) return value.join(", ");
+    if (field === "evidence") return value.length === 1 ? "from one node" : `from ${value.length} nodes`;
   }
-  return JSON.stringify(value);
+  return isObject(value) ? textOfObject(value) : JSON.stringify(value);
 }
 
 export function Value({ field, value }: { field?: string | undefined; value: unknown }) {

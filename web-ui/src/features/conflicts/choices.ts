@@ -9,15 +9,13 @@ export interface Candidate {
   value: ConflictValue;
 }
 
-/** A choice carries the value's label, or stands at the same place in a list of the same length. */
 export function candidates(conflict: Conflict, field: string | undefined): Candidate[] {
-  const { values, choices } = conflict;
-  return values.map((value, index) => {
-    const byPlace = choices.length === values.length ? choices[index] : undefined;
-    const byLabel = choices.filter((choice) => choice.label === value.value);
-    const choice = byPlace ?? (byLabel.length === 1 ? byLabel[0] : undefined);
-    return { choice: choice?.id ?? null, text: valueText(field, value.value), value };
-  });
+  const offered = new Set(conflict.choices.map(({ id }) => id));
+  return conflict.values.map((value) => ({
+    choice: offered.has(value.choice) ? value.choice : null,
+    text: valueText(field, value.value),
+    value,
+  }));
 }
 
 /** Choices that belong to no value, such as "keep both" of kinds that are not about a field. */

@@ -8,14 +8,29 @@ import { ConflictView } from "./conflict-card.tsx";
 const conflict: Conflict = {
   id: "c-1",
   kind: "field",
-  documents: [{ kind: "incident", id: "i-1" }],
+  documents: [{ kind: "incident", id: "i-1", title: "Flood", href: "/v1/incidents/i-1" }],
   field: "severity",
   summary: "Set apart on two nodes",
   values: [
-    { value: "severe", author: "Anna", node: "node-a", at: new Date(Date.now() - 300_000).toISOString() },
-    { value: "extreme", author: "Murat", node: "node-b", at: new Date(Date.now() - 60_000).toISOString() },
+    {
+      choice: "x-1",
+      value: "severe",
+      author: "Anna",
+      node: "node-a",
+      node_name: null,
+      at: new Date(Date.now() - 300_000).toISOString(),
+    },
+    {
+      choice: "x-2",
+      value: "extreme",
+      author: "Murat",
+      node: "node-b",
+      node_name: null,
+      at: new Date(Date.now() - 60_000).toISOString(),
+    },
   ],
   state: "open",
+  resolution: null,
   choices: [
     { id: "x-1", label: "severe" },
     { id: "x-2", label: "extreme" },

@@ -11,6 +11,7 @@ import { Tag } from "../../ui/badges.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
 import { common, fieldLabel } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
+import { valueText } from "../../ui/value.tsx";
 import { candidates, otherChoices } from "./choices.ts";
 import { DifferentValue } from "./different-value.tsx";
 import { texts } from "./texts.ts";
@@ -75,11 +76,9 @@ export function ConflictView({ conflict, showDocument = false }: ConflictViewPro
         </div>
       )}
       <ul className="grid gap-3 sm:grid-cols-2">
-        {shown.map((candidate, index) => (
+        {shown.map((candidate) => (
           <li
-            // Values of a conflict never change their order.
-            // biome-ignore lint/suspicious/noArrayIndexKey: as above
-            key={index}
+            key={candidate.value.choice}
             className="flex flex-col justify-between gap-3 rounded-lg border border-line-strong bg-sunken p-3"
           >
             <div>
@@ -130,20 +129,34 @@ export function ConflictView({ conflict, showDocument = false }: ConflictViewPro
           onValue={(value) => void settle({ value })}
         />
       )}
-      {showDocument && (
-        <p className="mt-3 flex flex-wrap gap-4">
-          {conflict.documents
-            .filter((document) => document.kind === "incident")
-            .map((document) => (
-              <Link
-                key={document.id}
-                className="link inline-flex min-h-10 items-center"
-                to={`/incidents/${document.id}`}
-              >
-                {texts.openDocument(fieldLabel(document.kind).toLowerCase())}
-              </Link>
-            ))}
+      {conflict.resolution && (
+        <p className="mt-3">
+          {texts.stands} <strong>{valueText(field, conflict.resolution.value)}</strong>.{" "}
+          <span className="text-sm text-ink-soft">
+            {texts.chosen}{" "}
+            <Provenance
+              author={conflict.resolution.author}
+              node={conflict.resolution.node}
+              nodeName={conflict.resolution.node_name}
+              at={conflict.resolution.at}
+            />
+          </span>
         </p>
+      )}
+      {showDocument && (
+        <ul className="mt-3">
+          {conflict.documents.map((document) => (
+            <li key={document.id}>
+              {document.kind === "incident" ? (
+                <Link className="link inline-flex min-h-10 items-center" to={`/incidents/${document.id}`}>
+                  {texts.openIncident(document.title)}
+                </Link>
+              ) : (
+                document.title
+              )}
+            </li>
+          ))}
+        </ul>
       )}
       <p aria-live="polite" className="mt-2 font-semibold text-ok empty:hidden">
         {write.saving ? common.saving : write.state.phase === "saved" ? texts.saved : ""}

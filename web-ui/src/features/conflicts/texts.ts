@@ -13,6 +13,8 @@ export const texts = {
   otherField: (field: string) => `Different value for ${field}`,
   otherSubmit: "Use this value",
   otherMissing: "Type a value, or choose one of those above.",
-  openDocument: (kind: string) => `Open the ${kind}`,
+  openIncident: (title: string) => `Open the incident “${title}”`,
+  stands: "What stands:",
+  chosen: "Chosen by",
   saved: "Settled here. It reaches the other nodes with the next contact.",
 };

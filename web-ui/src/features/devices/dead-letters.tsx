@@ -1,25 +1,26 @@
 /** What could not be decoded: how many, why, and what can be done about each. */
 import { useQueryClient } from "@tanstack/react-query";
-import { api } from "../../api/client.ts";
+import { ApiError, api } from "../../api/client.ts";
 import { paths } from "../../api/paths.ts";
-import { keys, useDeadLetters } from "../../api/queries.ts";
+import { keys, useDeadLetters, useStatus } from "../../api/queries.ts";
 import type { DeadLetter } from "../../api/types.ts";
 import { Age } from "../../ui/age.tsx";
 import { Tag } from "../../ui/badges.tsx";
 import { ListState } from "../../ui/list-state.tsx";
-import { ErrorNotice } from "../../ui/notice.tsx";
+import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common, label } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { texts } from "./texts.ts";
 
 export function DeadLetters() {
   const letters = useDeadLetters();
-  const count = letters.data?.length ?? 0;
+  const { data: status } = useStatus();
+  const count = status?.dead_letters ?? letters.data?.length ?? 0;
   return (
     <section aria-labelledby="dead-letters" className="card p-4">
       <div className="flex flex-wrap items-center justify-between gap-2">
         <h2 id="dead-letters">{texts.deadLetters}</h2>
-        {count > 0 && <Tag tone="warn">{texts.deadLettersCount(count, letters.hasNextPage)}</Tag>}
+        {count > 0 && <Tag tone="warn">{count.toLocaleString()}</Tag>}
       </div>
       <p className="mb-3 text-sm text-ink-soft">{texts.deadLettersLead}</p>
       <ListState query={letters} empty={texts.deadLettersNone}>
@@ -43,6 +44,8 @@ function Letter({ letter }: { letter: DeadLetter }) {
     await write.run(action);
     await client.invalidateQueries({ queryKey: keys.deadLetters.all() });
   };
+  // Read again, and refused again: the reason is all there is to say.
+  const unreadable = write.error instanceof ApiError && write.error.status === 409 ? write.error.message : null;
   const topic = letter.topic ?? letter.source;
   return (
     <li className="rounded-lg border border-line p-3">
@@ -52,7 +55,11 @@ function Letter({ letter }: { letter: DeadLetter }) {
         {letter.source} · {texts.received} <Age at={letter.received_at} /> · {texts.attempts(letter.attempts)} ·{" "}
         {label(letter.state)}
       </p>
-      {write.error !== null && <ErrorNotice error={write.error} />}
+      {unreadable ? (
+        <Notice tone="warn" role="alert" title={unreadable} />
+      ) : (
+        write.error !== null && <ErrorNotice error={write.error} />
+      )}
       <div className="mt-2 flex flex-wrap gap-2">
         {(["replay", "discard"] as const).map((action) => (
           <button

@@ -22,7 +22,7 @@ export function DeviceCard({ device, series }: { device: Device; series: Series[
   const client = useQueryClient();
   const write = useWrite((state: "approved" | "disabled", key) =>
     // A device that nobody has approved yet is no document: there is no version to name.
-    device.state === "unknown" || device.version === undefined
+    device.version === null
       ? api.post<Device>(paths.devices(), { name: device.name, state }, key)
       : api.patch<Device>(paths.device(device.id), device.version, { state }),
   );

@@ -25,7 +25,6 @@ export const texts = {
   deadLetters: "Payloads that nobody could read",
   deadLettersLead:
     "Kept with their bytes and acknowledged to the sender. They can be read again once the cause is fixed.",
-  deadLettersCount: (count: number, more: boolean) => `${count}${more ? "+" : ""}`,
   deadLettersNone: "None. Every payload so far could be read.",
   received: "received",
   attempts: (count: number) => `${count} ${count === 1 ? "attempt" : "attempts"}`,

@@ -1,7 +1,7 @@
 /** Links in full: who is in reach, what they lack, and whether pictures agree. */
 import { inNodeTime, useConnection } from "../../api/connection.ts";
 import { useStatus } from "../../api/queries.ts";
-import type { Peer } from "../../api/types.ts";
+import type { KnownPeer, Peer } from "../../api/types.ts";
 import { Age } from "../../ui/age.tsx";
 import { StaleTag, Tag } from "../../ui/badges.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
@@ -34,6 +34,7 @@ export function NodesPage() {
           </ul>
         )}
       </section>
+      {data.dialled.length > 0 && <Dialled peers={data.dialled} />}
       <section aria-labelledby="this-node" className="card p-4">
         <h2 id="this-node">
           {texts.here}: {data.name} <span className="font-normal text-ink-soft">({label(data.role)})</span>
@@ -64,7 +65,7 @@ export function NodesPage() {
   );
 }
 
-function PeerRow({ peer, certain }: { peer: Peer; certain: boolean }) {
+function PeerRow({ peer, certain }: { peer: KnownPeer; certain: boolean }) {
   const linked = isLinked(peer);
   return (
     <li className={`card p-4 ${certain ? "" : "stale"}`}>
@@ -75,7 +76,9 @@ function PeerRow({ peer, certain }: { peer: Peer; certain: boolean }) {
           <Tag tone={linked ? "ok" : "warn"}>{linked ? texts.linked : texts.notLinked}</Tag>
         </span>
       </div>
-      <p className={peer.behind_entries > 0 ? "font-semibold text-warn" : ""}>{texts.behind(peer.behind_entries)}</p>
+      {peer.behind_entries !== null && (
+        <p className={peer.behind_entries > 0 ? "font-semibold text-warn" : ""}>{texts.behind(peer.behind_entries)}</p>
+      )}
       <p className="text-sm text-ink-soft">
         {peer.last_seen ? (
           <>
@@ -87,8 +90,26 @@ function PeerRow({ peer, certain }: { peer: Peer; certain: boolean }) {
         {" · "}
         {texts.state(peer.state)}
       </p>
+      {!linked && peer.last_error && <p className="text-sm">{texts.lastError(peer.last_error)}</p>}
       <p className="font-mono text-sm text-ink-soft">{peer.node_id.slice(0, 16)}…</p>
     </li>
+  );
+}
+
+/** Addresses of nodes that never answered: a wrong address is seen here. */
+function Dialled({ peers }: { peers: Peer[] }) {
+  return (
+    <section aria-labelledby="dialled" className="card p-4">
+      <h2 id="dialled">{texts.dialled}</h2>
+      <ul>
+        {peers.map((peer) => (
+          <li key={peer.address}>
+            <span className="font-mono">{peer.address}</span>
+            {peer.last_error && <span className="text-ink-soft"> · {peer.last_error}</span>}
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 

@@ -13,6 +13,8 @@ export const texts = {
     entries === 0
       ? "Has everything of ours"
       : `${entries} ${entries === 1 ? "change" : "changes"} of ours not there yet`,
+  lastError: (error: string) => `Why: ${error}`,
+  dialled: "Addresses where nobody has answered yet",
   documents: "Documents",
   readings: "Readings",
   pending: "Waiting for earlier changes",
