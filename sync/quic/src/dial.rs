@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use sync_engine::NodeId;
 use tokio::sync::{Notify, oneshot};
@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{ADVERTISE_MAX, PeerAddr, SyncLimits};
 use crate::identity::{ALPN_SYNC, SERVER_NAME};
+use crate::links::Known;
 use crate::shared::Shared;
 use crate::status::PeerStatus;
 use crate::{connection, endpoint};
@@ -26,8 +27,9 @@ use crate::{connection, endpoint};
 const ADDRESSES_MAX: usize = ADVERTISE_MAX;
 /// Head start of one address over the next (RFC 8305 §5 calls for 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
-/// A dial younger than this is not begun anew by a wake-up: its first packet has only just left.
-const RESTART_MIN: Duration = Duration::from_millis(300);
+/// A dial younger than this is not begun anew by a wake-up: its first packets have only just left,
+/// and over a satellite the answer takes as long.
+const RESTART_MIN: Duration = Duration::from_secs(1);
 /// Targets that people configured: more is a mistake, HQ is dialled and does not dial.
 const CONFIGURED_MAX: usize = 1024;
 
@@ -113,7 +115,7 @@ impl Targets {
             let who = target.node();
             if node.is_none() || who.is_none() || who == node {
                 awaited.push((target.clone(), target.attempts.load(Ordering::Relaxed)));
-                target.wake.notify_waiters();
+                target.wake.notify_one();
             }
         }
         Attempts(awaited)
@@ -124,10 +126,12 @@ impl Targets {
 pub(crate) struct Attempts(Vec<(Arc<Target>, u64)>);
 
 impl Attempts {
-    /// Every target has answered or has failed since.
-    pub(crate) fn all_tried(&self) -> bool {
+    /// Every target is connected, or was dialled since.
+    pub(crate) fn all_tried(&self, shared: &Shared) -> bool {
+        let links = shared.links.lock();
         self.0.iter().all(|(target, before)| {
-            !target.state.lock().dialling || target.attempts.load(Ordering::Relaxed) > *before
+            target.attempts.load(Ordering::Relaxed) > *before
+                || target.node().is_some_and(|node| links.is_connected(node))
         })
     }
 }
@@ -141,7 +145,7 @@ pub(crate) fn add(shared: &Arc<Shared>, peer: PeerAddr, origin: Origin) {
     let same =
         |it: &&Arc<Target>| it.expected == peer.node && it.name() == Some(peer.addr.as_str());
     if let Some(target) = targets.iter().find(same) {
-        return target.wake.notify_waiters();
+        return target.wake.notify_one();
     }
     if targets.len() >= CONFIGURED_MAX + shared.limits.discovered_max {
         return tracing::warn!(addr = %peer.addr, "too many peers to dial, this one is left out");
@@ -163,7 +167,7 @@ pub(crate) fn learn(shared: &Arc<Shared>, node: NodeId, addresses: &[SocketAddr]
             && expected == node
         {
             *known.lock() = addresses;
-            return target.wake.notify_waiters();
+            return target.wake.notify_one();
         }
     }
     if discovered.count() < shared.limits.discovered_max {
@@ -236,16 +240,9 @@ async fn keep(shared: &Arc<Shared>, target: &Target) {
         match outcome {
             Outcome::Connected(node) | Outcome::Already(node) => {
                 shared.until_connected(node, false).await;
-                let was_live = shared
-                    .links
-                    .lock()
-                    .get(node)
-                    .is_some_and(|known| known.live);
-                failures = if was_live {
-                    0
-                } else {
-                    failures.saturating_add(1)
-                };
+                // A link that is refused again and again, or breaks as soon as it is up, is a failure, too.
+                let held = shared.links.lock().get(node).is_some_and(Known::held);
+                failures = if held { 0 } else { failures.saturating_add(1) };
             }
             Outcome::Failed(_) => failures = failures.saturating_add(1),
         }
@@ -295,6 +292,8 @@ async fn attempt_until_done(shared: &Arc<Shared>, target: &Target) -> Outcome {
     loop {
         let restart = async {
             sleep(RESTART_MIN).await;
+            // What came meanwhile was meant for this very dial.
+            let _ = target.wake.notified().now_or_never();
             target.wake.notified().await;
         };
         tokio::select! {

@@ -4,9 +4,11 @@
 //! on tasks of their own and come back as events. So everybody else may wait for the driver without a deadlock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use sync_engine::{
     BatchId, ConnId, Effect, Input, Lane, LoadId, NodeId, Now, PeerState, ReasonCode, Run,
     StoreFault, Stored, StreamKind, VerifiedRun,
@@ -121,7 +123,15 @@ fn spawn_lane_worker<H: Host>(
             if cancel.is_cancelled() {
                 return;
             }
-            let result = host.store(from, runs).await;
+            let stored = AssertUnwindSafe(host.store(from, runs))
+                .catch_unwind()
+                .await;
+            // A lane goes on after a panic: the batch counts as refused, and the peer sends it again.
+            let result = stored.unwrap_or_else(|_| {
+                Err(StoreFault {
+                    detail: "the store panicked".into(),
+                })
+            });
             if done
                 .send(Done::Persisted {
                     batch,
@@ -456,7 +466,10 @@ impl<H: Host> Driver<H> {
                 // As many at a time as the engine asks for: one per lane and peer.
                 let (host, done) = (self.host.clone(), self.done.clone());
                 self.shared.tasks.spawn(async move {
-                    let run = host.load(log, from, bytes_max).await;
+                    let run = AssertUnwindSafe(host.load(log, from, bytes_max))
+                        .catch_unwind()
+                        .await;
+                    let run = run.unwrap_or_default();
                     let _ = done.send(Done::Loaded { load, run }).await;
                 });
             }
@@ -495,7 +508,9 @@ impl<H: Host> Driver<H> {
         let views = self.shared.engine.lock().peers();
         let mut links = self.shared.links.lock();
         for view in views.iter().filter(|view| changed.contains(&view.node)) {
-            links.set_live(view.node, view.state == PeerState::Live);
+            if view.state == PeerState::Live {
+                links.set_live(view.node);
+            }
         }
         drop(links);
         self.shared.peers_change();

@@ -11,6 +11,9 @@ use sync_engine::{ConnId, NodeId};
 /// Nodes remembered without a connection, for their last error: members and strangers together.
 const KNOWN_MAX: usize = 4096;
 
+/// A link that was live this long counts as one that works: when it ends, the peer is expected back soon.
+const HELD_MIN: Duration = Duration::from_secs(2);
+
 /// A connection that the engine knows.
 #[derive(Clone)]
 pub(crate) struct Link {
@@ -28,10 +31,20 @@ pub(crate) struct Known {
     pub(crate) link: Option<Link>,
     /// A dial of ours has come through and is about to become the link.
     reserved: bool,
-    /// The present link, or with none the last one, reached the live state.
-    pub(crate) live: bool,
+    /// When the present link, or with none the last one, became live.
+    live_since: Option<Instant>,
+    /// The last link was live for a while.
+    held: bool,
+    /// When a link that held was last live.
     pub(crate) last_live: Option<Instant>,
     pub(crate) last_error: Option<String>,
+}
+
+impl Known {
+    /// Whether the last link was live for a while before it ended.
+    pub(crate) fn held(&self) -> bool {
+        self.held
+    }
 }
 
 /// The table of nodes.
@@ -79,7 +92,8 @@ impl Links {
         let known = self.entry(node);
         known.reserved &= !link.dialled;
         known.link = Some(link);
-        known.live = false;
+        known.live_since = None;
+        known.held = false;
     }
 
     pub(crate) fn set_boot(&mut self, node: NodeId, conn: ConnId, boot: u64) {
@@ -92,14 +106,13 @@ impl Links {
         }
     }
 
-    /// The exchange with `node` is live, or is not any more.
-    pub(crate) fn set_live(&mut self, node: NodeId, live: bool) {
+    /// The exchange with `node` is live.
+    pub(crate) fn set_live(&mut self, node: NodeId) {
         let Some(known) = self.nodes.get_mut(&node) else {
             return;
         };
-        if live && known.link.is_some() {
-            known.live = true;
-            known.last_live = Some(Instant::now());
+        if known.link.is_some() && known.live_since.is_none() {
+            known.live_since = Some(Instant::now());
             known.last_error = None;
         }
     }
@@ -114,7 +127,10 @@ impl Links {
         }
         known.link = None;
         known.last_error = error;
-        if known.live {
+        known.held = known
+            .live_since
+            .is_some_and(|since| since.elapsed() >= HELD_MIN);
+        if known.held {
             known.last_live = Some(Instant::now());
         }
         true

@@ -172,8 +172,10 @@ impl SyncNode {
         if wait {
             let done = async {
                 loop {
-                    self.until(|node| node.report(peer).complete && attempts.all_tried())
-                        .await;
+                    self.until(|node| {
+                        node.report(peer).complete && attempts.all_tried(&node.shared)
+                    })
+                    .await;
                     if self.is_quiet().await && self.report(peer).complete {
                         return;
                     }

@@ -184,3 +184,84 @@ impl LocalQueue {
         self.commits.push(commit);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use sync_engine::{ChainHash, GroupId, Incarnation, Lane};
+
+    use super::*;
+
+    fn log(lane: Lane) -> LogId {
+        LogId {
+            author: NodeId([1; 32]),
+            incarnation: Incarnation(1),
+            group: GroupId::SHARED,
+            lane,
+        }
+    }
+
+    fn head(seq: u64) -> Head {
+        Head {
+            seq: Seq(seq),
+            chain: ChainHash::ZERO,
+        }
+    }
+
+    fn run(lane: Lane, first: u64, bytes: usize) -> Run {
+        Run {
+            log: log(lane),
+            first: Seq(first),
+            prev: ChainHash::ZERO,
+            entries: vec![vec![0; bytes]],
+            signatures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_driver_that_is_far_behind_keeps_heads_and_drops_runs() {
+        let local = Local::default();
+        for seq in 1..=2000 {
+            let lane = if seq % 2 == 0 {
+                Lane::Life
+            } else {
+                Lane::Flash
+            };
+            local.push(
+                vec![(log(lane), head(seq))],
+                vec![run(lane, seq, 30_000)],
+                Vec::new(),
+            );
+        }
+        let queue = local.take();
+        assert!(queue.commits.len() <= LOCAL_COMMITS_MAX);
+        let bytes: usize = queue
+            .commits
+            .iter()
+            .filter_map(|it| it.run.as_ref())
+            .map(Run::entry_bytes)
+            .sum();
+        assert!(bytes <= LOCAL_RUN_BYTES_MAX);
+        for (lane, newest) in [(Lane::Life, 2000), (Lane::Flash, 1999)] {
+            let last = queue
+                .commits
+                .iter()
+                .rfind(|it| it.log == log(lane))
+                .unwrap();
+            assert_eq!(last.head.seq, Seq(newest));
+            assert!(
+                last.run.is_none(),
+                "a run that is not the newest would leave a gap"
+            );
+        }
+        assert!(local.take().commits.is_empty());
+    }
+
+    #[test]
+    fn applied_heights_never_go_back() {
+        let local = Local::default();
+        local.applied(vec![(log(Lane::Life), Seq(7))]);
+        local.applied(vec![(log(Lane::Life), Seq(5))]);
+        assert_eq!(local.take().applied[&log(Lane::Life)], Seq(7));
+    }
+}

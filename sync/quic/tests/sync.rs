@@ -473,6 +473,34 @@ async fn a_lane_whose_store_stalls_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sync_asked_for_says_who_could_not_be_reached() {
+    let (a, b) = pair().await;
+    b.until_live(&a).await;
+    // A third member, configured at an address where nothing listens.
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dead = nobody.local_addr().unwrap();
+    b.sync.add_peer(PeerAddr {
+        node: None,
+        addr: dead.to_string(),
+    });
+    a.write(Lane::Life, &[100; 3]);
+    let report = b.sync.sync_now(Some(a.id()), true, WAIT).await;
+    assert!(report.complete && report.peers.len() == 1, "{report:?}");
+    assert_eq!(b.memory.count(Lane::Life), 3);
+    // Asked for everybody, it waits until the dead one was tried, and no longer than it may.
+    let report = b
+        .sync
+        .sync_now(None, true, Duration::from_millis(300))
+        .await;
+    let row = report
+        .peers
+        .iter()
+        .find(|peer| peer.configured.as_deref() == Some(&dead.to_string()))
+        .unwrap();
+    assert_eq!(row.state, PeerState::Disconnected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_tells_where_it_can_be_dialled_and_is_dialled_there() {
     let operation = Operation::new(1);
     let a = founder(&operation, key(1), &[node_id(&key(2))], |_| {}).await;
