@@ -1,7 +1,8 @@
 //! The schema: every kind of document, its fields, and how each field merges.
 //!
 //! Invariants: a kind's `code` and a field's `name` and `merge` never change once released, because entries of old
-//! versions stay in logs for ever. A kind is added by one file under `kinds/` and one line in [`KINDS`]; containers
+//! versions stay in logs for ever. A kind is added by one file under `kinds/`, its variant in [`Kind`] and its line in
+//! the registry below (the compiler asks for the rest); containers
 //! (texts and sets) that a later version adds carry that version in `since`, and `genesis_version` rises with it.
 
 mod check;
