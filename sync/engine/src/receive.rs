@@ -10,7 +10,9 @@ use crate::engine::Engine;
 use crate::frame::{self, ControlFrame};
 use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::inbox::{Arrived, Batch, Waiting};
-use crate::io::{BatchId, ConnId, Effect, Now, ReasonCode, StoreFault, Stored, StreamKind};
+use crate::io::{
+    BatchId, ConnId, Effect, Now, ProgressItem, ReasonCode, StoreFault, Stored, StreamKind,
+};
 use crate::peer::{Peer, Stage};
 use crate::run::{RunError, VerifiedRun};
 use crate::send::Fresh;
@@ -390,6 +392,7 @@ impl Engine {
             self.note_applied(log, applied);
         }
         let logs: Vec<LogId> = logs.into_iter().collect();
+        self.credit_sender(&batch);
         for log in &logs {
             self.check_claims_of(*log);
         }
@@ -411,6 +414,32 @@ impl Engine {
 
     /// The store could not take a batch: its sender is cut off and comes back later; the other peers that offered the
     /// same logs are asked to send from where we stand.
+    /// Whoever sends an entry holds it, and its author has applied it: nobody acknowledges that, because own commits are
+    /// not announced.
+    fn credit_sender(&mut self, batch: &Batch) {
+        let from = batch.from;
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        let mut items: Vec<ProgressItem> = Vec::new();
+        for run in &batch.runs {
+            let Some(held) = peer.logs.get_mut(&run.log) else {
+                continue;
+            };
+            if run.log.author == from {
+                held.applied = held.applied.max(run.head.seq);
+            }
+            items.push(ProgressItem {
+                log: run.log,
+                stored: held.stored,
+                applied: held.applied,
+            });
+        }
+        if !items.is_empty() {
+            self.effect(Effect::Progress { peer: from, items });
+        }
+    }
+
     fn on_store_fault(&mut self, batch: Batch, fault: &StoreFault) {
         self.counters.store_faults += 1;
         let logs: BTreeSet<LogId> = batch.runs.iter().map(|run| run.log).collect();
