@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
@@ -22,6 +22,8 @@ const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 #[derive(Debug, Default)]
 struct Switch {
+    /// Where it leads; `None` before the node behind it has said where it listens.
+    target: Mutex<Option<SocketAddr>>,
     cut: AtomicBool,
     passed: AtomicU64,
     swallowed: AtomicU64,
@@ -37,51 +39,69 @@ impl Switch {
         self.passed.fetch_add(1, Ordering::SeqCst);
         true
     }
+
+    fn target(&self) -> Option<SocketAddr> {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct Client {
     upstream: Arc<UdpSocket>,
+    target: SocketAddr,
     answers: JoinHandle<()>,
     last_heard: Instant,
 }
 
 /// One relay: what arrives at [`Relay::address`] goes to the target, and answers go back.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub struct Relay {
     address: SocketAddr,
     switch: Arc<Switch>,
     task: JoinHandle<()>,
 }
 
 impl Relay {
-    /// Starts relaying from a free loopback port to `target`.
-    pub(super) async fn start(target: SocketAddr) -> std::io::Result<Relay> {
+    /// Takes a free loopback port. Nothing passes before [`Relay::lead`].
+    pub async fn start() -> std::io::Result<Relay> {
         let socket = Arc::new(UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?);
         let address = socket.local_addr()?;
         let switch = Arc::new(Switch::default());
-        let task = tokio::spawn(relay(socket, target, Arc::clone(&switch)));
-        Ok(Relay { address, switch, task })
+        let task = tokio::spawn(relay(socket, Arc::clone(&switch)));
+        Ok(Relay {
+            address,
+            switch,
+            task,
+        })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn cut(&self) {
+    /// Says where it leads; a node that was started anew may be somewhere else.
+    pub fn lead(&self, target: SocketAddr) {
+        *self
+            .switch
+            .target
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(target);
+    }
+
+    pub fn cut(&self) {
         self.switch.cut.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn heal(&self) {
+    pub fn heal(&self) {
         self.switch.cut.store(false, Ordering::SeqCst);
     }
 
     /// Datagrams passed on so far, both directions.
-    pub(super) fn passed(&self) -> u64 {
+    pub fn passed(&self) -> u64 {
         self.switch.passed.load(Ordering::SeqCst)
     }
 
     /// Datagrams swallowed while cut, both directions.
-    pub(super) fn swallowed(&self) -> u64 {
+    pub fn swallowed(&self) -> u64 {
         self.switch.swallowed.load(Ordering::SeqCst)
     }
 }
@@ -92,21 +112,34 @@ impl Drop for Relay {
     }
 }
 
-async fn relay(socket: Arc<UdpSocket>, target: SocketAddr, switch: Arc<Switch>) {
+async fn relay(socket: Arc<UdpSocket>, switch: Arc<Switch>) {
     let mut clients: HashMap<SocketAddr, Client> = HashMap::new();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
         // An error here is an earlier datagram's ICMP answer: the other end is not up yet.
-        let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
+        let Some(target) = switch.target() else {
+            continue;
+        };
         if !switch.lets_through() {
             continue;
+        }
+        if let Some(moved) = clients.get(&from)
+            && moved.target != target
+        {
+            moved.answers.abort();
+            clients.remove(&from);
         }
         if !clients.contains_key(&from) {
             forget_idle(&mut clients);
             if clients.len() >= CLIENTS_MAX {
                 continue;
             }
-            let Ok(client) = connect(&socket, from, target, &switch).await else { continue };
+            let Ok(client) = connect(&socket, from, target, &switch).await else {
+                continue;
+            };
             clients.insert(from, client);
         }
         if let Some(client) = clients.get_mut(&from) {
@@ -135,8 +168,11 @@ async fn connect(
     let upstream = Arc::new(UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?);
     upstream.connect(target).await?;
     let answers = tokio::spawn({
-        let (socket, upstream, switch) =
-            (Arc::clone(socket), Arc::clone(&upstream), Arc::clone(switch));
+        let (socket, upstream, switch) = (
+            Arc::clone(socket),
+            Arc::clone(&upstream),
+            Arc::clone(switch),
+        );
         async move {
             let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
             loop {
@@ -151,7 +187,12 @@ async fn connect(
             }
         }
     });
-    Ok(Client { upstream, answers, last_heard: Instant::now() })
+    Ok(Client {
+        upstream,
+        target,
+        answers,
+        last_heard: Instant::now(),
+    })
 }
 
 #[cfg(test)]
@@ -161,14 +202,18 @@ mod tests {
 
     async fn heard(socket: &UdpSocket) -> Option<Vec<u8>> {
         let mut buffer = [0; 64];
-        let received = tokio::time::timeout(Duration::from_millis(200), socket.recv(&mut buffer)).await;
-        received.ok().map(|length| buffer[..length.unwrap()].to_vec())
+        let received =
+            tokio::time::timeout(Duration::from_millis(200), socket.recv(&mut buffer)).await;
+        received
+            .ok()
+            .map(|length| buffer[..length.unwrap()].to_vec())
     }
 
     #[tokio::test]
     async fn a_cut_relay_passes_nothing_and_counts_it() {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let relay = Relay::start(server.local_addr().unwrap()).await.unwrap();
+        let relay = Relay::start().await.unwrap();
+        relay.lead(server.local_addr().unwrap());
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         client.connect(relay.address()).await.unwrap();
 
