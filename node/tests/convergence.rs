@@ -245,3 +245,48 @@ async fn an_edit_of_a_version_that_has_not_arrived_yet_is_refused_and_can_be_sen
     hq.shutdown().await;
     truck.shutdown().await;
 }
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_copy_that_meets_its_own_longer_log_stops_writing_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = two_members(dir.path()).await;
+    let caller = Caller::socket();
+    let (truck_dir, old_dir) = (dir.path().join("truck"), dir.path().join("truck-backup"));
+    let hq = open(&dir.path().join("hq")).await;
+    listen(&hq, &address.to_string()).await;
+    copy_files(&truck_dir, &old_dir);
+    {
+        let truck = open(&truck_dir).await;
+        listen(&truck, "127.0.0.1:0").await;
+        truck.create(&caller, INCIDENTS, object(json!({ "title": "Dam" })), None).await.unwrap();
+        until_equal(&hq, &truck).await;
+        truck.shutdown().await;
+    }
+
+    let restored = open(&old_dir).await;
+    listen(&restored, "127.0.0.1:0").await;
+    let stopped = async {
+        while restored.status().await.unwrap()["writes_stopped"].is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, stopped).await.expect("it notices its own longer log");
+    let refused = restored
+        .create(&caller, INCIDENTS, object(json!({ "title": "Fork" })), None)
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, node::app::AppError::WritesStopped(_)), "{refused:?}");
+    assert!(refused.to_string().contains("HQ"), "it says who holds more: {refused}");
+    hq.shutdown().await;
+    restored.shutdown().await;
+}

@@ -445,6 +445,9 @@ impl App {
         request: JoinRequest,
     ) -> Result<JoinReply, JoinRefusal> {
         let other = |error: AppError| JoinRefusal::Other(error.to_string());
+        if let Some(reason) = self.writes_stopped.load_full() {
+            return Err(JoinRefusal::Other(reason.as_ref().clone()));
+        }
         let _invites = self.invites.lock().await;
         let mut open = self.open_invites().await.map_err(other)?;
         let invite = open

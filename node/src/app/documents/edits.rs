@@ -311,7 +311,7 @@ impl Worker {
         // The sequence number is known only to the writer; between two entries of one node the hybrid time decides.
         resident.meta.observe(time.wall_ms, time.logical, &self.around.node_id, draft.user);
         resident.unsaved += 1;
-        let rows = rows::rows(resident, Some(&self.around.store), &edited.resolved, None)?;
+        let rows = rows::rows(resident, Some(&self.around.store), &edited.resolved, None, None)?;
         draft.batch.local.push(local_entry(&entry, rows.document.lane)?);
         draft.batch.conflicts.extend(rows.conflicts);
         draft.pins.push(Arc::clone(&resident.pin));

@@ -239,7 +239,7 @@ impl Worker {
         }
         resident.unsaved += applied;
         let rows =
-            rows::rows(resident, Some(&self.around.store), &ingested.resolved, ingested.saved)?;
+            rows::rows(resident, Some(&self.around.store), &ingested.resolved, ingested.view, ingested.saved)?;
         drafted.batch.conflicts.extend(rows.conflicts);
         drafted.pins.push(Arc::clone(&resident.pin));
         drafted.changed.push(ChangedDocument {

@@ -59,7 +59,7 @@ impl Replay {
         if !applied {
             return Ok(None);
         }
-        let rows = rows::rows(resident, None, &ingested.resolved, ingested.saved)?;
+        let rows = rows::rows(resident, None, &ingested.resolved, ingested.view, ingested.saved)?;
         Ok(Some((rows.document, rows.conflicts)))
     }
 }

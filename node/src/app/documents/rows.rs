@@ -2,7 +2,7 @@
 //!
 //! Invariant: a row follows from the document and its entries alone, so that a rebuild writes the same ones.
 
-use domain::{ConflictValue, FieldConflict, Kind, Merge, ResolvedConflict, ValueSpec};
+use domain::{ConflictValue, FieldConflict, Kind, Merge, ResolvedConflict, ValueSpec, View};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{ConflictState, ConflictWrite, DocumentWrite, Store};
@@ -59,16 +59,17 @@ pub(super) struct Rows {
     pub(super) row: RowView,
 }
 
-/// Makes the rows of a document after changes were applied to it. `saved` is its snapshot where one was made anyway.
+/// Makes the rows of a document after changes were applied to it. `view` and `saved` are what its ingest made anyway.
 pub(super) fn rows(
     resident: &mut Resident,
     store: Option<&Store>,
     resolved: &[ResolvedConflict],
+    view: Option<View>,
     saved: Option<Vec<u8>>,
 ) -> Result<Rows, AppError> {
     let kind = resident.document.kind();
     let id = ObjectId(resident.document.id().0);
-    let view = resident.document.view();
+    let view = view.unwrap_or_else(|| resident.document.view());
 
     let mut conflicts = Vec::new();
     for conflict in resolved {
