@@ -355,6 +355,23 @@ pub struct Readings {
     pub points: Vec<Value>,
 }
 
+/// How fine readings are answered.
+#[derive(ToSchema)]
+pub enum Resolution {
+    /// Every reading.
+    #[schema(rename = "raw")]
+    Raw,
+    /// One row a minute.
+    #[schema(rename = "1m")]
+    OneMinute,
+    /// One row a quarter of an hour.
+    #[schema(rename = "15m")]
+    FifteenMinutes,
+    /// One row an hour.
+    #[schema(rename = "1h")]
+    OneHour,
+}
+
 /// A message that could not be taken in, with its bytes and the reason.
 #[derive(ToSchema)]
 pub struct DeadLetter {
@@ -376,7 +393,19 @@ pub struct DeadLetter {
     /// How often it was tried.
     pub attempts: u32,
     /// What became of it.
-    pub state: String,
+    pub state: DeadLetterState,
+}
+
+/// What became of a dead letter.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum DeadLetterState {
+    /// Nobody has looked after it.
+    Open,
+    /// It was taken in after all.
+    Replayed,
+    /// Somebody said that it is of no use.
+    Discarded,
 }
 
 /// Dead letters.

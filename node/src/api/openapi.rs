@@ -12,7 +12,7 @@ use utoipa::openapi::path::{
 };
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, ClientCredentials, Flow, Http, HttpAuthScheme, OAuth2, Password, Scopes,
     SecurityRequirement, SecurityScheme,
@@ -20,6 +20,7 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Content, Header as ResponseHeader, RefOr, Required, Schema};
 
 use super::ApiState;
+use super::extract::IDEMPOTENCY_KEY_BYTES_MAX;
 use super::gate::{Access, access};
 use super::problem::MEDIA_TYPE;
 use super::{dto, schema};
@@ -40,6 +41,7 @@ use super::{dto, schema};
         dto::SeenBy,
         dto::Links,
         dto::RecordReference,
+        dto::Resolution,
         dto::HistoryEntry,
         dto::HistoryPage,
         dto::ChangeEvent,
@@ -88,12 +90,14 @@ pub fn finish(
         for (method, operation) in operations(item) {
             match access(&method, path) {
                 Access::Open => operation.security = Some(vec![]),
-                Access::Signed | Access::LoopbackOrSigned => {
-                    operation.security = Some(
-                        ["bearer", "oauth2", "session"]
-                            .map(|name| SecurityRequirement::new(name, Vec::<String>::new()))
-                            .into(),
-                    );
+                needed => {
+                    let mut ways: Vec<SecurityRequirement> = ["bearer", "oauth2", "session"]
+                        .map(|name| SecurityRequirement::new(name, Vec::<String>::new()))
+                        .into();
+                    if needed == Access::LoopbackOrSigned {
+                        ways.insert(0, SecurityRequirement::default());
+                    }
+                    operation.security = Some(ways);
                 }
             }
             let errors = ResponseBuilder::new()
@@ -208,12 +212,36 @@ pub fn id_parameter() -> Parameter {
 
 /// An optional query parameter of type string.
 pub fn query_parameter(name: &str, text: &str) -> Parameter {
+    text_parameter(name, text, ObjectBuilder::new())
+}
+
+/// An optional query parameter that is a moment in RFC 3339.
+pub fn time_parameter(name: &str, text: &str) -> Parameter {
+    let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+    text_parameter(name, text, ObjectBuilder::new().format(Some(format)))
+}
+
+/// An optional query parameter that is one of `words`.
+pub fn word_parameter(name: &str, text: &str, words: &[&str]) -> Parameter {
+    text_parameter(
+        name,
+        text,
+        ObjectBuilder::new().enum_values(Some(words.iter().copied())),
+    )
+}
+
+/// An optional query parameter whose text has a shape.
+pub fn pattern_parameter(name: &str, text: &str, pattern: &str) -> Parameter {
+    text_parameter(name, text, ObjectBuilder::new().pattern(Some(pattern)))
+}
+
+fn text_parameter(name: &str, text: &str, schema: ObjectBuilder) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Query)
         .required(Required::False)
         .description(Some(text))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .schema(Some(schema.schema_type(Type::String)))
         .build()
 }
 
@@ -235,23 +263,28 @@ pub fn limit_parameter(max: u32) -> Parameter {
 
 /// `If-Match`.
 pub fn if_match_parameter(required: bool) -> Parameter {
+    let schema = ObjectBuilder::new().pattern(Some("^\"[!#-~]+\"$"));
     header_parameter(
         "If-Match",
         required,
         "The version that you read, in double quotes.",
+        schema,
     )
 }
 
 /// `Idempotency-Key`.
 pub fn idempotency_parameter() -> Parameter {
+    let schema =
+        ObjectBuilder::new().pattern(Some(format!("^[!-~]{{1,{IDEMPOTENCY_KEY_BYTES_MAX}}}$")));
     header_parameter(
         "Idempotency-Key",
         false,
         "Sent again with the same key and body within 7 days, the write happens once and its answer is the same.",
+        schema,
     )
 }
 
-fn header_parameter(name: &str, required: bool, text: &str) -> Parameter {
+fn header_parameter(name: &str, required: bool, text: &str, schema: ObjectBuilder) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
@@ -261,8 +294,7 @@ fn header_parameter(name: &str, required: bool, text: &str) -> Parameter {
             Required::False
         })
         .description(Some(text))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-        .example(None)
+        .schema(Some(schema.schema_type(Type::String)))
         .build()
 }
 

@@ -129,7 +129,7 @@ fn resolution(mut body: JsonObject) -> Result<Resolution, Problem> {
 #[utoipa::path(
     get, path = "/v1/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters",
     params(
-        ("state" = Option<String>, Query, description = "Only those in this state: open, replayed or discarded."),
+        ("state" = Option<dto::DeadLetterState>, Query, description = "Only those in this state."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
         ("cursor" = Option<String>, Query, description = "The next of an earlier page."),
     ),

@@ -123,6 +123,8 @@ pub fn fact_components(kind: FactKind) -> Vec<(String, SchemaOrRef)> {
     let text = || {
         ObjectBuilder::new()
             .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(domain::facts::NOTE_TEXT_BYTES_MAX))
             .description(Some("What is to be remembered."))
             .into()
     };
@@ -159,7 +161,15 @@ enum Direction {
 }
 
 fn field_schema(field: &FieldSpec, direction: Direction) -> SchemaOrRef {
-    let value = value_schema(&field.value, direction);
+    let mut value = value_schema(&field.value, direction);
+    // A name or title that must be there cannot be empty either.
+    if direction != Direction::Read
+        && field.required
+        && let RefOr::T(Schema::Object(object)) = &mut value
+        && matches!(field.value, ValueSpec::Str { .. })
+    {
+        object.min_length = Some(1);
+    }
     match field.merge {
         Merge::Set => ArrayBuilder::new()
             .items(value)

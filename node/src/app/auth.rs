@@ -62,7 +62,10 @@ pub(in crate::app) struct Auth {
 
 impl Auth {
     pub(in crate::app) fn new() -> Self {
-        Auth { attempts: Mutex::new(Attempts::new()), passwords: Passwords::new() }
+        Auth {
+            attempts: Mutex::new(Attempts::new()),
+            passwords: Passwords::new(),
+        }
     }
 }
 
@@ -133,14 +136,28 @@ impl App {
     ///
     /// # Errors
     /// `Unauthenticated` for a wrong name or password alike, `TooMany` and `Busy` with a time to wait.
-    pub async fn sign_in(&self, username: &str, password: String, remote: IpAddr) -> Result<SignedIn, AppError> {
+    pub async fn sign_in(
+        &self,
+        username: &str,
+        password: String,
+        remote: IpAddr,
+    ) -> Result<SignedIn, AppError> {
         let user = self.judge(username, password, remote).await?;
         let token = new_token();
         let put = self.record(&token, "cookie", &user, rand::random(), SESSION_MS);
-        let expire = SessionWrite::Expire { before_wall_ms: self.clock.wall_ms() };
-        self.store.write_sessions(vec![expire, SessionWrite::Put(put)]).await.map_err(written)?;
+        let expire = SessionWrite::Expire {
+            before_wall_ms: self.clock.wall_ms(),
+        };
+        self.store
+            .write_sessions(vec![expire, SessionWrite::Put(put)])
+            .await
+            .map_err(written)?;
         let csrf_token = csrf_token(&token);
-        Ok(SignedIn { session_token: token, csrf_token, caller: user.caller(Via::Session) })
+        Ok(SignedIn {
+            session_token: token,
+            csrf_token,
+            caller: user.caller(Via::Session),
+        })
     }
 
     /// Who holds this session cookie, and the session's CSRF token.
@@ -155,7 +172,10 @@ impl App {
             // Nobody waits for it: on a full disk the session ends when it would have anyway.
             drop(
                 self.store
-                    .write_sessions(vec![SessionWrite::Put(SessionRecord { expires_wall_ms: end_ms, ..record })]),
+                    .write_sessions(vec![SessionWrite::Put(SessionRecord {
+                        expires_wall_ms: end_ms,
+                        ..record
+                    })]),
             );
         }
         Ok((user.caller(Via::Session), csrf_token(token)))
@@ -167,21 +187,37 @@ impl App {
     /// Where it could not be stored; the session goes on then.
     pub async fn sign_out(&self, token: &str) -> Result<(), AppError> {
         let token_hash = token_hash(token);
-        self.store.write_sessions(vec![SessionWrite::Delete { token_hash }]).await.map_err(written)
+        self.store
+            .write_sessions(vec![SessionWrite::Delete { token_hash }])
+            .await
+            .map_err(written)
     }
 
     /// Gives tokens to a program.
     ///
     /// # Errors
     /// As [`App::sign_in`].
-    pub async fn token(&self, request: TokenRequest, remote: IpAddr) -> Result<TokenReply, AppError> {
+    pub async fn token(
+        &self,
+        request: TokenRequest,
+        remote: IpAddr,
+    ) -> Result<TokenReply, AppError> {
         let (user, family, used, with_refresh) = match request {
-            TokenRequest::Password { username, password } => {
-                (self.judge(&username, password, remote).await?, rand::random(), None, true)
-            }
-            TokenRequest::ClientCredentials { client_id, client_secret } => {
-                (self.judge(&client_id, client_secret, remote).await?, rand::random(), None, false)
-            }
+            TokenRequest::Password { username, password } => (
+                self.judge(&username, password, remote).await?,
+                rand::random(),
+                None,
+                true,
+            ),
+            TokenRequest::ClientCredentials {
+                client_id,
+                client_secret,
+            } => (
+                self.judge(&client_id, client_secret, remote).await?,
+                rand::random(),
+                None,
+                false,
+            ),
             TokenRequest::Refresh { refresh_token } => {
                 let (record, user) = self.holder(&refresh_token, "refresh").await?;
                 (user, record.family, Some(record), true)
@@ -190,19 +226,32 @@ impl App {
         let now_ms = self.clock.wall_ms();
         let access_token = new_token();
         let mut writes = vec![
-            SessionWrite::Expire { before_wall_ms: now_ms },
+            SessionWrite::Expire {
+                before_wall_ms: now_ms,
+            },
             SessionWrite::Put(self.record(&access_token, "access", &user, family, ACCESS_MS)),
         ];
         let refresh_token = with_refresh.then(new_token);
         if let Some(token) = &refresh_token {
-            writes.push(SessionWrite::Put(self.record(token, "refresh", &user, family, REFRESH_MS)));
+            writes.push(SessionWrite::Put(
+                self.record(token, "refresh", &user, family, REFRESH_MS),
+            ));
         }
         if let Some(used) = used {
-            let expires_wall_ms = used.expires_wall_ms.min(now_ms.saturating_add(REFRESH_GRACE_MS));
-            writes.push(SessionWrite::Put(SessionRecord { expires_wall_ms, ..used }));
+            let expires_wall_ms = used
+                .expires_wall_ms
+                .min(now_ms.saturating_add(REFRESH_GRACE_MS));
+            writes.push(SessionWrite::Put(SessionRecord {
+                expires_wall_ms,
+                ..used
+            }));
         }
         self.store.write_sessions(writes).await.map_err(written)?;
-        Ok(TokenReply { access_token, expires_in_s: ACCESS_MS / 1_000, refresh_token })
+        Ok(TokenReply {
+            access_token,
+            expires_in_s: ACCESS_MS / 1_000,
+            refresh_token,
+        })
     }
 
     /// Who holds this access token.
@@ -232,15 +281,26 @@ impl App {
         domain::check_create(Kind::User, &fields).map_err(AppError::Invalid)?;
         if !ROLES.contains(&role) {
             let detail = format!("expected one of: {}", ROLES.join(", "));
-            return Err(AppError::Invalid(vec![FieldError { pointer: "/role".into(), detail }]));
+            return Err(AppError::Invalid(vec![FieldError {
+                pointer: "/role".into(),
+                detail,
+            }]));
         }
         let id = self.user_id(name);
         if self.user_row(id).await?.is_some() {
-            return Err(AppError::Conflict(format!("there is a user {name} already")));
+            return Err(AppError::Conflict(format!(
+                "there is a user {name} already"
+            )));
         }
         let hash = self.auth.passwords.hash(Zeroizing::new(password)).await?;
         fields.insert("password_hash".into(), hash.into());
-        let create = Step::Create { kind: Kind::User, id, fields, by: By::Node, if_exists: IfExists::Refuse };
+        let create = Step::Create {
+            kind: Kind::User,
+            id,
+            fields,
+            by: By::Node,
+            if_exists: IfExists::Refuse,
+        };
         self.edit_user(caller, "user.add", vec![create]).await?;
         Ok(json!({ "id": id.to_string(), "name": name, "role": role, "disabled": false }))
     }
@@ -249,17 +309,36 @@ impl App {
     ///
     /// # Errors
     /// `NotFound`, `Invalid` with pointers.
-    pub async fn set_password(&self, caller: &Caller, name: &str, password: String) -> Result<(), AppError> {
+    pub async fn set_password(
+        &self,
+        caller: &Caller,
+        name: &str,
+        password: String,
+    ) -> Result<(), AppError> {
         self.authorise(caller, Action::Edit, USERS)?;
         let id = self.user_id(name);
         if self.user_row(id).await?.is_none() {
-            return Err(AppError::NotFound { what: "user", id: name.to_owned() });
+            return Err(AppError::NotFound {
+                what: "user",
+                id: name.to_owned(),
+            });
         }
         let hash = self.auth.passwords.hash(Zeroizing::new(password)).await?;
         let fields = Map::from_iter([("password_hash".to_owned(), Value::from(hash))]);
-        let patch = Step::Patch { kind: Kind::User, id, base: None, fields, by: By::Node };
+        let patch = Step::Patch {
+            kind: Kind::User,
+            id,
+            base: None,
+            fields,
+            by: By::Node,
+        };
         self.edit_user(caller, "user.password", vec![patch]).await?;
-        self.store.write_sessions(vec![SessionWrite::DeleteUser { user: ObjectId(id.0) }]).await.map_err(written)
+        self.store
+            .write_sessions(vec![SessionWrite::DeleteUser {
+                user: ObjectId(id.0),
+            }])
+            .await
+            .map_err(written)
     }
 
     /// Every user: `{"id","name","display_name","role","disabled","created_at"}`, by name.
@@ -301,21 +380,34 @@ impl App {
         }
         let generated = password.is_none().then(generated_password);
         let password = password.or_else(|| generated.clone()).unwrap_or_default();
-        self.add_user(&Caller::node(), ADMIN, password, ADMIN_ROLE).await?;
+        self.add_user(&Caller::node(), ADMIN, password, ADMIN_ROLE)
+            .await?;
         Ok(generated)
     }
 
     /// The user whose name and password these are.
-    async fn judge(&self, username: &str, password: String, remote: IpAddr) -> Result<UserRow, AppError> {
+    async fn judge(
+        &self,
+        username: &str,
+        password: String,
+        remote: IpAddr,
+    ) -> Result<UserRow, AppError> {
         let now_ms = self.clock.uptime_ms();
         self.auth
             .attempts
             .lock()
             .begin(username, remote, now_ms)
             .map_err(|retry_after_s| AppError::TooMany { retry_after_s })?;
-        let user = self.user_row(self.user_id(username)).await?.filter(|user| !user.disabled);
+        let user = self
+            .user_row(self.user_id(username))
+            .await?
+            .filter(|user| !user.disabled);
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
-        let verdict = self.auth.passwords.verify(Zeroizing::new(password), hash).await;
+        let verdict = self
+            .auth
+            .passwords
+            .verify(Zeroizing::new(password), hash)
+            .await;
         // An attempt that this node was too busy to judge says nothing about who made it.
         if !matches!(verdict, Ok(false)) {
             self.auth.attempts.lock().clear(username, remote);
@@ -331,20 +423,31 @@ impl App {
     }
 
     /// The stored session or token, and its user, if it is still good.
-    async fn holder(&self, token: &str, kind: &'static str) -> Result<(SessionRecord, UserRow), AppError> {
+    async fn holder(
+        &self,
+        token: &str,
+        kind: &'static str,
+    ) -> Result<(SessionRecord, UserRow), AppError> {
         let hash = token_hash(token);
         let now_ms = self.clock.wall_ms();
         let found = self
             .read(move |reader| {
-                let Some(record) = reader.session(&hash)? else { return Ok(None) };
+                let Some(record) = reader.session(&hash)? else {
+                    return Ok(None);
+                };
                 let user = read_user(reader, &record.user)?;
                 Ok(Some((record, user)))
             })
             .await?;
-        let Some((record, Some(view))) = found else { return Err(ENDED) };
+        let Some((record, Some(view))) = found else {
+            return Err(ENDED);
+        };
         let user = UserRow::from_view(RecordId(record.user.0), &view)?;
-        let data: SessionData = serde_json::from_str(&record.data)
-            .map_err(|error| AppError::Fault { context: "read a session", source: error.into() })?;
+        let data: SessionData =
+            serde_json::from_str(&record.data).map_err(|error| AppError::Fault {
+                context: "read a session",
+                source: error.into(),
+            })?;
         let good = record.kind == kind
             && record.expires_wall_ms > now_ms
             && !user.disabled
@@ -353,7 +456,9 @@ impl App {
     }
 
     async fn user_row(&self, id: RecordId) -> Result<Option<UserRow>, AppError> {
-        let view = self.read(move |reader| read_user(reader, &ObjectId(id.0))).await?;
+        let view = self
+            .read(move |reader| read_user(reader, &ObjectId(id.0)))
+            .await?;
         view.map(|view| UserRow::from_view(id, &view)).transpose()
     }
 
@@ -361,7 +466,14 @@ impl App {
         ids::stable_id(&self.operation_id().0, Kind::User, name)
     }
 
-    fn record(&self, token: &str, kind: &str, user: &UserRow, family: [u8; 16], life_ms: u64) -> SessionRecord {
+    fn record(
+        &self,
+        token: &str,
+        kind: &str,
+        user: &UserRow,
+        family: [u8; 16],
+        life_ms: u64,
+    ) -> SessionRecord {
         let now_ms = self.clock.wall_ms();
         SessionRecord {
             token_hash: token_hash(token),
@@ -374,7 +486,12 @@ impl App {
         }
     }
 
-    async fn edit_user(&self, caller: &Caller, action: &'static str, steps: Vec<Step>) -> Result<(), AppError> {
+    async fn edit_user(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        steps: Vec<Step>,
+    ) -> Result<(), AppError> {
         let request = EditRequest {
             user: caller.user_id,
             actor: caller.name.clone(),
@@ -393,7 +510,9 @@ const USERS_MAX: usize = 10_000;
 impl UserRow {
     fn from_view(id: RecordId, view: &str) -> Result<Self, AppError> {
         let view = row_view(view)?;
-        let text = |fields: &Map<String, Value>, name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        let text = |fields: &Map<String, Value>, name: &str| {
+            fields.get(name).and_then(Value::as_str).map(str::to_owned)
+        };
         Ok(UserRow {
             id,
             name: text(&view.fields, "name").unwrap_or_default(),
@@ -404,7 +523,12 @@ impl UserRow {
     }
 
     fn caller(self, via: Via) -> Caller {
-        Caller { user_id: Some(self.id.0), name: self.name, role: self.role, via }
+        Caller {
+            user_id: Some(self.id.0),
+            name: self.name,
+            role: self.role,
+            via,
+        }
     }
 }
 
@@ -415,14 +539,20 @@ fn read_user(reader: &Reader<'_>, id: &ObjectId) -> Result<Option<String>, Store
 }
 
 fn row_view(view: &str) -> Result<RowView, AppError> {
-    serde_json::from_str(view).map_err(|error| AppError::Fault { context: "read a user", source: error.into() })
+    serde_json::from_str(view).map_err(|error| AppError::Fault {
+        context: "read a user",
+        source: error.into(),
+    })
 }
 
 fn written(error: StoreError) -> AppError {
     match error {
         StoreError::DiskFull => AppError::DiskFull,
         StoreError::Busy(_) => AppError::Busy { retry_after_s: 1 },
-        other => AppError::Fault { context: "write a session", source: other.into() },
+        other => AppError::Fault {
+            context: "write a session",
+            source: other.into(),
+        },
     }
 }
 
@@ -454,8 +584,15 @@ fn stamp(user: &UserRow) -> String {
 fn generated_password() -> String {
     const CHARACTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz23456789x";
     let random: [u8; 20] = rand::random();
-    let characters: Vec<char> = random.iter().map(|byte| char::from(CHARACTERS[usize::from(byte & 31)])).collect();
-    characters.chunks(5).map(|group| group.iter().collect::<String>()).collect::<Vec<_>>().join("-")
+    let characters: Vec<char> = random
+        .iter()
+        .map(|byte| char::from(CHARACTERS[usize::from(byte & 31)]))
+        .collect();
+    characters
+        .chunks(5)
+        .map(|group| group.iter().collect::<String>())
+        .collect::<Vec<_>>()
+        .join("-")
 }
 
 #[cfg(test)]
@@ -474,7 +611,10 @@ mod tests {
     fn what_is_derived_from_a_token_differs_from_it_and_from_each_other() {
         let token = new_token();
         assert_ne!(csrf_token(&token), token);
-        assert_ne!(BASE64URL_NOPAD.encode(&token_hash(&token)), csrf_token(&token));
+        assert_ne!(
+            BASE64URL_NOPAD.encode(&token_hash(&token)),
+            csrf_token(&token)
+        );
         assert_ne!(token, new_token());
     }
 }

@@ -11,6 +11,8 @@ use crate::api::schema::{Names, reference};
 use crate::app::RecordKind;
 
 const CURSOR: &str = "The next of an earlier page.";
+const BOX: &str =
+    "minlon,minlat,maxlon,maxlat in degrees; minlon > maxlon crosses the antimeridian.";
 const AT: &str = "As this node knew it at that time (RFC 3339).";
 
 pub(super) fn list(kind: RecordKind) -> OperationBuilder {
@@ -18,21 +20,18 @@ pub(super) fn list(kind: RecordKind) -> OperationBuilder {
     let summary = format!("The {plural} of this node.");
     let mut operation = openapi::operation(plural, &format!("list_{plural}"), &summary)
         .parameter(openapi::limit_parameter(LIST_LIMIT_MAX));
-    for (name, text) in [
-        ("cursor", CURSOR),
-        ("q", "Words to find."),
-        (
-            "bbox",
-            "minlon,minlat,maxlon,maxlat in degrees; minlon > maxlon crosses the antimeridian.",
-        ),
-        (
+    for parameter in [
+        openapi::query_parameter("cursor", CURSOR),
+        openapi::query_parameter("q", "Words to find."),
+        openapi::pattern_parameter("bbox", BOX, "^(-?[0-9.]+,){3}-?[0-9.]+$"),
+        openapi::query_parameter(
             "since",
             "Only what changed after this since of an earlier answer.",
         ),
-        ("include", "deleted: deleted ones too."),
-        ("at", AT),
+        openapi::word_parameter("include", "Deleted ones too.", &["deleted"]),
+        openapi::time_parameter("at", AT),
     ] {
-        operation = operation.parameter(openapi::query_parameter(name, text));
+        operation = operation.parameter(parameter);
     }
     for name in filters(kind) {
         let text = format!("Only those with this {name}.");
@@ -70,7 +69,7 @@ pub(super) fn read(kind: RecordKind) -> OperationBuilder {
     };
     operation(kind, "get", "Read")
         .parameter(openapi::id_parameter())
-        .parameter(openapi::query_parameter("at", AT))
+        .parameter(openapi::time_parameter("at", AT))
         .response(
             "200",
             openapi::json_response("As it is here.", read_schema(kind), headers),
