@@ -15,10 +15,10 @@ use sync_engine::{
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::connection::Outgoing;
 use crate::dial;
 use crate::host::Host;
 use crate::links::{Link, Meeting, newcomer_wins};
+use crate::outgoing::Outgoing;
 use crate::shared::Shared;
 use crate::wire::{self, Preface};
 

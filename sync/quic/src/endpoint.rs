@@ -25,6 +25,8 @@ pub(crate) const SEND_WINDOW: u64 = RECEIVE_WINDOW as u64 + 1024 * 1024;
 const UNI_STREAMS_MAX: u8 = 16;
 /// A join is one exchange.
 const BIDI_STREAMS_MAX: u8 = 1;
+/// The kernel's buffers: 20 ms of a fast LAN.
+const SOCKET_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 /// Incoming handshakes wait in quinn until they are looked at; their first packets may hold this much.
 const INCOMING_BUFFER_BYTES: u64 = 64 * 1024;
 
@@ -39,6 +41,7 @@ pub(crate) fn bind(
         source,
     };
     let socket = UdpSocket::bind(listen).map_err(listen_error)?;
+    widen(&socket);
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(identity.server()?));
     server
         .transport_config(transport(limits)?)
@@ -52,6 +55,18 @@ pub(crate) fn bind(
         Arc::new(quinn::TokioRuntime),
     )
     .map_err(listen_error)
+}
+
+/// Asks for room for a burst of all peers; where the system grants less, the rest of a burst is lost and sent again.
+fn widen(socket: &UdpSocket) {
+    let Ok(state) = quinn::udp::UdpSocketState::new(socket.into()) else {
+        return;
+    };
+    let received = state.set_recv_buffer_size(socket.into(), SOCKET_BUFFER_BYTES);
+    let sent = state.set_send_buffer_size(socket.into(), SOCKET_BUFFER_BYTES);
+    if let Err(error) = received.and(sent) {
+        tracing::debug!(%error, "udp buffers stay as they are");
+    }
 }
 
 /// An endpoint that only dials, for `muster join`.

@@ -18,6 +18,7 @@
 //! - every queue is bounded, by count or by bytes, and what exceeds a bound costs a peer its connection, never memory;
 //! - nothing depends on a peer's address staying the same while connected.
 
+mod accept;
 mod closed;
 mod config;
 mod connection;
@@ -32,6 +33,7 @@ mod invite;
 mod join;
 mod links;
 mod node;
+mod outgoing;
 mod shared;
 mod status;
 mod wire;

@@ -22,7 +22,7 @@ use crate::links::Links;
 use crate::shared::{Events, Local, Shared};
 use crate::status::{PeerStatus, SyncReport, SyncReportPeer};
 use crate::wire::Preface;
-use crate::{closed, connection, discovery, endpoint};
+use crate::{accept, closed, discovery, endpoint};
 
 /// Small and urgent events in front of the driver: control, lanes 0 to 2, comings and goings.
 const URGENT_EVENTS_MAX: usize = 256;
@@ -90,7 +90,7 @@ impl SyncNode {
             limits: config.limits,
         });
         driver::spawn(shared.clone(), host.clone(), urgent_events, bulk_events);
-        connection::spawn_acceptor(shared.clone(), host);
+        accept::spawn(shared.clone(), host);
         for peer in config.peers {
             dial::add(&shared, peer, Origin::Configured);
         }

@@ -190,9 +190,11 @@ async fn a_second_stream_of_one_kind_ends_the_connection() {
         let (connection, _control) = member(&node).await;
         let mut streams = Vec::new();
         for _ in 0..2 {
-            let mut stream = connection.open_uni().await.unwrap();
-            stream.write_all(&[kind]).await.unwrap();
-            streams.push(stream);
+            // The first may be one too many, and the connection gone.
+            if let Ok(mut stream) = connection.open_uni().await {
+                let _ = stream.write_all(&[kind]).await;
+                streams.push(stream);
+            }
         }
         assert_eq!(closed_with(&connection).await.0, BAD_FRAME);
     }

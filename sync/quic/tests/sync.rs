@@ -451,6 +451,40 @@ async fn an_urgent_entry_overtakes_a_full_bulk_lane() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn urgent_entries_stay_quick_while_bulk_flows() {
+    let (a, b) = pair().await;
+    b.until_live(&a).await;
+    let (a, b) = (std::sync::Arc::new(a), std::sync::Arc::new(b));
+    let (from, to) = (b.clone(), a.clone());
+    let bulk = tokio::spawn(async move {
+        loop {
+            // As fast as the engine takes it: about a megabyte ahead of the other end.
+            if from.memory.count(Lane::Raw) < to.memory.count(Lane::Raw) + 80 {
+                from.write(Lane::Raw, &[12_000; 4]);
+            } else {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    let began = Instant::now();
+    let mut times = Vec::new();
+    for round in 1..=200 {
+        let began = Instant::now();
+        b.write(Lane::Flash, &[100]);
+        a.memory.until_count(Lane::Flash, round).await;
+        times.push(began.elapsed());
+    }
+    bulk.abort();
+    times.sort();
+    let rate = a.memory.count(Lane::Raw) as f64 * 0.012 / began.elapsed().as_secs_f64();
+    let (p50, p99) = (percentile(&times, 0.5), percentile(&times, 0.99));
+    println!("beside {rate:.0} MB/s of bulk: p50 {p50:?}, p99 {p99:?}");
+    assert!(rate > 1.0, "bulk did not flow");
+    // An unoptimised build on a busy machine; what it must never do is wait for the bulk queue, which is seconds long.
+    assert!(p50 < Duration::from_millis(150), "{p50:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lane_whose_store_stalls_holds_up_no_other() {
     let (a, b) = pair().await;
     b.until_live(&a).await;
