@@ -76,5 +76,7 @@ export async function signIn(page) {
 /** For the README and for looking at: written only where MUSTER_SCREENSHOTS names a folder. */
 export async function screenshot(page, name) {
   const folder = process.env.MUSTER_SCREENSHOTS;
-  if (folder) await page.screenshot({ path: `${folder}/${name}.png` });
+  if (!folder) return;
+  await page.evaluate(() => window.scrollTo(0, 0));
+  await page.screenshot({ path: `${folder}/${name}.png` });
 }

@@ -20,6 +20,8 @@ export function IncidentHistory({ id }: { id: string }) {
               <p className="text-sm text-ink-soft">
                 <Provenance author={item.author} node={item.node} nodeName={item.node_name} at={item.made_at} />
               </p>
+              {item.deleted && <p className="font-semibold">{texts.deletedHere}</p>}
+              {item.changes.length === 0 && !item.deleted && <p className="text-ink-soft">{texts.changedNothing}</p>}
               <ul>
                 {item.changes.map((change) => (
                   <li key={change.field}>

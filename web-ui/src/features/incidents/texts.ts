@@ -46,6 +46,8 @@ export const texts = {
   history: "History",
   historyEmpty: "No history on this node.",
   setTo: "→",
+  deletedHere: "Deleted",
+  changedNothing: "Did not change what is shown: it stood against another value, or repeated it.",
   seenBy: "Who has it",
   seenByLead: "Stored means on that node's disk. It does not mean that a person has read it.",
   hereStored: "Stored here",
