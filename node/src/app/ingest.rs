@@ -31,7 +31,7 @@ use super::{App, AppError};
 const IN_FLIGHT_MAX: usize = 32_768;
 
 /// Topics that a session remembers; a gateway publishes for some hundred sensors. Past it the memory starts anew.
-const TOPICS_MAX: usize = 4096;
+const TOPICS_MAX: usize = 1024;
 
 /// After a failed commit the next attempt waits at first so long, then twice as long each time up to the second bound.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -363,11 +363,6 @@ impl Submission {
     pub fn is_under_way(&self) -> bool {
         !matches!(self.state, State::Waiting | State::Pausing(_))
     }
-
-    /// It is kept back, because the node cannot store it: ask the sender for no more.
-    pub fn is_stalled(&self) -> bool {
-        !self.is_under_way()
-    }
 }
 
 impl Submission {
@@ -482,7 +477,10 @@ mod tests {
 
     #[test]
     fn the_hash_of_a_message_is_the_same_for_ever() {
-        assert_eq!(message_hash("muster/v1/a/b", b"21.5"), 0x9338_0b59_2d8e_532b);
+        assert_eq!(
+            message_hash("muster/v1/a/b", b"21.5"),
+            0x9338_0b59_2d8e_532b
+        );
     }
 
     #[test]

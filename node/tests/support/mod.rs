@@ -30,7 +30,11 @@ pub struct Node {
 impl Node {
     /// A new node in an empty directory.
     pub async fn start() -> Node {
-        let directory = TempDir::new().unwrap();
+        Node::start_in(TempDir::new().unwrap()).await
+    }
+
+    /// A new node in a directory that is empty.
+    pub async fn start_in(directory: TempDir) -> Node {
         let founding = Founding {
             name: "test".into(),
             role: "hq".parse().unwrap(),
@@ -307,4 +311,18 @@ pub fn packet(header: u8, body: &[u8]) -> Vec<u8> {
     }
     packet.extend(body);
     packet
+}
+
+/// Says that a test needs a tool that is not there; `scripts/test.sh` counts these.
+pub fn skip(tool: &str, test: &str) {
+    use std::io::Write as _;
+    println!("skipped: {test} needs {tool}");
+    if let Some(path) = std::env::var_os("MUSTER_SKIP_LOG") {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        writeln!(file, "SKIPPED-TOOL {tool} {test}").unwrap();
+    }
 }

@@ -83,6 +83,36 @@ impl Api {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// PATCH of the version that the caller has seen.
+    ///
+    /// # Errors
+    /// Anything but a 2xx with JSON.
+    pub async fn patch(&self, path: &str, version: &str, body: &Value) -> anyhow::Result<Value> {
+        let answer = self
+            .client
+            .patch(format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+            .header("if-match", format!("\"{version}\""))
+            .json(body)
+            .send()
+            .await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        if !status.is_success() {
+            bail!("PATCH {path}: {status}: {text}");
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// An answer that goes on, such as the events.
+    ///
+    /// # Errors
+    /// Anything but a 2xx.
+    pub async fn stream(&self, path: &str) -> anyhow::Result<reqwest::Response> {
+        let request = self.client.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        request.send().await?.error_for_status().with_context(|| path.to_owned())
+    }
+
     /// All pages of a list.
     ///
     /// # Errors

@@ -104,19 +104,21 @@ impl Node {
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
-            .unwrap_or_default();
-        status
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix("VmRSS:")?
-                    .trim()
-                    .strip_suffix("kB")?
-                    .trim()
-                    .parse::<u64>()
-                    .ok()
-            })
-            .map_or(0, |kib| kib * 1024)
+        self.memory().resident_bytes
+    }
+
+    /// Its memory now and at its highest.
+    pub fn memory(&self) -> Memory {
+        let read = |file: &str| {
+            std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default()
+        };
+        let (status, rollup) = (read("status"), read("smaps_rollup"));
+        Memory {
+            resident_bytes: kib_field(&status, "VmRSS:"),
+            peak_bytes: kib_field(&status, "VmHWM:"),
+            anonymous_bytes: kib_field(&status, "RssAnon:"),
+            proportional_bytes: kib_field(&rollup, "Pss:"),
+        }
     }
 
     /// Asks it to end and waits for it.
@@ -140,6 +142,62 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a process takes of the machine's memory, from /proc.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Pages present, the program's code and mapped files among them.
+    pub resident_bytes: u64,
+    /// The highest that `resident_bytes` was.
+    pub peak_bytes: u64,
+    /// Of `resident_bytes` what belongs to no file.
+    pub anonymous_bytes: u64,
+    /// As `resident_bytes`, shared pages by share.
+    pub proportional_bytes: u64,
+}
+
+/// A field such as `VmRSS:   1234 kB`, in bytes; 0 where it is missing.
+fn kib_field(text: &str, name: &str) -> u64 {
+    text.lines()
+        .find_map(|line| {
+            line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        })
+        .map_or(0, |kib| kib * 1024)
+}
+
+/// Runs `muster` with these words on a data directory and answers what it printed.
+///
+/// # Errors
+/// It fails.
+pub fn command(data_dir: &Path, words: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(muster()?)
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .context("start muster")?;
+    if !output.status.success() {
+        bail!("muster {words:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// As [`command`], without waiting for it.
+///
+/// # Errors
+/// It cannot be started.
+pub fn background(data_dir: &Path, words: &[&str]) -> anyhow::Result<Child> {
+    Command::new(muster()?)
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start muster")
 }
 
 /// The program: `MUSTER_BIN`, or the one beside this executable.

@@ -204,7 +204,7 @@ impl Publisher {
         // Writing to a Vec cannot fail.
         let _ = write!(
             out,
-            r#"{{"v":{value:.3},"t":{at_ms},"u":"cm","seq":{n:08},"q":0}}"#
+            r#"{{"v":{value:.3},"t":{at_ms},"u":"cm","seq":"{n:08}"}}"#
         );
         // Two bytes of remaining length, always: 128 to 16,383 in its plain form, below that with a leading zero group,
         // which a packet of this size never needs.

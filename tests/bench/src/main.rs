@@ -7,9 +7,15 @@
 
 mod api;
 mod child;
+mod documents;
+mod live;
 mod load;
+mod memory;
 mod mqtt;
+mod pair;
+mod relay;
 mod report;
+mod sync;
 
 use anyhow::{Context as _, bail};
 
@@ -72,8 +78,25 @@ struct Scenario {
 }
 
 /// One line per scenario.
-const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "mqtt",
-    what: "QoS 1 readings acknowledged, 10 connections, window 50; Mosquitto beside it",
-    run: |effort| Box::pin(mqtt::run(effort)),
-}];
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "mqtt",
+        what: "QoS 1 readings acknowledged, 10 connections, window 50; Mosquitto beside it",
+        run: |effort| Box::pin(mqtt::run(effort)),
+    },
+    Scenario {
+        name: "sync",
+        what: "the same documents edited on two nodes apart, then connected: time until both have committed",
+        run: |effort| Box::pin(sync::run(effort)),
+    },
+    Scenario {
+        name: "live",
+        what: "committed on one node, visible through the API of a connected one",
+        run: |effort| Box::pin(live::run(effort)),
+    },
+    Scenario {
+        name: "memory",
+        what: "a node with 10,000 documents",
+        run: |effort| Box::pin(memory::run(effort)),
+    },
+];

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -28,6 +29,18 @@ use crate::app::ingest::{Delivery, IngestSession, SessionKey, Submission};
 /// a busy one gets few system calls and large batches.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Messages of one batch: what a read of the smallest packets would hold is worth several commits.
+const BATCH_MESSAGES_MAX: usize = 1024;
+
+/// How much of the read buffer was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consumed {
+    /// Every whole packet.
+    All,
+    /// A batch; there may be more.
+    Part,
+}
 
 /// How a conversation ended.
 #[derive(Debug)]
@@ -182,22 +195,35 @@ impl Conversation {
         silence_max: Duration,
         stop: &CancellationToken,
     ) -> End {
+        let ended = |()| {
+            if shared.stop.is_cancelled() {
+                End::Shutdown
+            } else {
+                End::TakenOver
+            }
+        };
         let mut heard_at = Instant::now();
+        let mut may_read = true;
         loop {
-            let consumed = self.consume(wire);
+            let consumed = if may_read {
+                self.consume(wire)
+            } else {
+                Ok(Consumed::All)
+            };
             self.batch();
-            if let Err(end) = wire.flush().await {
-                return end;
+            let flushed = tokio::select! {
+                biased;
+                flushed = wire.flush() => flushed,
+                end = stop.cancelled().map(ended) => return end,
+            };
+            let more = match (flushed, consumed) {
+                (Err(end), _) | (Ok(()), Err(end)) => return end,
+                (Ok(()), Ok(consumed)) => consumed == Consumed::Part,
+            };
+            may_read = self.may_read(shared);
+            if may_read && more {
+                continue;
             }
-            if let Err(end) = consumed {
-                return end;
-            }
-            let may_read = self.flights.len() < shared.bounds.in_flight_batches_max
-                && self.flights_bytes < shared.bounds.in_flight_bytes_max
-                && !self
-                    .flights
-                    .front()
-                    .is_some_and(|flight| flight.submission.is_stalled());
             if !may_read {
                 // Silence that we asked for is not the client's.
                 heard_at = Instant::now();
@@ -210,9 +236,7 @@ impl Conversation {
             };
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {
-                    return if shared.stop.is_cancelled() { End::Shutdown } else { End::TakenOver };
-                }
+                end = stop.cancelled().map(ended) => return end,
                 outcome = committed => match outcome {
                     Ok(()) => self.acknowledge(&mut wire.out),
                     Err(error) => {
@@ -226,20 +250,35 @@ impl Conversation {
                 },
                 () = sleep_until(heard_at + silence_max), if may_read => return End::KeepAlive,
             }
+            may_read = self.may_read(shared);
         }
     }
 
-    /// Reads every whole packet in the buffer.
-    fn consume(&mut self, wire: &mut Wire<'_>) -> Result<(), End> {
+    /// Whether there is room for one more batch, and none that waits to reach the store.
+    fn may_read(&self, shared: &Shared) -> bool {
+        self.flights.len() < shared.bounds.in_flight_batches_max
+            && self.flights_bytes < shared.bounds.in_flight_bytes_max
+            && self
+                .flights
+                .back()
+                .is_none_or(|flight| flight.submission.is_under_way())
+    }
+
+    /// Reads whole packets in the buffer, as many as make a batch.
+    fn consume(&mut self, wire: &mut Wire<'_>) -> Result<Consumed, End> {
         let mut position = 0;
+        let mut messages = 0;
         let outcome = loop {
+            if messages == BATCH_MESSAGES_MAX {
+                break Ok(Consumed::Part);
+            }
             let (taken, step) = match self.protocol.next(&wire.read[position..], &mut wire.out) {
                 Ok(next) => next,
                 Err(refusal) => break Err(End::Refused(refusal)),
             };
             position += taken;
             match step {
-                Step::NeedMore => break Ok(()),
+                Step::NeedMore => break Ok(Consumed::All),
                 Step::Publish(publish) => {
                     let delivery = match publish.qos {
                         QosId::AtLeastOnce { packet_id, dup } => {
@@ -254,6 +293,7 @@ impl Conversation {
                     self.ingest
                         .message(publish.topic, publish.payload, delivery);
                     self.unbatched_bytes += taken;
+                    messages += 1;
                 }
                 // The second cannot come: the protocol refuses it.
                 Step::Answered | Step::Connect(_) => {}

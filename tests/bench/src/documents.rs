@@ -1,0 +1,112 @@
+//! Incidents as people make and edit them, over HTTP with keep-alive and several requests at a time.
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::SeedableRng as _;
+use serde_json::{Value, json};
+
+use crate::api::Api;
+
+/// Requests at a time: some people on some pages each, and enough that commits are shared.
+pub const CONCURRENCY: usize = 32;
+
+/// A document and the version of it that its editor has seen.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub id: String,
+    pub version: String,
+}
+
+/// Which node's people edit: both change severity and status, so that every document ends with two conflicts; the rest
+/// each side edits alone.
+#[derive(Debug, Clone, Copy)]
+pub enum Side {
+    Hq,
+    Field,
+}
+
+/// Edits of each document on each side.
+pub const EDITS: usize = 5;
+
+/// Creates `count` incidents.
+///
+/// # Errors
+/// A request is refused.
+pub async fn create(api: &Api, count: usize) -> anyhow::Result<Vec<Seen>> {
+    let shares = (0..CONCURRENCY).map(|worker| async move {
+        let mut made = Vec::new();
+        for number in (worker..count).step_by(CONCURRENCY) {
+            made.push(seen(&api.post("/v1/incidents", &incident(number)).await?));
+        }
+        anyhow::Ok(made)
+    });
+    Ok(futures::future::try_join_all(shares).await?.concat())
+}
+
+fn incident(number: usize) -> Value {
+    let severity = ["minor", "moderate", "severe"][number % 3];
+    json!({
+        "title": format!("Water in the cellar, house {number}"),
+        "category": "Met",
+        "severity": severity,
+        "description": "The caller says that it rises by a hand's width an hour and that two people are upstairs.",
+        "location": { "lat": 50.0 + number as f64 * 1e-4, "lon": 7.0 + number as f64 * 1e-4 },
+        "tags": ["flood", "cellar"],
+    })
+}
+
+/// The edits of one side, each document's in order, the documents mixed: as many people would.
+///
+/// # Errors
+/// A request is refused.
+pub async fn edit(api: &Api, documents: &mut Vec<Seen>, side: Side, edits: usize) -> anyhow::Result<()> {
+    let count = documents.len();
+    let mut shares: Vec<Vec<Seen>> = vec![Vec::new(); CONCURRENCY];
+    for (number, document) in std::mem::take(documents).into_iter().enumerate() {
+        shares[number % CONCURRENCY].push(document);
+    }
+    let work = shares.into_iter().enumerate().map(|(worker, mut share)| async move {
+        // A seed per worker and side, so that every run mixes alike.
+        let mut random = StdRng::seed_from_u64(worker as u64 * 2 + side as u64);
+        let mut turns: Vec<usize> = (0..share.len() * edits).map(|turn| turn % share.len()).collect();
+        turns.shuffle(&mut random);
+        let mut done = vec![0; share.len()];
+        for at in turns {
+            let document = &mut share[at];
+            let path = format!("/v1/incidents/{}", document.id);
+            let fields = change(side, done[at]);
+            *document = seen(&api.patch(&path, &document.version, &fields).await?);
+            done[at] += 1;
+        }
+        anyhow::Ok(share)
+    });
+    *documents = futures::future::try_join_all(work).await?.concat();
+    anyhow::ensure!(documents.len() == count, "documents were lost");
+    Ok(())
+}
+
+fn change(side: Side, number: usize) -> Value {
+    let round = number / EDITS;
+    match (side, number % EDITS) {
+        (Side::Hq, 0) => json!({ "severity": "severe" }),
+        (Side::Hq, 1) => json!({ "status": "confirmed" }),
+        (Side::Hq, 2) => json!({ "title": format!("Cellar under water, pumps asked for ({round})") }),
+        (Side::Hq, 3) => json!({ "tags": ["flood", "cellar", format!("pump-{round}")] }),
+        (Side::Hq, _) => json!({ "severity": "extreme" }),
+        (Side::Field, 0) => json!({ "status": "active" }),
+        (Side::Field, 1) => json!({ "severity": "minor" }),
+        (Side::Field, 2) => json!({ "location": { "lat": 50.1, "lon": 7.1 } }),
+        (Side::Field, 3) => json!({
+            "description": format!(
+                "The caller says that it rises by a hand's width an hour and that two people are upstairs. \
+                 Boat 2 has them ({round})."
+            )
+        }),
+        (Side::Field, _) => json!({ "status": "contained" }),
+    }
+}
+
+fn seen(answer: &Value) -> Seen {
+    let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+    Seen { id: text("id"), version: text("version") }
+}
