@@ -159,7 +159,19 @@ pub(super) fn sync(value: &Value) -> String {
     if peers.is_empty() {
         return "no other node is known\n".into();
     }
-    table(&PEER_HEAD, &peer_rows(peers))
+    let rows: Vec<Vec<String>> = peers
+        .iter()
+        .map(|peer| {
+            let behind = peer["behind_entries"].as_u64().unwrap_or(0);
+            vec![
+                word(&peer["state"]),
+                if peer["name"].is_null() { word(&peer["address"]) } else { word(&peer["name"]) },
+                if behind == 0 { "–".into() } else { format!("{behind} entries") },
+                peer["last_error"].as_str().unwrap_or_default().to_owned(),
+            ]
+        })
+        .collect();
+    table(&["STATE", "NODE", "NOT YET THERE", "LAST ERROR"], &rows)
 }
 
 pub(super) fn rebuild(value: &Value) -> String {
