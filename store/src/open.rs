@@ -50,9 +50,12 @@ pub(crate) enum Role {
     Checkpointer,
 }
 
-/// The page cache. A writer touches the right edge of a dozen trees and the inner pages of a few random ones; readers
-/// are several. Together about 20 MiB at worst, within the 80 MB that a node may use.
-const WRITER_CACHE_KIB: i64 = 6 * 1024;
+/// The page cache of a writer that only appends (readings, blobs).
+const APPENDER_CACHE_KIB: i64 = 2 * 1024;
+/// Edits touch a handful of random pages each (document, snapshot, index of entries): with the working set of some
+/// thousand documents in memory a write decrypts nothing. Filled only as far as it is used.
+const EDITOR_CACHE_KIB: i64 = 16 * 1024;
+/// Readers are several, and read what was written last.
 const READER_CACHE_KIB: i64 = 2 * 1024;
 const CHECKPOINTER_CACHE_KIB: i64 = 256;
 
@@ -72,6 +75,8 @@ pub(crate) struct Source {
     pub(crate) key: Option<DbKey>,
     pub(crate) synchronous: Synchronous,
     pub(crate) pages_max: Option<u32>,
+    /// Rows are changed in place, not only appended.
+    pub(crate) edits: bool,
 }
 
 impl Source {
@@ -81,6 +86,7 @@ impl Source {
             key: options.encrypt.then(|| key.clone()),
             synchronous: options.synchronous,
             pages_max: options.pages_max,
+            edits: name == "muster.db",
         }
     }
 
@@ -137,7 +143,8 @@ impl Source {
         // Pages are encrypted: a mapping would only add page faults, and an IO error would become a signal.
         let _ = connection.query_row("PRAGMA mmap_size = 0", [], |row| row.get::<_, i64>(0));
         let cache_kib = match role {
-            Role::Writer => WRITER_CACHE_KIB,
+            Role::Writer if self.edits => EDITOR_CACHE_KIB,
+            Role::Writer => APPENDER_CACHE_KIB,
             Role::Reader => READER_CACHE_KIB,
             Role::Checkpointer => CHECKPOINTER_CACHE_KIB,
         };

@@ -54,10 +54,14 @@ impl<T, E: Gone> Future for Ticket<T, E> {
     }
 }
 
+/// What a small write does in the transaction, and what hears how that ended.
+type Write = dyn FnOnce(&Connection) -> Result<(), StoreError> + Send;
+pub(crate) type Done = dyn FnOnce(Result<(), StoreError>) + Send;
+
 /// A small write of local state: runs in the writer's transaction, is told afterwards whether it stands.
 pub(crate) struct LocalJob {
-    pub(crate) run: Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>,
-    pub(crate) done: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
+    pub(crate) run: Box<Write>,
+    pub(crate) done: Box<Done>,
 }
 
 impl LocalJob {

@@ -36,7 +36,8 @@ CREATE INDEX document_list ON document (kind, created_wall_ms, id, deleted);
 CREATE INDEX document_changed ON document (kind, from_commit);
 CREATE INDEX document_digest ON document (grp, id, lane);
 
--- view. What a document was, from one commit up to (not including) another. Kept 30 days.
+-- view. What a document was, from one commit up to (not including) another. Kept 30 days. Appended to: the wide rows
+-- share pages with their neighbours in time, only the small index is written at random places.
 CREATE TABLE document_past (
   no              INTEGER NOT NULL,
   from_commit     INTEGER NOT NULL,
@@ -48,9 +49,9 @@ CREATE TABLE document_past (
   version         TEXT    NOT NULL,
   title           TEXT    NOT NULL,
   facets          TEXT    NOT NULL,
-  view            TEXT    NOT NULL,
-  PRIMARY KEY (no, from_commit)
-) STRICT, WITHOUT ROWID;
+  view            TEXT    NOT NULL
+) STRICT;
+CREATE INDEX document_past_no ON document_past (no, to_commit);
 
 -- view (a cache: its bytes may differ between two rebuilds). The saved document, good up to a journal position; a loader
 -- adds the entries applied after it.

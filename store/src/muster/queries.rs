@@ -287,7 +287,7 @@ fn common(query: &DocumentQuery, all: &mut Conditions) {
     }
 }
 
-/// Chooses what drives the query: a rare facet, a small window, or the list's own order.
+/// Chooses what drives the query: a rare facet, few changes, a small window, or the list's own order.
 fn lead(
     connection: &Connection,
     query: &DocumentQuery,
@@ -315,6 +315,19 @@ fn lead(
         );
         // CROSS JOIN keeps SQLite from turning the order around.
         return Ok("row_facet f CROSS JOIN document d ON d.no = f.no".to_owned());
+    }
+    if let Some(after) = query.changed_after {
+        let count: i64 = connection
+            .prepare_cached(
+                "SELECT count(*) FROM (SELECT 1 FROM document WHERE kind = ?1 AND from_commit > ?2 LIMIT ?3)",
+            )
+            .and_then(|mut statement| {
+                statement.query_row(params![query.kind, after.0, LEADING_ROWS_MAX], |row| row.get(0))
+            })
+            .doing("count changes")?;
+        if count < LEADING_ROWS_MAX {
+            return Ok("document d INDEXED BY document_changed".to_owned());
+        }
     }
     if let Some(bbox) = &query.bbox {
         let mut window = Conditions::default();

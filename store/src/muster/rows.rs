@@ -57,6 +57,7 @@ struct Current {
     no: i64,
     from_commit: i64,
     created_wall_ms: i64,
+    deleted: bool,
     lat: Option<f64>,
     lon: Option<f64>,
     facets: String,
@@ -81,16 +82,17 @@ pub(crate) fn write_document(
 ) -> Result<(), rusqlite::Error> {
     let current = connection
         .prepare_cached(
-            "SELECT no, from_commit, created_wall_ms, lat, lon, facets FROM document WHERE id = ?1",
+            "SELECT no, from_commit, created_wall_ms, deleted, lat, lon, facets FROM document WHERE id = ?1",
         )?
         .query_row([&document.id.0[..]], |row| {
             Ok(Current {
                 no: row.get(0)?,
                 from_commit: row.get(1)?,
                 created_wall_ms: row.get(2)?,
-                lat: row.get(3)?,
-                lon: row.get(4)?,
-                facets: row.get(5)?,
+                deleted: row.get(3)?,
+                lat: row.get(4)?,
+                lon: row.get(5)?,
+                facets: row.get(6)?,
             })
         })
         .optional()?;
@@ -198,16 +200,21 @@ fn replace(
             .execute((current.no, at.commit.0))?;
     }
     let (lat, lon) = document.location.unzip();
+    let created = millis(document.created_wall_ms);
+    if current.deleted != document.deleted || current.created_wall_ms != created {
+        // Apart, because naming these columns makes SQLite move the row in the list's index.
+        connection
+            .prepare_cached("UPDATE document SET deleted = ?2, created_wall_ms = ?3 WHERE no = ?1")?
+            .execute((current.no, document.deleted, created))?;
+    }
     connection
         .prepare_cached(
-            "UPDATE document SET from_commit = ?2, deleted = ?3, created_wall_ms = ?4, updated_wall_ms = ?5, lat = ?6, \
-             lon = ?7, version = ?8, heads = ?9, title = ?10, facets = ?11, search = ?12, view = ?13 WHERE no = ?1",
+            "UPDATE document SET from_commit = ?2, updated_wall_ms = ?3, lat = ?4, lon = ?5, version = ?6, \
+             heads = ?7, title = ?8, facets = ?9, search = ?10, view = ?11 WHERE no = ?1",
         )?
         .execute(params![
             current.no,
             at.commit.0,
-            document.deleted,
-            millis(document.created_wall_ms),
             millis(document.updated_wall_ms),
             lat,
             lon,

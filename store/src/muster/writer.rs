@@ -21,7 +21,7 @@ use super::rebuild::{self, RebuildStep};
 use super::state::{Author, Mark, State};
 use crate::checkpoint::Committing;
 use crate::error::{CommitError, StoreError};
-use crate::ticket::LocalJob;
+use crate::ticket::{Done, LocalJob};
 
 /// A transaction takes in whatever is queued for at most this long: a press of a button next door waits no longer.
 const GROUP_WORK_MAX: Duration = Duration::from_millis(5);
@@ -65,13 +65,13 @@ enum Answer {
         epoch: u64,
     },
     Local {
-        done: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
+        done: Box<Done>,
         result: Result<(), StoreError>,
     },
     Identity {
         reply: oneshot::Sender<Result<(), StoreError>>,
         result: Result<(), StoreError>,
-        author: Option<Author>,
+        author: Option<Box<Author>>,
     },
 }
 
@@ -251,9 +251,12 @@ impl Writer {
                 let connection = &self.connection;
                 let result = in_savepoint(connection, || identity::put(connection, &identity));
                 // Batches behind it in this transaction are already written under the new name.
-                let author = result
-                    .is_ok()
-                    .then(|| self.state.author.replace(Author::of(&identity)));
+                let author = result.is_ok().then(|| {
+                    self.state
+                        .author
+                        .replace(Author::of(&identity))
+                        .map(Box::new)
+                });
                 Answer::Identity {
                     reply,
                     result,
@@ -333,7 +336,7 @@ impl Writer {
         });
         if let Some(first) = commits.next() {
             group.first = first;
-            group.last = commits.last().unwrap_or(first);
+            group.last = commits.next_back().unwrap_or(first);
             let hook = self.shared.hook.read().clone();
             if let Some(hook) = hook {
                 hook(&group);
@@ -370,7 +373,7 @@ impl Writer {
                 author,
             } => {
                 if result.is_ok() {
-                    self.state.author = author;
+                    self.state.author = author.map(|author| *author);
                 }
                 let _ = reply.send(result.and(Err(error.clone().into())));
             }

@@ -124,7 +124,7 @@ impl DeadLetters {
         self.now.rows += 1;
         self.now.bytes += dead.payload.len() as u64;
         self.now.inserted += 1;
-        if self.now.inserted % TIDY_EVERY == 0 {
+        if self.now.inserted.is_multiple_of(TIDY_EVERY) {
             self.tidy(connection, dead.received_ms)?;
         }
         Ok(())

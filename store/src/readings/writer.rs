@@ -25,7 +25,7 @@ use super::types::{
 };
 use crate::checkpoint::Committing;
 use crate::error::{CommitError, Doing, StoreError};
-use crate::ticket::LocalJob;
+use crate::ticket::{Done, LocalJob};
 
 /// A transaction takes in whatever is queued for at most this long.
 const GROUP_WORK_MAX: Duration = Duration::from_millis(5);
@@ -71,7 +71,7 @@ enum Answer {
         ingested: Ingested,
     },
     Local {
-        done: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
+        done: Box<Done>,
         result: Result<(), StoreError>,
     },
 }
