@@ -117,7 +117,11 @@ browserTest(
       }
       await agree(nodes);
       const history = atTruck.getByRole("region", { name: "History" }).getByRole("listitem");
-      await history.filter({ hasText: "admin at HQ" }).filter({ hasText: "Severity → Extreme" }).first().waitFor();
+      await history.filter({ hasText: "admin at Truck 1" }).filter({ hasText: "Severity → Extreme" }).waitFor();
+      await until("both steps of HQ are in the history", async () => {
+        const steps = await history.filter({ hasText: "admin at HQ" }).count();
+        return steps === 2;
+      });
       await history.filter({ hasText: "a sensor rule at Truck 1" }).filter({ hasText: "Sensor" }).first().waitFor();
       const [, other] = fields;
       const atOther = await openPage(browser, other);
