@@ -1,0 +1,8 @@
+//! Whole nodes, several at a time, and what happens to them in the field.
+
+mod bad_input;
+mod demo;
+mod full_disk;
+mod kills;
+mod power_cuts;
+mod spine;
