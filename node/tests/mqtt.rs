@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use node::ingest::mqtt::Bounds;
@@ -416,7 +416,7 @@ fn garbage_harms_nobody_else() {
         .unwrap();
     let node = runtime.block_on(Node::start());
     let good = runtime.block_on(async { Raw::connect(&node, Connect::default()).await.0 });
-    let (good, sent) = (RefCell::new(good), Cell::new(0_u16));
+    let (good, sent) = (tokio::sync::Mutex::new(good), Cell::new(0_u16));
     let headers = vec![
         0x10_u8, 0x30, 0x32, 0x3a, 0x82, 0xa2, 0xc0, 0xe0, 0x62, 0x00,
     ];
@@ -444,7 +444,7 @@ fn garbage_harms_nobody_else() {
                 drop(bad);
                 let payload = sent.get().to_string();
                 let publish = publish_packet(TOPIC, payload.as_bytes(), Some((sent.get(), false)));
-                let mut good = good.borrow_mut();
+                let mut good = good.lock().await;
                 good.send(&publish).await;
                 good.puback(sent.get()).await;
             });

@@ -400,6 +400,7 @@ impl Runner {
                         .position
                         .store(cursor.position, Ordering::Release);
                     self.last_cursor = cursor;
+                    metrics::gauge!("muster_rules_behind_readings").set(self.rules.behind() as f64);
                     return Attempt::Done;
                 }
                 Err(

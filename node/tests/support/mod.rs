@@ -208,7 +208,12 @@ impl Default for Connect<'_> {
 impl Raw {
     /// Connects; gives the client and whether the session was present.
     pub async fn connect(node: &Node, connect: Connect<'_>) -> (Raw, bool) {
-        let mut raw = Raw::open(node).await;
+        Raw::connect_to(node.mqtt, connect).await
+    }
+
+    /// The same by address.
+    pub async fn connect_to(address: SocketAddr, connect: Connect<'_>) -> (Raw, bool) {
+        let mut raw = Raw::open_to(address).await;
         raw.send(&connect_packet(4, &connect)).await;
         let connack = raw.read::<4>().await;
         assert_eq!(
@@ -221,7 +226,11 @@ impl Raw {
 
     /// A TCP connection without CONNECT.
     pub async fn open(node: &Node) -> Raw {
-        let stream = TcpStream::connect(node.mqtt).await.unwrap();
+        Raw::open_to(node.mqtt).await
+    }
+
+    async fn open_to(address: SocketAddr) -> Raw {
+        let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Raw { stream }
     }

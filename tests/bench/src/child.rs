@@ -18,7 +18,6 @@ pub struct Node {
     pub http: SocketAddr,
     pub sync: SocketAddr,
     pub mqtt: SocketAddr,
-    pub node_id: String,
     /// Its data directory; several runs may share one.
     pub data_dir: PathBuf,
 }
@@ -90,7 +89,6 @@ impl Node {
                 http: address("http")?,
                 sync: address("sync")?,
                 mqtt: address("mqtt")?,
-                node_id: event["node_id"].as_str().unwrap_or_default().to_owned(),
                 data_dir: data_dir.to_owned(),
                 child,
             });

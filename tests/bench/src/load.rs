@@ -216,7 +216,7 @@ impl Publisher {
         } else {
             out[start + 1..start + 3].copy_from_slice(&two(remaining));
         }
-        if n % 16 == 0 {
+        if n.is_multiple_of(16) {
             let slot = (n / 16) as usize % self.plan.window;
             self.written_at[slot] = now;
         }
@@ -240,7 +240,7 @@ impl Publisher {
             let n = self.acknowledged;
             self.acknowledged += 1;
             self.acknowledged_by_series[(n % self.plan.series as u64) as usize] += 1;
-            if n % 16 == 0 {
+            if n.is_multiple_of(16) {
                 let slot = (n / 16) as usize % self.plan.window;
                 self.latencies_ms
                     .push(now.duration_since(self.written_at[slot]).as_secs_f64() * 1000.0);

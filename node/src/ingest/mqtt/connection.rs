@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::frame::QosId;
+use super::frame::Qos;
 use super::protocol::{ConnectRequest, Protocol, Refusal, Step, Will, push_pubacks};
 use super::sessions::Registration;
 use crate::app::ingest::{Delivery, IngestSession, SessionKey, Submission};
@@ -281,14 +281,14 @@ impl Conversation {
                 Step::NeedMore => break Ok(Consumed::All),
                 Step::Publish(publish) => {
                     let delivery = match publish.qos {
-                        QosId::AtLeastOnce { packet_id, dup } => {
+                        Qos::One { packet_id, dup } => {
                             self.packet_ids.push(packet_id);
                             Delivery::AtLeastOnce {
                                 packet_id,
                                 redelivered: dup,
                             }
                         }
-                        QosId::AtMostOnce | QosId::ExactlyOnce => Delivery::AtMostOnce,
+                        Qos::Zero | Qos::Two => Delivery::AtMostOnce,
                     };
                     self.ingest
                         .message(publish.topic, publish.payload, delivery);

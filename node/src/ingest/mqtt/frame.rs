@@ -113,16 +113,16 @@ fn check_header(header: u8) -> Result<(), FrameError> {
 
 /// How a message was sent, §4.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum QosId {
-    AtMostOnce,
-    AtLeastOnce { packet_id: u16, dup: bool },
-    ExactlyOnce,
+pub(super) enum Qos {
+    Zero,
+    One { packet_id: u16, dup: bool },
+    Two,
 }
 
 /// An application message, borrowed from its frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Publish<'a> {
-    pub(super) qos: QosId,
+    pub(super) qos: Qos,
     /// Well-formed UTF-8 without NUL; whether it holds wildcards is left to the topic's decoder, see [`publish`].
     pub(super) topic: &'a str,
     pub(super) payload: &'a [u8],
@@ -154,12 +154,12 @@ pub(super) fn publish<'a>(frame: &Frame<'a>) -> Result<Publish<'a>, FrameError> 
     };
     let (qos, payload) = match (frame.header >> 1) & 0b11 {
         0 if dup => return Err(FrameError::Publish("DUP is set at QoS 0")),
-        0 => (QosId::AtMostOnce, rest),
+        0 => (Qos::Zero, rest),
         1 => {
             let (packet_id, payload) = with_id(rest)?;
-            (QosId::AtLeastOnce { packet_id, dup }, payload)
+            (Qos::One { packet_id, dup }, payload)
         }
-        2 => (QosId::ExactlyOnce, with_id(rest)?.1),
+        2 => (Qos::Two, with_id(rest)?.1),
         _ => return Err(FrameError::Publish("QoS is 3")),
     };
     Ok(Publish {
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(
             publish(&frame),
             Ok(Publish {
-                qos: QosId::AtMostOnce,
+                qos: Qos::Zero,
                 topic: "a",
                 payload: b"42"
             })
@@ -253,19 +253,19 @@ mod tests {
         let of = |bytes: &[u8]| publish(&next_frame(bytes, MAX).unwrap().unwrap()).map(|p| p.qos);
         assert_eq!(
             of(&[0x32, 5, 0, 1, b'a', 1, 2]),
-            Ok(QosId::AtLeastOnce {
+            Ok(Qos::One {
                 packet_id: 258,
                 dup: false
             })
         );
         assert_eq!(
             of(&[0x3a, 5, 0, 1, b'a', 1, 2]),
-            Ok(QosId::AtLeastOnce {
+            Ok(Qos::One {
                 packet_id: 258,
                 dup: true
             })
         );
-        assert_eq!(of(&[0x34, 5, 0, 1, b'a', 1, 2]), Ok(QosId::ExactlyOnce));
+        assert_eq!(of(&[0x34, 5, 0, 1, b'a', 1, 2]), Ok(Qos::Two));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use mqtt_protocol_core::mqtt::{
 };
 use thiserror::Error;
 
-use super::frame::{self, Frame, FrameError, Publish, QosId, packet_type};
+use super::frame::{self, Frame, FrameError, Publish, Qos, packet_type};
 
 /// Longest client identifier. The standard asks for at least 23 bytes (§3.1.3.1); identifiers are keys in memory and
 /// on disk, so they must end somewhere.
@@ -122,7 +122,7 @@ impl Protocol {
         let step = match (self.phase, frame.packet_type()) {
             (Phase::Connected, packet_type::PUBLISH) => {
                 let publish = frame::publish(&frame)?;
-                if publish.qos == QosId::ExactlyOnce {
+                if publish.qos == Qos::Two {
                     return Err(Refusal::ExactlyOnce);
                 }
                 Step::Publish(publish)
