@@ -1,7 +1,8 @@
 //! Moves pages from the WAL into the database file, beside the writer instead of in its commits.
 //!
-//! Always holds: the WAL never grows past [`WAL_TRUNCATE_BYTES`] by more than what is written while one truncation waits;
-//! below [`WAL_START_BYTES`] nothing is done, because every checkpoint costs two fsyncs.
+//! Always holds: below [`WAL_START_BYTES`] nothing is done, because every checkpoint costs two fsyncs; past
+//! [`WAL_RESTART_BYTES`] the writer itself is asked to begin the WAL anew, since nobody else finds a gap between the
+//! transactions of a flood.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,13 +12,15 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use crate::error::{Doing, StoreError};
-use crate::open::{Role, Source};
+use crate::open::{BUSY_TIMEOUT, Role, Source};
 
 /// Start to copy here. Small enough that opening after a power cut reads the WAL in a few milliseconds.
 const WAL_START_BYTES: i64 = 4 << 20;
 /// Under constant writing a passive checkpoint never catches the last frame, and the WAL only grows. At this size the
-/// writer is made to wait once, for what the passive pass before left over.
-const WAL_TRUNCATE_BYTES: i64 = 64 << 20;
+/// writer copies, between two transactions, the little that the passive pass before left over.
+const WAL_RESTART_BYTES: i64 = 64 << 20;
+/// Readers hold the WAL for milliseconds. When one takes longer, the writer goes on and tries again later.
+const RESTART_WAIT: Duration = Duration::from_millis(20);
 const FRAME_BYTES: i64 = 4096 + 24;
 /// How often the size is looked at while commits go on.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -26,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 struct Signal {
     written: bool,
     stop: bool,
+    /// The writer should begin the WAL anew.
+    restart: bool,
 }
 
 pub(crate) struct Checkpointer {
@@ -38,13 +43,32 @@ pub(crate) struct Checkpointer {
 pub(crate) struct Committing(Arc<(Mutex<Signal>, Condvar)>);
 
 impl Committing {
-    pub(crate) fn committed(&self) {
-        let mut signal = self.0.0.lock();
-        if !signal.written {
-            signal.written = true;
-            self.0.1.notify_one();
+    /// To be called after each commit, when everyone has been answered.
+    pub(crate) fn committed(&self, connection: &Connection) {
+        let restart = {
+            let mut signal = self.0.0.lock();
+            if !signal.written {
+                signal.written = true;
+                self.0.1.notify_one();
+            }
+            // Not in the middle of a long transaction: a rebuild tells of its steps.
+            connection.is_autocommit() && std::mem::take(&mut signal.restart)
+        };
+        if restart && let Err(error) = restart_wal(connection) {
+            tracing::warn!(error = %error, "the write-ahead log could not be begun anew yet");
         }
     }
+}
+
+fn restart_wal(connection: &Connection) -> Result<(), StoreError> {
+    connection
+        .busy_timeout(RESTART_WAIT)
+        .doing("shorten wait")?;
+    let result = checkpoint(connection, "RESTART");
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .doing("restore wait")?;
+    result.map(|_| ())
 }
 
 impl Checkpointer {
@@ -98,9 +122,10 @@ fn run(connection: &Connection, shared: &(Mutex<Signal>, Condvar)) {
             }
             signal.written = false;
         }
-        if let Err(error) = step(connection) {
+        match step(connection) {
+            Ok(restart) => shared.0.lock().restart = restart,
             // A full disk ends here too: the WAL keeps everything, and the next commit brings us back.
-            tracing::warn!(error = %error, "checkpoint put off");
+            Err(error) => tracing::warn!(error = %error, "checkpoint put off"),
         }
     }
     if let Err(error) = checkpoint(connection, "TRUNCATE") {
@@ -108,16 +133,15 @@ fn run(connection: &Connection, shared: &(Mutex<Signal>, Condvar)) {
     }
 }
 
-fn step(connection: &Connection) -> Result<(), StoreError> {
+/// Copies what is worth it; answers whether the WAL has grown so long that the writer must help.
+fn step(connection: &Connection) -> Result<bool, StoreError> {
     let (log, copied) = checkpoint(connection, "NOOP")?;
-    if (log - copied) * FRAME_BYTES < WAL_START_BYTES && log * FRAME_BYTES < WAL_TRUNCATE_BYTES {
-        return Ok(());
+    let long = log * FRAME_BYTES >= WAL_RESTART_BYTES;
+    if (log - copied) * FRAME_BYTES < WAL_START_BYTES && !long {
+        return Ok(false);
     }
-    let (log, _) = checkpoint(connection, "PASSIVE")?;
-    if log * FRAME_BYTES >= WAL_TRUNCATE_BYTES {
-        checkpoint(connection, "RESTART")?;
-    }
-    Ok(())
+    checkpoint(connection, "PASSIVE")?;
+    Ok(long)
 }
 
 /// Answers frames in the WAL and frames copied so far.

@@ -59,8 +59,8 @@ const EDITOR_CACHE_KIB: i64 = 16 * 1024;
 const READER_CACHE_KIB: i64 = 2 * 1024;
 const CHECKPOINTER_CACHE_KIB: i64 = 256;
 
-/// A writer waits this long for a checkpoint that truncates the WAL; a reader never waits for a writer in WAL mode.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// A checkpoint holds the database for milliseconds; whoever waits this long meets something broken.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Statements kept prepared per connection: more than any connection has, so that none is ever prepared twice.
 const STATEMENTS_MAX: usize = 160;

@@ -391,3 +391,86 @@ fn the_rule_cursor_is_committed_with_its_effect() {
         Some(cursor)
     );
 }
+
+#[test]
+fn views_of_another_version_are_made_anew_and_ask_for_a_rebuild() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = OpenOptions {
+        encrypt: false,
+        ..OpenOptions::default()
+    };
+    let store = Store::open(dir.path(), &key(), &plain).unwrap();
+    assert!(!store.read(|reader| reader.rebuild_needed()).unwrap());
+    store.put_identity(identity(1)).wait().unwrap();
+    commit(&store, edit(id(1), "one", 1));
+    drop(store);
+    rusqlite::Connection::open(dir.path().join("muster.db"))
+        .unwrap()
+        .execute("UPDATE meta SET value = 0 WHERE name = 'views_version'", [])
+        .unwrap();
+    let store = Store::open(dir.path(), &key(), &plain).unwrap();
+    assert!(store.read(|reader| reader.rebuild_needed()).unwrap());
+    assert_eq!(store.read(|reader| reader.count_by_kind()).unwrap(), []);
+    let mut rebuild = store.begin_rebuild().unwrap();
+    let replayed = store::RebuildCommit {
+        commit: CommitNo(1),
+        documents: vec![document(id(1), "one")],
+        facts: vec![],
+        conflicts: vec![],
+    };
+    rebuild.write(vec![replayed]).unwrap();
+    rebuild.finish().unwrap();
+    assert!(!store.read(|reader| reader.rebuild_needed()).unwrap());
+    assert_eq!(
+        store.read(|reader| reader.count_by_kind()).unwrap(),
+        [(INCIDENT, 1)]
+    );
+}
+
+#[test]
+fn closing_leaves_an_empty_write_ahead_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = node(dir.path());
+    commit(&store, edit(id(1), "one", 1));
+    store.close();
+    for name in ["muster.db-wal", "readings.db-wal"] {
+        let length = std::fs::metadata(dir.path().join(name)).map_or(0, |file| file.len());
+        assert_eq!(length, 0, "{name}");
+    }
+    drop(store);
+    let found = open(dir.path())
+        .read(|reader| reader.get_document(None, &id(1), None))
+        .unwrap();
+    assert!(found.is_some());
+}
+
+#[test]
+fn a_long_write_ahead_log_is_begun_anew_while_writing_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = node(dir.path());
+    let wal = dir.path().join("muster.db-wal");
+    // 90 MB of snapshots: past the bound, below twice the bound.
+    let mut tickets = std::collections::VecDeque::new();
+    for number in 0..450u64 {
+        let mut batch = edit(id(number), "v", 1);
+        batch.documents[0].snapshot = Some(vec![number as u8; 200_000]);
+        tickets.push_back(store.commit(batch));
+        if tickets.len() > 8 {
+            tickets.pop_front().unwrap().wait().unwrap();
+        }
+    }
+    tickets
+        .into_iter()
+        .for_each(|ticket| drop(ticket.wait().unwrap()));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // The file is cut to the size that is kept once it has been begun anew.
+    while std::fs::metadata(&wal).unwrap().len() > 20 << 20 {
+        commit(&store, edit(id(1), "more", 1));
+        assert!(std::time::Instant::now() < deadline, "the log stays long");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(
+        store.read(|reader| reader.newest_event()).unwrap(),
+        store.read(|reader| reader.newest_commit()).unwrap().0
+    );
+}

@@ -52,6 +52,7 @@ CREATE TABLE document_past (
   view            TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX document_past_no ON document_past (no, to_commit);
+CREATE INDEX document_past_to ON document_past (to_commit);
 
 -- view (a cache: its bytes may differ between two rebuilds). The saved document, good up to a journal position; a loader
 -- adds the entries applied after it.

@@ -179,9 +179,8 @@ fn prune_history(connection: &Connection, keep_from: CommitNo) -> Result<bool, S
     }
     let deleted = connection
         .execute(
-            // Rows are appended as they end: the oldest come first.
-            "DELETE FROM document_past WHERE rowid IN (SELECT no_ FROM (SELECT rowid AS no_, to_commit \
-             FROM document_past ORDER BY rowid LIMIT ?2) WHERE to_commit <= ?1)",
+            "DELETE FROM document_past WHERE rowid IN \
+             (SELECT rowid FROM document_past WHERE to_commit <= ?1 LIMIT ?2)",
             (keep_from.0, PRUNE_STEP_ROWS),
         )
         .doing("prune history")?;

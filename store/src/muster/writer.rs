@@ -305,7 +305,6 @@ impl Writer {
             return;
         }
         self.state.commit();
-        self.committing.committed();
         if let Some(cursor) = cursor
             && let Some(hook) = &*self.shared.cursor_hook.read()
         {
@@ -350,6 +349,7 @@ impl Writer {
                 Answer::Identity { reply, result, .. } => drop(reply.send(result)),
             }
         }
+        self.committing.committed(&self.connection);
     }
 
     fn answer_failed(&mut self, answer: Answer, error: &CommitError) {
@@ -399,7 +399,7 @@ impl Writer {
                         self.roll_back_rebuild();
                     }
                     if !failed {
-                        self.committing.committed();
+                        self.committing.committed(&self.connection);
                     }
                     let _ = reply.send(result);
                     if ends || failed {

@@ -21,8 +21,9 @@ use crate::error::{Doing, StoreError};
 const TAIL_START: i64 = 100_000;
 /// Leave the newest: most questions and late duplicates are about them.
 const TAIL_KEEP: i64 = 50_000;
-/// Readings turned into blocks at a time: about 1 MB of blocks in one transaction, some milliseconds of the writer.
-const CHUNK: i64 = 65_536;
+/// Readings turned into blocks at a time: about half a megabyte of blocks in one transaction, a few milliseconds of the
+/// writer.
+const CHUNK: i64 = 32_768;
 /// Less than this is not worth a transaction.
 const CHUNK_MIN: i64 = 8_192;
 

@@ -175,6 +175,7 @@ impl Writer {
             Job::Compact { compaction, done } => {
                 let result = self.compact(&compaction);
                 let _ = done.send(result);
+                self.committing.committed(&self.connection);
                 false
             }
             job => match self.group(Some(job)) {
@@ -459,7 +460,6 @@ impl Writer {
             self.devices_written = Instant::now();
             self.devices_dirty = false;
         }
-        self.committing.committed();
         Ok(())
     }
 
@@ -501,6 +501,7 @@ impl Writer {
                 Answer::Local { done, result } => done(result),
             }
         }
+        self.committing.committed(&self.connection);
     }
 
     fn undo(&mut self, group: Group, before: i64, error: &CommitError) {
@@ -547,7 +548,6 @@ impl Writer {
             }
             return Err(error.into());
         }
-        self.committing.committed();
         self.compacted_to = compaction.to;
         let mut tail = self.shared.tail.write();
         for block in &compaction.blocks {
