@@ -341,30 +341,7 @@ async fn history(
     let limit = query.limit(LIST_LIMIT_MAX)?;
     let cursor = query.text("cursor");
     query.finish(&["limit", "cursor"])?;
-    let mut page = api.app.history(&caller, kind, &id, limit, cursor).await?;
-    page.items = page.items.iter().map(history_entry).collect();
-    Ok(page_answer(page))
-}
-
-/// A step of a history in the words of the API: `at` is this node's time, as everywhere else; the author's clock, which
-/// may be wrong, is `made_at`.
-fn history_entry(step: &Value) -> Value {
-    let changes: Vec<Value> = step["changes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|change| json!({ "field": change["field"], "from": change["before"], "to": change["value"] }))
-        .collect();
-    json!({
-        "version": step["version"],
-        "at": step["arrived_at"],
-        "made_at": step["at"],
-        "author": step["author"],
-        "node": step["node"],
-        "node_name": step["node_name"],
-        "deleted": step["deleted"],
-        "changes": changes,
-    })
+    Ok(page_answer(api.app.history(&caller, kind, &id, limit, cursor).await?))
 }
 
 /// A list as DESIGN §8 shows it.

@@ -7,7 +7,7 @@ use store::{CommitNo, ConflictQuery, ConflictRow, ConflictState};
 use sync_engine::ObjectId;
 
 use super::clock::rfc3339_wall;
-use super::documents::{ConflictDetail, Edited, OriginDetail, Step};
+use super::documents::{ConflictDetail, OriginDetail, Step};
 use super::present::{Names, RowView};
 use super::records::bad_query;
 use super::{App, AppError, Caller, Page, Resolution};
@@ -136,10 +136,7 @@ impl App {
             value,
             choices: detail.values.into_iter().map(|choice| choice.value).collect(),
         };
-        let edited = self.edit(caller, "resolve", vec![step], None).await?;
-        if let Edited::Done(_) = edited {
-            tracing::info!(conflict = id, "resolved");
-        }
+        self.edit(caller, "resolve", vec![step], None).await?;
         self.get_conflict(caller, id).await
     }
 

@@ -175,7 +175,6 @@ impl App {
             author: Author { node: me.node.0, incarnation: me.incarnation.0 },
             node_id: me.node.to_string(),
             clock,
-            names: Arc::clone(&names) as _,
             committed: followers,
             writes_stopped: Arc::clone(&writes_stopped),
         })

@@ -11,7 +11,7 @@ use sync_engine::{Entry, ObjectId, Payload};
 use uuid::Uuid;
 
 use super::clock::rfc3339_wall;
-use super::documents::{By, EditRequest, Edited, IfExists, Outcome, Step};
+use super::documents::{By, EditRequest, IfExists, Outcome, Step};
 use super::present::{self, RowView, SeenBy};
 use super::{App, AppError, Caller, Created, IdempotencyKey, ListQuery, Page, RecordKind};
 
@@ -98,6 +98,11 @@ impl App {
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize;
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
         let changed_after = query.since.as_deref().map(parse_since).transpose()?;
+        // Devices that nobody has approved or refused yet have no document; they come before the first page.
+        let unknown = match kind {
+            RecordKind::Document(Kind::Device) => self.unknown_devices_for(&query),
+            _ => Vec::new(),
+        };
         let (rows, since, statuses) = self
             .read(move |reader| {
                 let since = reader.newest_commit()?;
@@ -147,10 +152,7 @@ impl App {
             .into_iter()
             .map(|row| self.show(kind, row, &statuses))
             .collect::<Result<Vec<Value>, AppError>>()?;
-        // Devices that nobody has approved or refused yet have no document; they come before the first page.
-        if kind == RecordKind::Document(Kind::Device) && after.is_none() && query.at_wall_ms.is_none() {
-            items.splice(0..0, self.unknown_device_values());
-        }
+        items.splice(0..0, unknown);
         Ok(Page { items, next, since: since.0.to_string() })
     }
 
@@ -229,15 +231,12 @@ impl App {
             }
             RecordKind::Fact(_) => return Err(AppError::NotYet("this kind of fact cannot be written yet")),
         };
-        match self.edit(caller, "create", vec![step], idempotency).await? {
-            Edited::Done(outcomes) => {
-                let Some(outcome) = outcomes.into_iter().next() else {
-                    return Err(AppError::Conflict("nothing was created".into()));
-                };
+        match self.edit(caller, "create", vec![step], idempotency).await?.into_iter().next() {
+            Some(outcome) => {
                 let existed = outcome.existed;
                 Ok(Created { value: self.show_outcome(kind, outcome).await?, existed })
             }
-            Edited::Before { answer, existed } => Ok(Created { value: answer, existed }),
+            None => Err(AppError::Conflict("nothing was created".into())),
         }
     }
 
@@ -323,12 +322,9 @@ impl App {
         step: Step,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Value, AppError> {
-        match self.edit(caller, action, vec![step], idempotency).await? {
-            Edited::Done(outcomes) => match outcomes.into_iter().next() {
-                Some(outcome) => self.show_outcome(RecordKind::Document(kind), outcome).await,
-                None => Err(AppError::Conflict("nothing was changed".into())),
-            },
-            Edited::Before { answer, .. } => Ok(answer),
+        match self.edit(caller, action, vec![step], idempotency).await?.into_iter().next() {
+            Some(outcome) => self.show_outcome(RecordKind::Document(kind), outcome).await,
+            None => Err(AppError::Conflict("nothing was changed".into())),
         }
     }
 
@@ -338,7 +334,7 @@ impl App {
         action: &'static str,
         steps: Vec<Step>,
         idempotency: Option<IdempotencyKey>,
-    ) -> Result<Edited, AppError> {
+    ) -> Result<Vec<Outcome>, AppError> {
         self.documents
             .edit(EditRequest {
                 user: caller.user_id,
@@ -479,6 +475,27 @@ impl App {
         }
     }
 
+    /// Devices without a document, as far as a list asks for them.
+    fn unknown_devices_for(&self, query: &ListQuery) -> Vec<Value> {
+        let elsewhere = query.cursor.is_some()
+            || query.since.is_some()
+            || query.bbox.is_some()
+            || query.at_wall_ms.is_some()
+            || query.filters.iter().any(|(name, value)| name != "state" || value != "unknown");
+        if elsewhere {
+            return Vec::new();
+        }
+        let wanted = query.q.as_ref().map(|q| q.to_lowercase()).unwrap_or_default();
+        let mut devices = self.unknown_device_values();
+        devices.retain(|device| {
+            let name = device["name"].as_str().unwrap_or_default().to_lowercase();
+            name.contains(&wanted)
+        });
+        // A hostile publisher can invent names; a page stays a page.
+        devices.truncate(query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize);
+        devices
+    }
+
     /// Devices that were heard and have no document.
     fn unknown_device_values(&self) -> Vec<Value> {
         self.devices
@@ -599,12 +616,13 @@ fn history(
             .fields
             .iter()
             .filter(|(name, value)| before.get(*name) != Some(*value))
-            .map(|(name, value)| json!({ "field": name, "value": value, "before": before.get(name) }))
+            .map(|(name, value)| json!({ "field": name, "from": before.get(name), "to": value }))
             .collect();
         let node = stored.log.author.to_string();
         items.push(json!({
-            "at": rfc3339_wall(header.time.wall_ms),
-            "arrived_at": rfc3339_wall(stored.at_wall_ms),
+            // This node's time; the author's clock may be wrong.
+            "at": rfc3339_wall(stored.at_wall_ms),
+            "made_at": rfc3339_wall(header.time.wall_ms),
             "author": header.user.map(|user| names.user(Uuid::from_bytes(user))),
             "node_name": names.node(&node),
             "node": node,

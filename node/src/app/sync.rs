@@ -27,6 +27,10 @@ const INVITES_SETTING: &str = "invites";
 /// Invitations open at once: a person makes a handful.
 const INVITES_MAX: usize = 256;
 
+/// Nodes connected at once: an HQ serves a large operation's field nodes, each of which may take some megabytes of
+/// buffers at worst and some kilobytes at rest.
+const CONNECTIONS_MAX: usize = 1_024;
+
 /// Addresses in one invitation; they must fit a QR code that a phone reads in the rain.
 const INVITE_ADDRESSES_MAX: usize = 4;
 
@@ -133,7 +137,7 @@ impl App {
                 // Raw readings stay where they were taken; blobs are fetched on demand.
                 lanes: vec![Lane::Trust, Lane::Flash, Lane::Life, Lane::Coordination, Lane::Summary],
             },
-            Limits::default(),
+            Limits { connections_max: CONNECTIONS_MAX, ..Limits::default() },
         );
         let _ = self.advertised.set(config.advertise.clone());
         let host = Arc::new(NodeHost { app: Arc::clone(self) });
@@ -142,9 +146,13 @@ impl App {
             .map_err(|error| AppError::Fault { context: "start sync", source: Box::new(error) })?;
         node.applied(applied);
         let address = node.local_addr();
-        if self.sync.set(node).is_err() {
+        if self.sync.set(node.clone()).is_err() {
             return Err(AppError::Conflict("sync runs already".into()));
         }
+        // What was committed since the frontier was read has not been told to anybody.
+        let (author, incarnation) = (self.me.node, self.me.incarnation);
+        let heads = self.read(move |reader| reader.heads_of(&author, incarnation)).await?;
+        node.local_commit(heads, Vec::new(), Vec::new());
         Ok(address)
     }
 

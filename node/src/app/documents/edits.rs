@@ -10,9 +10,9 @@ use sync_engine::{Entry, EntryHeader, EntryKind, GroupId, ObjectId, Payload};
 use super::queue::Class;
 use super::resident::{DocumentKey, Origin, Resident, fault};
 use super::worker::{ChangedDocument, Worker};
-use super::{By, EditRequest, Edited, IfExists, LocalCommand, Outcome, Step, lane_of, rows};
+use super::{By, EditRequest, IfExists, LocalCommand, Outcome, Step, lane_of, rows};
 use crate::app::error::AppError;
-use crate::app::present::{self, RowView};
+use crate::app::present::RowView;
 
 /// Room that an entry's header and framing take beside its change, bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
@@ -58,7 +58,7 @@ impl Worker {
     }
 
     /// The batch for a request and its answer; `None` when the same request was answered before.
-    fn draft(&mut self, request: &EditRequest) -> Result<Option<(Draft, Edited)>, AppError> {
+    fn draft(&mut self, request: &EditRequest) -> Result<Option<(Draft, Vec<Outcome>)>, AppError> {
         if let Some(reason) = self.around.writes_stopped.load_full() {
             return Err(AppError::WritesStopped(reason.as_ref().clone()));
         }
@@ -84,7 +84,7 @@ impl Worker {
         }
         draft.batch.rule_cursor.clone_from(&request.rule_cursor);
         self.finish(&mut draft, request)?;
-        let answer = Edited::Done(draft.outcomes.clone());
+        let answer = draft.outcomes.clone();
         Ok(Some((draft, answer)))
     }
 
@@ -101,41 +101,16 @@ impl Worker {
         }
         if let Some(key) = &request.idempotency {
             let Some(outcome) = draft.outcomes.first() else { return Ok(()) };
-            let value = self.present(&request.steps, outcome);
-            let answer = json!({ "value": value, "existed": outcome.existed });
             draft.batch.idempotency = Some(IdempotencyWrite {
                 scope: scope(request),
                 key: key.key.clone(),
                 body_hash: key.body_hash,
                 status: if outcome.existed { 200 } else { 201 },
-                answer: serde_json::to_vec(&answer).map_err(|error| fault("keep an answer", error))?,
+                answer: serde_json::to_vec(&draft.outcomes).map_err(|error| fault("keep an answer", error))?,
                 at_wall_ms: draft.wall_ms,
             });
         }
         Ok(())
-    }
-
-    /// The answer as it would be shown, without what is laid over at reading time.
-    fn present(&self, steps: &[Step], outcome: &Outcome) -> Value {
-        let kind = steps.iter().find_map(|step| match step {
-            Step::Create { kind, .. }
-            | Step::Patch { kind, .. }
-            | Step::Resolve { kind, .. }
-            | Step::SetDeleted { kind, .. } => Some(*kind),
-            Step::Fact { .. } => None,
-        });
-        match kind {
-            Some(kind) => Value::Object(present::document(
-                kind,
-                uuid::Uuid::from_bytes(outcome.id.0),
-                &outcome.version,
-                outcome.deleted,
-                outcome.row.clone(),
-                &[],
-                self.around.names.as_ref(),
-            )),
-            None => json!({ "id": outcome.id.to_string() }),
-        }
     }
 
     fn answered_before(
@@ -154,13 +129,11 @@ impl Worker {
         }
     }
 
-    fn answer_before(&self, request: &EditRequest) -> Result<Edited, AppError> {
+    fn answer_before(&self, request: &EditRequest) -> Result<Vec<Outcome>, AppError> {
         let Some(before) = self.answered_before(request)? else {
             return Err(AppError::Busy { retry_after_s: 1 });
         };
-        let kept: Value = serde_json::from_slice(&before.answer)
-            .map_err(|error| fault("read a kept answer", error))?;
-        Ok(Edited::Before { answer: kept["value"].clone(), existed: kept["existed"] == json!(true) })
+        serde_json::from_slice(&before.answer).map_err(|error| fault("read a kept answer", error))
     }
 
     fn step(&mut self, draft: &mut Draft, step: &Step) -> Result<(), AppError> {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use domain::{Author, FactKind, Kind, RecordId, Version};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::{RuleCursor, Store};
 use sync_engine::{Lane, LogId, Seq, StoreFault, Stored, VerifiedRun};
@@ -29,7 +30,7 @@ use tokio::sync::oneshot;
 
 use super::clock::Clock;
 use super::error::AppError;
-use super::present::{Names, RowView};
+use super::present::RowView;
 use super::types::IdempotencyKey;
 use queue::{Class, Queue, Refused};
 
@@ -79,24 +80,16 @@ pub(in crate::app) struct EditRequest {
     pub rule_cursor: Option<RuleCursor>,
 }
 
-/// What a step left behind.
-#[derive(Debug, Clone)]
+/// What a step left behind; also what is kept for a request that may be sent again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::app) struct Outcome {
+    #[serde(with = "record_id")]
     pub id: RecordId,
     pub version: String,
     pub deleted: bool,
     pub row: RowView,
     /// It was there before the request.
     pub existed: bool,
-}
-
-/// The answer to an edit.
-#[derive(Debug, Clone)]
-pub(in crate::app) enum Edited {
-    /// Committed just now.
-    Done(Vec<Outcome>),
-    /// The same request was committed before; this was its answer.
-    Before { answer: Value, existed: bool },
 }
 
 /// Called after commits, in their order.
@@ -113,13 +106,12 @@ pub(in crate::app) struct Surroundings {
     pub author: Author,
     pub node_id: String,
     pub clock: Clock,
-    pub names: Arc<dyn Names + Send + Sync>,
     pub committed: Arc<dyn Committed>,
     /// Set when this node must not write; says why.
     pub writes_stopped: Arc<ArcSwapOption<String>>,
 }
 
-type Reply = oneshot::Sender<Result<Edited, AppError>>;
+type Reply = oneshot::Sender<Result<Vec<Outcome>, AppError>>;
 
 struct LocalCommand {
     request: EditRequest,
@@ -151,7 +143,7 @@ impl DocumentService {
     }
 
     /// Carries out an edit; answers after its commit.
-    pub(in crate::app) async fn edit(&self, request: EditRequest) -> Result<Edited, AppError> {
+    pub(in crate::app) async fn edit(&self, request: EditRequest) -> Result<Vec<Outcome>, AppError> {
         let class = request.steps.iter().map(|step| Class::of(step.lane())).min();
         let (reply, answer) = oneshot::channel();
         self.inbox
@@ -188,6 +180,20 @@ impl DocumentService {
         {
             tracing::error!("the document worker panicked");
         }
+    }
+}
+
+/// Ids as people write them.
+mod record_id {
+    use domain::RecordId;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(id: &RecordId, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RecordId, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
     }
 }
 
