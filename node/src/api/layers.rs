@@ -7,13 +7,17 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
+use super::extract::BODY_BYTES_MAX;
 use super::gate::is_program_path;
 use super::problem::Problem;
 
@@ -55,6 +59,38 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 6] = [
         HeaderValue::from_static("same-origin"),
     ),
 ];
+
+/// What is read and thrown away of a body that is too large, so that the sender reads the answer instead of a reset
+/// connection. A photo sent to the wrong address fits; whoever sends more is cut off.
+const DRAINED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Takes the whole body in before anything answers. A handler that refuses early would otherwise leave bytes unread,
+/// and the connection would be reset under the answer, or under the next request on it.
+pub async fn take_body(request: Request, next: Next) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let mut taken = BytesMut::new();
+    let mut drained = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Problem::unreadable("the body ended early").into_response();
+        };
+        let Some(data) = frame.data_ref() else { continue };
+        if taken.len() + data.len() <= BODY_BYTES_MAX && drained == 0 {
+            taken.extend_from_slice(data);
+            continue;
+        }
+        drained += data.len();
+        if drained > DRAINED_BYTES_MAX {
+            break;
+        }
+    }
+    if drained > 0 {
+        let mut response = Problem::body_too_large(BODY_BYTES_MAX).into_response();
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
+    next.run(Request::from_parts(parts, Body::from(taken.freeze()))).await
+}
 
 /// Adds the security headers, and forbids storing what the program (not the page) answers.
 pub async fn security_headers(request: Request, next: Next) -> Response {

@@ -90,6 +90,7 @@ pub fn router(app: Arc<App>, closing: CancellationToken) -> Router {
         .fallback(page::fallback)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(state.clone(), gate::gate))
+        .layer(from_fn(layers::take_body))
         .layer(from_fn(layers::limit_time))
         .layer(from_fn_with_state(in_flight, layers::bound_in_flight))
         .layer(CatchPanicLayer::custom(layers::panic_answer))
