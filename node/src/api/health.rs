@@ -49,7 +49,8 @@ pub async fn ready(State(api): State<ApiState>) -> Response {
     get, path = "/metrics", tag = "health", operation_id = "metrics",
     responses((status = 200, description = "Figures.", body = String, content_type = "text/plain")),
 )]
-pub async fn metrics() -> Response {
+pub async fn metrics(State(api): State<ApiState>) -> Response {
+    api.app.publish_sync_counters();
     match recorder() {
         Some(handle) => (
             [(

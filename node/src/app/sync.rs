@@ -271,6 +271,30 @@ impl App {
         Ok(json!({ "peers": peers, "complete": report.complete || !wait }))
     }
 
+    /// Gives what sync counted to the figures for Prometheus.
+    pub fn publish_sync_counters(&self) {
+        let Some(counters) = self.sync.get().map(SyncNode::counters) else { return };
+        for (why, count) in [
+            ("signature", counters.refused_signature),
+            ("chain", counters.refused_chain),
+            ("author", counters.refused_author),
+            ("operation", counters.refused_operation),
+            ("record", counters.refused_records),
+            ("protocol", counters.refused_protocol),
+            ("frame", counters.refused_frames),
+            ("flow", counters.refused_flow),
+        ] {
+            metrics::counter!("muster_sync_refused_total", "why" => why).absolute(count);
+        }
+        for (what, count) in
+            [("sent", counters.sent_bytes), ("received", counters.received_bytes)]
+        {
+            metrics::counter!("muster_sync_bytes_total", "direction" => what).absolute(count);
+        }
+        metrics::counter!("muster_sync_entries_stored_total").absolute(counters.stored_entries);
+        metrics::counter!("muster_sync_forks_seen_total").absolute(counters.forks_seen);
+    }
+
     /// A member by id, the beginning of its id, or its name.
     fn find_peer(&self, text: &str) -> Result<NodeId, AppError> {
         let trust = self.trust.load();

@@ -69,7 +69,11 @@ async fn a_reading_becomes_an_incident_and_three_nodes_agree_after_edits_apart()
     // Every client that is installed says something; the last value is the one that counts.
     for other in &clients {
         other
-            .publish(truck.addresses().mqtt, "muster/v1/river-1/level", "3.9")
+            .publish(
+                truck.addresses().mqtt,
+                "muster/v1/river-1/level",
+                r#"{"v":3.9,"u":"m"}"#,
+            )
             .await?;
     }
     client
@@ -211,7 +215,11 @@ async fn a_reading_becomes_an_incident_and_three_nodes_agree_after_edits_apart()
 
     // The water falls: recorded, not closed.
     client
-        .publish(truck.addresses().mqtt, "muster/v1/river-1/level", "2.5")
+        .publish(
+            truck.addresses().mqtt,
+            "muster/v1/river-1/level",
+            r#"{"v":2.5,"u":"m"}"#,
+        )
         .await?;
     for api in apis {
         let cleared = until("it is recorded that the water fell", || async {
