@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::schema::{FieldError, by_name, canonical_json};
+use crate::schema::{FieldError, by_name, canonical_json, reads_back};
 use crate::{FactKind, RecordId};
 
 /// A note is a remark, not a document.
@@ -106,6 +106,15 @@ pub fn decode(kind: FactKind, bytes: &[u8]) -> Result<Fact, FactError> {
     }
     let fields: Map<String, Value> =
         serde_json::from_slice(bytes).map_err(|error| FactError::Unreadable(error.to_string()))?;
+    let fields = Value::Object(fields);
+    if !reads_back(&fields) {
+        return Err(FactError::Unreadable(
+            "it nests too deep, or has a reserved key".into(),
+        ));
+    }
+    let Value::Object(fields) = fields else {
+        return Err(FactError::Unreadable("not an object".into()));
+    };
     if !fields.get("text").is_some_and(Value::is_string) {
         return Err(FactError::Field("text"));
     }
@@ -171,6 +180,8 @@ mod tests {
     #[test]
     fn hostile_bytes_are_an_error_and_nothing_else() {
         let deep = "[".repeat(10_000);
+        let nested = format!(r#"{{"text":"x","y":{}{}}}"#, "[".repeat(40), "]".repeat(40));
+        let reserved = br#"{"text":"x","y":{"a":1,"$serde_json::private::RawValue":5}}"#;
         for bytes in [
             &b""[..],
             b"[]",
@@ -178,6 +189,8 @@ mod tests {
             b"\xff",
             br#"{"text":1}"#,
             deep.as_bytes(),
+            nested.as_bytes(),
+            reserved,
         ] {
             assert!(decode(FactKind::Note, bytes).is_err());
         }

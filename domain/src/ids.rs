@@ -73,6 +73,33 @@ pub fn new_id(code: u16, wall_ms: u64, random: &[u8; 10]) -> RecordId {
     RecordId(bytes)
 }
 
+/// A new id (UUIDv7) for a fact of a kind with that code, written by `author`. Nobody edits a fact, so its id carries a
+/// mark of who may write it: whoever sees the id cannot put another fact under it.
+pub fn new_fact_id(code: u16, author: &[u8; 32], wall_ms: u64, random: &[u8; 10]) -> RecordId {
+    let mut id = new_id(code, wall_ms, random);
+    let mark = author_mark(&id, author);
+    id.0[AUTHOR_MARK..].copy_from_slice(&mark);
+    id
+}
+
+/// Whether a fact with that id may be written by that author (a node's key).
+pub fn fits_author(id: RecordId, author: &[u8; 32]) -> bool {
+    id.0[AUTHOR_MARK..] == author_mark(&id, author)
+}
+
+/// Where the id of a fact holds the mark of its author: four bytes, which a member with one key meets once in four
+/// thousand million ids.
+const AUTHOR_MARK: usize = 12;
+
+fn author_mark(id: &RecordId, author: &[u8; 32]) -> [u8; 4] {
+    let mut hasher = blake3::Hasher::new_derive_key("muster 2026 fact id author v1");
+    hasher.update(&id.0[..AUTHOR_MARK]);
+    hasher.update(author);
+    let mut mark = [0; 4];
+    mark.copy_from_slice(&hasher.finalize().as_bytes()[..4]);
+    mark
+}
+
 /// The id (UUIDv8) of a document that is known by its name: devices and users.
 pub fn stable_id(operation: &[u8; 32], kind: Kind, name: &str) -> RecordId {
     let mut hasher = blake3::Hasher::new_derive_key("muster 2026 stable document id v1");
@@ -125,6 +152,18 @@ mod tests {
             assert!(fits_kind(stable_id(&[3; 32], kind, "x"), kind.spec().code));
         }
         assert!(!fits_kind(id, crate::FactKind::Note.code()));
+    }
+
+    #[test]
+    fn a_fact_id_is_its_authors_alone() {
+        let code = crate::FactKind::Note.code();
+        let id = new_fact_id(code, &[1; 32], 1_700_000_000_000, &[0xff; 10]);
+        assert_eq!(Uuid::from_bytes(id.0).get_version_num(), 7);
+        assert!(fits_kind(id, code));
+        assert!(fits_author(id, &[1; 32]));
+        assert!(!fits_author(id, &[2; 32]));
+        let other = new_fact_id(code, &[1; 32], 1_700_000_000_000, &[0; 10]);
+        assert_ne!(id, other);
     }
 
     #[test]

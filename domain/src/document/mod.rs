@@ -205,7 +205,7 @@ impl Document {
             document.aside.held.push(parked);
         }
         for refused in &stored.quarantined {
-            document.aside.restore_refused(refused);
+            document.restore_refused(refused);
         }
         document.find_stamps();
         Ok(document)
@@ -321,17 +321,22 @@ impl Document {
         self.created = Some(self.created.map_or(stamp, |first| first.min(stamp)));
         self.updated = Some(self.updated.map_or(stamp, |last| last.max(stamp)));
     }
-}
 
-impl Aside {
     /// Takes note of a change that was refused: nothing may build on it, and its sequence number is used. One with a
-    /// foreign actor says nothing about that actor's own changes.
+    /// foreign actor says nothing about that actor's own changes, and a second copy of a change that stands says nothing
+    /// about the first.
     fn restore_refused(&mut self, refused: &Refused) {
-        if let Ok(decoded) = valid::decode(&refused.bytes)
-            && actor::base_actor(decoded.change.actor_id()) == Some(refused.author.actor())
-        {
-            self.claim(&decoded.change);
-            self.quarantined.insert(decoded.change.hash());
+        let Ok(decoded) = valid::decode(&refused.bytes) else {
+            return;
+        };
+        let change = &decoded.change;
+        let hash = change.hash();
+        let mut parked = self.aside.waiting.iter().chain(&self.aside.held);
+        let stands = self.doc.get_change_meta_by_hash(&hash).is_some()
+            || parked.any(|parked| parked.change.hash() == hash);
+        if !stands && actor::base_actor(change.actor_id()) == Some(refused.author.actor()) {
+            self.aside.claim(change);
+            self.aside.quarantined.insert(hash);
         }
     }
 }

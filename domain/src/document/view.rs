@@ -142,6 +142,8 @@ pub(super) fn view_of(doc: &Automerge, kind: Kind, id: RecordId) -> View {
         };
         shown.insert(field.name.to_owned(), value);
     }
+    // A name by which serde_json tells its own types would not come back from a row.
+    registers.retain(|name, _| !name.starts_with("$serde_json::"));
     view.unknown
         .extend(registers.into_iter().take(UNKNOWN_FIELDS_MAX));
     view

@@ -13,7 +13,7 @@ pub(crate) use check::DELETED_KEY;
 pub use check::{Edit, FieldError, check_create, check_node_fields, check_patch, check_resolution};
 pub(crate) use check::{FieldChange, What};
 pub use value::canonical_json;
-pub(crate) use value::{Scalar, fits_when_read, json_of_scalar};
+pub(crate) use value::{Scalar, fits_when_read, json_of_scalar, reads_back};
 
 /// A kind of document that people edit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -41,7 +41,7 @@ impl Scalar {
     }
 }
 
-/// What a register of any version holds, as JSON. Total: bytes that are no JSON are shown in base64.
+/// What a register of any version holds, as JSON. Total: bytes that are no JSON of ours are shown in base64.
 pub(crate) fn json_of_scalar(value: &automerge::ScalarValueRef<'_>) -> Value {
     use automerge::ScalarValueRef;
     match value {
@@ -52,11 +52,28 @@ pub(crate) fn json_of_scalar(value: &automerge::ScalarValueRef<'_>) -> Value {
         ScalarValueRef::Uint(number) => Value::from(*number),
         ScalarValueRef::F64(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
         ScalarValueRef::Str(text) => Value::String(text.to_string()),
-        ScalarValueRef::Bytes(bytes) => {
-            serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(BASE64.encode(bytes)))
-        }
+        ScalarValueRef::Bytes(bytes) => serde_json::from_slice(bytes)
+            .ok()
+            .filter(reads_back)
+            .unwrap_or_else(|| Value::String(BASE64.encode(bytes))),
         ScalarValueRef::Unknown { bytes, .. } => Value::String(BASE64.encode(bytes)),
     }
+}
+
+/// Whether JSON that some node wrote comes back as it is when it is written into a row and read again: it nests no
+/// deeper than any version writes (serde_json reads 128 levels, and a row puts some around it), and has none of the
+/// keys by which serde_json tells its own types.
+pub(crate) fn reads_back(value: &Value) -> bool {
+    fn keys_fit(value: &Value) -> bool {
+        match value {
+            Value::Array(items) => items.iter().all(keys_fit),
+            Value::Object(map) => map
+                .iter()
+                .all(|(key, value)| !key.starts_with("$serde_json::") && keys_fit(value)),
+            _ => true,
+        }
+    }
+    nesting(value) <= NESTING_MAX && keys_fit(value)
 }
 
 /// JSON with sorted keys and no spaces. (Whether `serde_json::Map` sorts depends on features that other crates of a

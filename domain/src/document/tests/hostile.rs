@@ -512,6 +512,70 @@ fn verdicts_are_the_same_after_a_restart() {
 }
 
 #[test]
+fn a_second_copy_of_a_change_in_its_log_takes_nothing_from_the_first() {
+    let (mut a, mut b) = pair();
+    let late = a.set(json!({"status": "active"}));
+    let mut other = Node::new(9);
+    other.pull(&a);
+    let waiting = other.set(json!({"severity": "extreme"}));
+    let applied = b.log.first().cloned().unwrap_or_else(|| a.log[0].clone());
+    assert_eq!(
+        judge(&mut b, &waiting.bytes),
+        Outcome::Waiting {
+            missing: vec![late.hash]
+        }
+    );
+    assert_eq!(judge(&mut b, &waiting.bytes), Outcome::Duplicate);
+
+    // The store sets second copies aside; after a restart the first ones stand as before.
+    let stored = Stored {
+        snapshot: b.doc.save(),
+        waiting: vec![Pending {
+            key: 5,
+            author: author(9),
+            bytes: waiting.bytes.clone(),
+        }],
+        quarantined: vec![
+            Refused {
+                author: author(9),
+                bytes: waiting.bytes.clone(),
+            },
+            Refused {
+                author: a.author,
+                bytes: applied,
+            },
+        ],
+        ..Stored::default()
+    };
+    b.doc = Document::restore(Kind::Incident, id(), stored).unwrap();
+    let ingested = b.take(a.author, &[late.bytes]);
+    assert_eq!(ingested.outcomes, [Outcome::Applied]);
+    assert_eq!(
+        ingested.settled,
+        [Settled {
+            key: 5,
+            outcome: Outcome::Applied
+        }]
+    );
+    assert_eq!(b.field("severity"), "extreme");
+}
+
+#[test]
+fn json_that_a_row_could_not_give_back_is_shown_as_bytes() {
+    let nested = format!("{}{}", "[".repeat(120), "]".repeat(120));
+    for json in [&nested, r#"{"a":1,"$serde_json::private::RawValue":5}"#] {
+        let (a, mut b) = pair();
+        let mut change = honest(&a);
+        change.operations[0].key = Key::Map("mood".into());
+        change.operations[0].pred = Vec::new().into();
+        change.operations[0].action = OpType::Put(ScalarValue::Bytes(json.as_bytes().to_vec()));
+        assert_eq!(judge(&mut b, &bytes(change)), Outcome::Applied);
+        let shown = b.doc.view().unknown;
+        assert!(shown["mood"].is_string(), "{}", shown["mood"]);
+    }
+}
+
+#[test]
 fn a_run_length_bomb_costs_nothing() {
     let (a, mut b) = pair();
     let good = bytes(honest(&a));
