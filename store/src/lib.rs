@@ -201,6 +201,17 @@ impl Store {
         self.0.muster.prune_history(keep_from)
     }
 
+    /// Drops one step of audit records: older than 7 years, or more than a million; answers whether more is left.
+    pub fn prune_audit(&self, now_wall_ms: u64) -> Ticket<bool, StoreError> {
+        self.0.muster.prune_audit(now_wall_ms)
+    }
+
+    /// Drops one step of sessions that have ended and of idempotency keys older than 7 days; answers whether more is
+    /// left.
+    pub fn expire(&self, now_wall_ms: u64) -> Ticket<bool, StoreError> {
+        self.0.muster.expire(now_wall_ms)
+    }
+
     /// Begins to write the views anew: replay [`Reader::journal_after`] into [`Rebuild::write`]. Batches are refused
     /// until it ends; readers see the old views. Blocks; not for an async runtime's thread.
     pub fn begin_rebuild(&self) -> Result<Rebuild<'_>, StoreError> {

@@ -22,6 +22,7 @@ pub mod rules;
 pub mod status;
 pub mod sync;
 pub mod types;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -88,6 +89,7 @@ pub struct App {
     /// Ends what runs in the background.
     pub(in crate::app) stop: tokio_util::sync::CancellationToken,
     pub(in crate::app) rule_runner: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    pub(in crate::app) upkeep: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl App {
@@ -118,10 +120,10 @@ impl App {
             sync.clone().shutdown().await;
         }
         self.stop.cancel();
-        let runner = self.rule_runner.lock().take();
-        if let Some(runner) = runner {
-            // It commits its cursor on the way out; a panic there was logged.
-            let _ = runner.await;
+        let background = [self.rule_runner.lock().take(), self.upkeep.lock().take()];
+        for task in background.into_iter().flatten() {
+            // The rule runner commits its cursor on the way out; a panic was logged.
+            let _ = task.await;
         }
         let app = Arc::clone(self);
         let closed = tokio::task::spawn_blocking(move || {

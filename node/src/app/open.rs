@@ -18,7 +18,7 @@ use super::documents::{Committed, DocumentService, Surroundings};
 use super::events::EventFeed;
 use super::names::NameBook;
 use super::present::RowView;
-use super::{App, Me, auth, devices, founding, ingest, rules, status};
+use super::{App, Me, auth, devices, founding, ingest, rules, status, upkeep};
 
 /// Where the database key comes from.
 #[derive(Clone)]
@@ -199,9 +199,16 @@ impl App {
             advertised: OnceLock::new(),
             stop: CancellationToken::new(),
             rule_runner: parking_lot::Mutex::new(None),
+            upkeep: parking_lot::Mutex::new(None),
         });
         let runner = rules.start(Arc::clone(&app), app.stop.clone());
         *app.rule_runner.lock() = runner;
+        *app.upkeep.lock() = Some(upkeep::start(
+            app.store.clone(),
+            move || clock.wall_ms(),
+            upkeep::Timing::default(),
+            app.stop.clone(),
+        ));
         Ok(app)
     }
 }

@@ -11,15 +11,12 @@ use super::batch::{Batch, CommitNo, Committed, Disposition};
 use super::events::{self, Event, EventSubject};
 use super::rows::{self, At};
 use super::state::State;
-use super::{identity, sessions};
+use super::{identity, sessions, upkeep};
 use crate::error::CommitError;
 use crate::sql::{entry_at, entry_log_no, entry_seq, millis};
 
-/// Idempotency keys are kept this long (the contract says 7 days).
-pub(crate) const IDEMPOTENCY_KEPT_MS: u64 = 7 * 24 * 3_600_000;
-/// A request flood must not fill the disk with remembered answers.
-const IDEMPOTENCY_ROWS_MAX: i64 = 100_000;
-/// Cleaned up once in so many commits.
+/// Sessions and idempotency keys are expired once in so many commits, besides the caller's own upkeep: fewer than one
+/// step of it forgets.
 const TIDY_EVERY_COMMITS: i64 = 1_024;
 
 /// An entry of this batch that has its place.
@@ -106,7 +103,7 @@ pub(crate) fn apply(
             state.counters.journal,
         ))?;
     if commit.0 % TIDY_EVERY_COMMITS == 0 {
-        tidy(connection, batch.arrival_wall_ms)?;
+        upkeep::expire(connection, batch.arrival_wall_ms)?;
     }
     Ok(Committed {
         commit,
@@ -494,22 +491,5 @@ fn write_local_state(
     for session in &batch.sessions {
         sessions::write(connection, session)?;
     }
-    Ok(())
-}
-
-/// Drops what has outlived its use, a little now and then.
-fn tidy(connection: &Connection, now_wall_ms: u64) -> Result<(), CommitError> {
-    connection
-        .prepare_cached("DELETE FROM idempotency WHERE at_wall_ms < ?1")?
-        .execute([millis(now_wall_ms.saturating_sub(IDEMPOTENCY_KEPT_MS))])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM idempotency WHERE rowid IN \
-             (SELECT rowid FROM idempotency ORDER BY at_wall_ms DESC LIMIT -1 OFFSET ?1)",
-        )?
-        .execute([IDEMPOTENCY_ROWS_MAX])?;
-    connection
-        .prepare_cached("DELETE FROM session WHERE expires_wall_ms < ?1")?
-        .execute([millis(now_wall_ms)])?;
     Ok(())
 }

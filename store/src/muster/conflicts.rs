@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_engine::ObjectId;
 
-use super::apply::IDEMPOTENCY_KEPT_MS;
 use super::batch::{AuditWrite, CommitNo, ConflictState, IdempotencyWrite, RuleCursor};
+use super::upkeep::IDEMPOTENCY_KEPT_MS;
 use crate::error::{Doing, StoreError};
 use crate::sql::{blob, blob_option, millis, wall};
 

@@ -16,6 +16,7 @@ pub(crate) mod rebuild;
 mod rows;
 pub(crate) mod sessions;
 mod state;
+mod upkeep;
 mod writer;
 
 use std::sync::Arc;
@@ -38,9 +39,6 @@ use crate::pool::Pool;
 use crate::ticket::{LocalJob, Ticket};
 
 pub(crate) use self::writer::CommitHook;
-
-/// Old rows of document history that one step of pruning deletes.
-const PRUNE_STEP_ROWS: i64 = 5_000;
 
 /// The open file.
 pub(crate) struct Muster {
@@ -165,26 +163,21 @@ impl Muster {
         }
     }
 
-    /// Drops document history that ended before `keep_from`; answers whether more is left.
+    /// See [`crate::Store::prune_history`].
     pub(crate) fn prune_history(&self, keep_from: CommitNo) -> Ticket<bool, StoreError> {
-        self.local(move |connection| prune_history(connection, keep_from))
+        self.local(move |connection| upkeep::prune_history(connection, keep_from))
     }
-}
 
-fn prune_history(connection: &Connection, keep_from: CommitNo) -> Result<bool, StoreError> {
-    use crate::error::Doing;
-    let pruned = migrate::meta(connection, rebuild::META_PAST_PRUNED)?.unwrap_or(0);
-    if keep_from.0 > pruned {
-        migrate::set_meta(connection, rebuild::META_PAST_PRUNED, keep_from.0)?;
+    /// See [`crate::Store::prune_audit`].
+    pub(crate) fn prune_audit(&self, now_wall_ms: u64) -> Ticket<bool, StoreError> {
+        self.local(move |connection| upkeep::prune_audit(connection, now_wall_ms))
     }
-    let deleted = connection
-        .execute(
-            "DELETE FROM document_past WHERE rowid IN \
-             (SELECT rowid FROM document_past WHERE to_commit <= ?1 LIMIT ?2)",
-            (keep_from.0, PRUNE_STEP_ROWS),
-        )
-        .doing("prune history")?;
-    Ok(deleted as i64 == PRUNE_STEP_ROWS)
+
+    /// See [`crate::Store::expire`].
+    pub(crate) fn expire(&self, now_wall_ms: u64) -> Ticket<bool, StoreError> {
+        use crate::error::Doing;
+        self.local(move |connection| upkeep::expire(connection, now_wall_ms).doing("expire"))
+    }
 }
 
 /// One snapshot of muster.db. Short-lived: it holds one of few connections.

@@ -11,9 +11,12 @@ use crate::error::{Doing, StoreError};
 /// A device that sends nothing but rubbish must not fill the disk.
 const ROWS_MAX: u64 = 100_000;
 const BYTES_MAX: u64 = 256 << 20;
+/// Whoever repairs a sensor after a season must still find what it sent.
 const KEPT_MS: i64 = 90 * 24 * 3_600_000;
 /// Looked at once in so many, and as often the oldest so many go.
 const TIDY_EVERY: u64 = 64;
+/// Rows that one step of upkeep deletes, each with up to some KiB of payload: acknowledgements wait for it.
+const STEP_ROWS: u64 = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterState {
@@ -138,23 +141,46 @@ impl DeadLetters {
             } else {
                 now_ms.saturating_sub(KEPT_MS)
             };
-            let gone: Vec<u64> = connection
-                .prepare_cached(
-                    "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE received_ms < ?1 \
-                     ORDER BY received_ms, id LIMIT ?2) RETURNING length(payload)",
-                )?
-                .query_map((older_than, TIDY_EVERY as i64), |row| crate::sql::wall(row, 0))?
-                .collect::<Result<_, _>>()?;
-            self.now.rows = self.now.rows.saturating_sub(gone.len() as u64);
-            self.now.bytes = self.now.bytes.saturating_sub(gone.iter().sum());
-            if !full || gone.is_empty() {
+            let gone = self.drop_oldest(connection, older_than, TIDY_EVERY)?;
+            if !full || gone == 0 {
                 return Ok(());
             }
             tracing::warn!(
-                dropped = gone.len(),
+                dropped = gone,
                 "dead letters are full: the oldest were dropped"
             );
         }
+    }
+
+    /// One step of dropping what is too old, for a node to which no more dead letters come; answers whether more is
+    /// left.
+    pub(crate) fn expire(
+        &mut self,
+        connection: &Connection,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        self.drop_oldest(connection, now_ms.saturating_sub(KEPT_MS), STEP_ROWS)
+            .map(|gone| gone == STEP_ROWS)
+            .doing("drop old dead letters")
+    }
+
+    fn drop_oldest(
+        &mut self,
+        connection: &Connection,
+        older_than_ms: i64,
+        rows_max: u64,
+    ) -> Result<u64, rusqlite::Error> {
+        let gone: Vec<u64> = connection
+            .prepare_cached(
+                "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE received_ms < ?1 \
+                 ORDER BY received_ms, id LIMIT ?2) RETURNING length(payload)",
+            )?
+            .query_map((older_than_ms, rows_max.cast_signed()), |row| crate::sql::wall(row, 0))?
+            .collect::<Result<_, _>>()?;
+        let rows = gone.len() as u64;
+        self.now.rows = self.now.rows.saturating_sub(rows);
+        self.now.bytes = self.now.bytes.saturating_sub(gone.iter().sum());
+        Ok(rows)
     }
 
     pub(crate) fn commit(&mut self) {

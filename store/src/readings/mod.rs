@@ -304,6 +304,14 @@ impl Readings {
         self.local(move |connection| dead_letters::discard(connection, id))
     }
 
+    /// Drops one step of dead letters older than 90 days; answers whether more is left. (Their number is bounded as they
+    /// come.)
+    pub fn expire_dead_letters(&self, now_ms: i64) -> Ticket<bool, StoreError> {
+        let (reply, receiver) = oneshot::channel();
+        self.send(Job::ExpireDeadLetters { now_ms, reply });
+        Ticket::new(receiver)
+    }
+
     /// A replay was tried and failed, for that reason.
     pub fn dead_letter_failed(&self, id: i64, reason: String) -> Ticket<(), StoreError> {
         self.local(move |connection| dead_letters::mark_failed(connection, id, &reason))

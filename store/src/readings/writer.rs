@@ -50,6 +50,11 @@ pub(crate) enum Job {
         done: std::sync::mpsc::SyncSender<Result<Compacted, CommitError>>,
     },
     Local(LocalJob),
+    /// One step of dropping dead letters that are too old, which the writer keeps count of.
+    ExpireDeadLetters {
+        now_ms: i64,
+        reply: oneshot::Sender<Result<bool, StoreError>>,
+    },
     Stop,
 }
 
@@ -211,6 +216,23 @@ impl Writer {
                     };
                     group.answers.push(Answer::Local {
                         done,
+                        result: outcome,
+                    });
+                }
+                Job::ExpireDeadLetters { now_ms, reply } => {
+                    let expired = match &result {
+                        Ok(()) => self.dead_letters.expire(&self.connection, now_ms),
+                        Err(error) => Err(error.clone().into()),
+                    };
+                    let (more, outcome) = match expired {
+                        Ok(more) => (more, Ok(())),
+                        Err(error) => (true, Err(error)),
+                    };
+                    group.answers.push(Answer::Local {
+                        done: Box::new(move |result: Result<(), StoreError>| {
+                            // Whoever asked may have gone away.
+                            let _ = reply.send(result.map(|()| more));
+                        }),
                         result: outcome,
                     });
                 }

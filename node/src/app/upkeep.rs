@@ -1,0 +1,237 @@
+//! Upkeep: forgets now and then, in small steps, what has outlived its use.
+//!
+//! | what | kept | why so long |
+//! | --- | --- | --- |
+//! | rows of lists as they were (`?at=`) | [`HISTORY_KEPT_MS`] | the contract's 30 days; the log goes back further |
+//! | sessions, tokens | until they end | nobody can use them afterwards |
+//! | idempotency keys | 7 days, 100,000 | the contract; a flood of requests must not fill the disk |
+//! | audit records | 7 years, 1,000,000 | claims come years later; a small card must hold them |
+//! | dead letters | 90 days, 100,000, 256 MiB | a sensor is repaired within a season (numbers: as they come) |
+//!
+//! The store owns all bounds but the first, because it also keeps them while it writes.
+//!
+//! Invariant: the log, what documents say now, readings and the journal are never touched from here. A failure costs a
+//! round, nothing else.
+
+use std::time::Duration;
+
+use store::{Store, StoreError, Ticket};
+use tokio_util::sync::CancellationToken;
+
+/// `?at=` answers for the last 30 days.
+const HISTORY_KEPT_MS: u64 = 30 * 24 * 3_600_000;
+
+/// Between two steps, so that the writer belongs to people and sensors most of the time.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// When rounds are.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::app) struct Timing {
+    /// From the start to the first.
+    pub first: Duration,
+    /// From the end of one to the next.
+    pub every: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            // Whoever starts a node has something else in mind at first.
+            first: Duration::from_secs(5 * 60),
+            // All bounds are days and more.
+            every: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// Starts the task, which ends when `stop` is cancelled. `wall_ms` is the time now, milliseconds since 1970.
+pub(in crate::app) fn start(
+    store: Store,
+    wall_ms: impl Fn() -> u64 + Send + 'static,
+    timing: Timing,
+    stop: CancellationToken,
+) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let rounds = async move {
+            let mut wait = timing.first;
+            loop {
+                tokio::time::sleep(wait).await;
+                round(&store, wall_ms()).await;
+                wait = timing.every;
+            }
+        };
+        // Breaking off between two steps, or while one waits for the writer, changes nothing about what it does.
+        let _ = stop.run_until_cancelled(rounds).await;
+    })
+}
+
+async fn round(store: &Store, now_ms: u64) {
+    let told = |what: &'static str, result: Result<(), StoreError>| {
+        if let Err(error) = result {
+            tracing::warn!(%error, "upkeep of {what} has to wait for the next round");
+        }
+    };
+    told("history", history(store, now_ms).await);
+    told("sessions", steps(|| store.expire(now_ms)).await);
+    told("audit records", steps(|| store.prune_audit(now_ms)).await);
+    let now_signed_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+    let dead_letters = steps(|| store.readings().expire_dead_letters(now_signed_ms));
+    told("dead letters", dead_letters.await);
+}
+
+async fn history(store: &Store, now_ms: u64) -> Result<(), StoreError> {
+    let reading = store.clone();
+    let keep_from = tokio::task::spawn_blocking(move || {
+        reading.read(|reader| reader.commit_at(now_ms.saturating_sub(HISTORY_KEPT_MS)))
+    })
+    .await
+    .map_err(|_| StoreError::Closed)??;
+    steps(|| store.prune_history(keep_from)).await
+}
+
+/// Repeats a step until nothing is left for it.
+async fn steps(step: impl Fn() -> Ticket<bool, StoreError>) -> Result<(), StoreError> {
+    while step().await? {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Instant;
+
+    use store::{
+        AuditWrite, Batch, CommitNo, DbKey, DeadLetterQuery, DocumentWrite, IngestBatch,
+        NewDeadLetter, OpenOptions, SessionRecord, SessionWrite,
+    };
+    use sync_engine::{GroupId, Lane, ObjectId};
+
+    use super::*;
+
+    const DAY_MS: u64 = 24 * 3_600_000;
+    const KIND: u16 = 0x0101;
+    const DOCUMENT: ObjectId = ObjectId([1; 16]);
+
+    async fn edit(store: &Store, version: &str, at_ms: u64) -> CommitNo {
+        let mut batch = Batch::new(Lane::Life, at_ms);
+        batch.documents.push(DocumentWrite {
+            id: DOCUMENT,
+            kind: KIND,
+            group: GroupId::SHARED,
+            lane: Lane::Life,
+            version: version.to_owned(),
+            heads: Vec::new(),
+            snapshot: None,
+            view: "{}".to_owned(),
+            deleted: false,
+            title: String::new(),
+            facets: Vec::new(),
+            location: None,
+            created_wall_ms: 0,
+            updated_wall_ms: at_ms,
+        });
+        batch.audit.push(AuditWrite {
+            at_wall_ms: at_ms,
+            actor: "admin".to_owned(),
+            action: "edit".to_owned(),
+            kind: Some(KIND),
+            object: Some(DOCUMENT),
+            detail: "{}".to_owned(),
+        });
+        batch.sessions.push(SessionWrite::Put(SessionRecord {
+            token_hash: [version.len().try_into().unwrap(); 32],
+            kind: "access".to_owned(),
+            user: ObjectId([2; 16]),
+            family: [0; 16],
+            created_wall_ms: at_ms,
+            expires_wall_ms: at_ms + DAY_MS,
+            data: String::new(),
+        }));
+        let dead = NewDeadLetter {
+            source: "mqtt".to_owned(),
+            topic: version.to_owned(),
+            reason: "not a number".to_owned(),
+            received_ms: at_ms.try_into().unwrap(),
+            payload: Vec::new(),
+            message: None,
+        };
+        let dead = IngestBatch {
+            dead: vec![dead],
+            ..IngestBatch::default()
+        };
+        store.readings().ingest(dead).await.unwrap();
+        store.commit(batch).await.unwrap().commit
+    }
+
+    fn version_at(store: &Store, commit: CommitNo) -> Option<String> {
+        store
+            .read(|reader| reader.get_document(Some(KIND), &DOCUMENT, Some(commit)))
+            .unwrap()
+            .map(|row| row.version)
+    }
+
+    fn has_session(store: &Store, byte: u8) -> bool {
+        store
+            .read(|reader| reader.session(&[byte; 32]))
+            .unwrap()
+            .is_some()
+    }
+
+    fn dead_letters(store: &Store) -> Vec<String> {
+        let query = DeadLetterQuery {
+            limit: 10,
+            ..DeadLetterQuery::default()
+        };
+        let letters = store.readings().dead_letters(&query).unwrap();
+        letters.into_iter().map(|letter| letter.topic).collect()
+    }
+
+    #[tokio::test]
+    async fn what_has_outlived_its_use_is_forgotten_and_the_rest_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(
+            directory.path(),
+            &DbKey::new([3; 32]),
+            &OpenOptions::default(),
+        )
+        .unwrap();
+        let now_ms = 8 * 365 * DAY_MS;
+        let first = edit(&store, "1", DAY_MS).await;
+        let second = edit(&store, "22", now_ms - 40 * DAY_MS).await;
+        let third = edit(&store, "333", now_ms - 20 * DAY_MS).await;
+        let fourth = edit(&store, "4444", now_ms).await;
+        assert_eq!(version_at(&store, first).as_deref(), Some("1"));
+
+        let stop = CancellationToken::new();
+        let timing = Timing {
+            first: Duration::ZERO,
+            every: Duration::from_millis(1),
+        };
+        let task = start(store.clone(), move || now_ms, timing, stop.clone());
+        // Dead letters come last in a round.
+        let until = Instant::now() + Duration::from_secs(30);
+        while dead_letters(&store).len() > 3 {
+            assert!(Instant::now() < until, "upkeep does not come round");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+        task.await.unwrap();
+
+        let versions: Vec<_> = [first, second, third, fourth]
+            .map(|commit| version_at(&store, commit))
+            .into_iter()
+            .map(Option::unwrap_or_default)
+            .collect();
+        assert_eq!(versions, ["", "22", "333", "4444"]);
+        assert_eq!(
+            [1, 2, 3, 4].map(|byte| has_session(&store, byte)),
+            [false, false, false, true]
+        );
+        let audited = store.read(|reader| reader.audit(None, 10)).unwrap();
+        assert_eq!(audited.len(), 3, "only the one of eight years ago is gone");
+        assert_eq!(dead_letters(&store), ["4444", "333", "22"]);
+    }
+}
