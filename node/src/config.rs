@@ -126,8 +126,13 @@ pub enum ConfigError {
 }
 
 /// Variables that are read elsewhere: secrets never stand in the configuration.
-const READ_ELSEWHERE: [&str; 5] =
-    ["MUSTER_DATA_DIR", "MUSTER_PASSPHRASE", "MUSTER_ADMIN_PASSWORD", "MUSTER_PASSWORD", "MUSTER_NAME"];
+const READ_ELSEWHERE: [&str; 5] = [
+    "MUSTER_DATA_DIR",
+    "MUSTER_PASSPHRASE",
+    "MUSTER_ADMIN_PASSWORD",
+    "MUSTER_PASSWORD",
+    "MUSTER_NAME",
+];
 
 /// Variables of the project's own test runner, which a node started by a test inherits.
 const OF_THE_TESTS: [&str; 2] = ["MUSTER_BIN", "MUSTER_SKIP_LOG"];
@@ -151,12 +156,20 @@ impl Config {
     }
 
     fn from_file(path: &Path) -> Result<Config, ConfigError> {
-        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        let read = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
         match std::fs::metadata(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Config::default());
+            }
             Err(error) => return Err(read(error)),
             Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
-                return Err(ConfigError::TooLarge { path: path.to_owned(), bytes: metadata.len() });
+                return Err(ConfigError::TooLarge {
+                    path: path.to_owned(),
+                    bytes: metadata.len(),
+                });
             }
             Ok(_) => {}
         }
@@ -179,14 +192,22 @@ impl Config {
         let mut table = match toml::Table::try_from(&*self) {
             Ok(table) => table,
             Err(error) => {
-                return Err(ConfigError::Variable { name: name.into(), detail: error.to_string() });
+                return Err(ConfigError::Variable {
+                    name: name.into(),
+                    detail: error.to_string(),
+                });
             }
         };
         let shapes = shapes();
         let Some(shape) = shapes.get(key.as_str()) else {
-            let known: Vec<String> =
-                shapes.keys().map(|key| format!("MUSTER_{}", key.to_ascii_uppercase())).collect();
-            return Err(ConfigError::UnknownVariable { name: name.into(), known: known.join(", ") });
+            let known: Vec<String> = shapes
+                .keys()
+                .map(|key| format!("MUSTER_{}", key.to_ascii_uppercase()))
+                .collect();
+            return Err(ConfigError::UnknownVariable {
+                name: name.into(),
+                known: known.join(", "),
+            });
         };
         let value = match shape {
             Shape::Text => toml::Value::String(value.to_owned()),
@@ -210,10 +231,12 @@ impl Config {
             },
         };
         table.insert(key, value);
-        *self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Variable {
-            name: name.into(),
-            detail: error.message().to_owned(),
-        })?;
+        *self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Variable {
+                name: name.into(),
+                detail: error.message().to_owned(),
+            })?;
         Ok(())
     }
 
@@ -261,7 +284,9 @@ mod tests {
     fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE_NAME), file).unwrap();
-        let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
         Config::load(dir.path(), environment, Overrides::default())
     }
 
@@ -284,26 +309,43 @@ mod tests {
         };
         let config = Config::load(dir.path(), environment, flags).unwrap();
         assert_eq!(
-            (config.listen.port(), config.mqtt_listen.port(), config.sync_listen.port(), config.mdns),
+            (
+                config.listen.port(),
+                config.mqtt_listen.port(),
+                config.sync_listen.port(),
+                config.mdns
+            ),
             (1, 20, 300, false)
         );
     }
 
     #[test]
     fn an_unknown_key_in_the_file_is_named() {
-        let error = load("lisen = \"127.0.0.1:1\"\n", &[]).unwrap_err().to_string();
-        assert!(error.contains("lisen") && error.contains(FILE_NAME), "{error}");
+        let error = load("lisen = \"127.0.0.1:1\"\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("lisen") && error.contains(FILE_NAME),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_unknown_variable_is_named_with_the_known_ones() {
         let error = load("", &[("MUSTER_LISEN", "x")]).unwrap_err().to_string();
-        assert!(error.contains("MUSTER_LISEN") && error.contains("MUSTER_LISTEN"), "{error}");
+        assert!(
+            error.contains("MUSTER_LISEN") && error.contains("MUSTER_LISTEN"),
+            "{error}"
+        );
     }
 
     #[test]
     fn every_key_of_the_configuration_has_a_variable() {
-        let table = toml::Table::try_from(Config { key_file: Some("k".into()), ..Config::default() }).unwrap();
+        let table = toml::Table::try_from(Config {
+            key_file: Some("k".into()),
+            ..Config::default()
+        })
+        .unwrap();
         let keys: Vec<&str> = table.keys().map(String::as_str).collect();
         let mut variables: Vec<&str> = shapes().into_keys().collect();
         variables.sort_unstable();
@@ -314,11 +356,19 @@ mod tests {
 
     #[test]
     fn lists_and_flags_come_from_the_environment_too() {
-        let config =
-            load("", &[("MUSTER_PEERS", "a@127.0.0.1:1, 127.0.0.1:2"), ("MUSTER_FOUND", "false")]).unwrap();
+        let config = load(
+            "",
+            &[
+                ("MUSTER_PEERS", "a@127.0.0.1:1, 127.0.0.1:2"),
+                ("MUSTER_FOUND", "false"),
+            ],
+        )
+        .unwrap();
         assert_eq!(config.peers, ["a@127.0.0.1:1", "127.0.0.1:2"]);
         assert!(!config.found);
-        let error = load("", &[("MUSTER_MDNS", "maybe")]).unwrap_err().to_string();
+        let error = load("", &[("MUSTER_MDNS", "maybe")])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("MUSTER_MDNS"), "{error}");
     }
 }

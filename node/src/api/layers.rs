@@ -74,7 +74,9 @@ pub async fn take_body(request: Request, next: Next) -> Response {
         let Ok(frame) = frame else {
             return Problem::unreadable("the body ended early").into_response();
         };
-        let Some(data) = frame.data_ref() else { continue };
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
         if taken.len() + data.len() <= BODY_BYTES_MAX && drained == 0 {
             taken.extend_from_slice(data);
             continue;
@@ -86,10 +88,13 @@ pub async fn take_body(request: Request, next: Next) -> Response {
     }
     if drained > 0 {
         let mut response = Problem::body_too_large(BODY_BYTES_MAX).into_response();
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
-    next.run(Request::from_parts(parts, Body::from(taken.freeze()))).await
+    next.run(Request::from_parts(parts, Body::from(taken.freeze())))
+        .await
 }
 
 /// Adds the security headers, and forbids storing what the program (not the page) answers.

@@ -341,7 +341,9 @@ async fn history(
     let limit = query.limit(LIST_LIMIT_MAX)?;
     let cursor = query.text("cursor");
     query.finish(&["limit", "cursor"])?;
-    Ok(page_answer(api.app.history(&caller, kind, &id, limit, cursor).await?))
+    Ok(page_answer(
+        api.app.history(&caller, kind, &id, limit, cursor).await?,
+    ))
 }
 
 /// A list as DESIGN §8 shows it.

@@ -11,14 +11,18 @@ pub struct Clock {
 impl Clock {
     /// Starts counting uptime now.
     pub fn start() -> Self {
-        Clock { started: Instant::now() }
+        Clock {
+            started: Instant::now(),
+        }
     }
 
     /// Milliseconds since 1970 UTC as this machine believes; 0 where its clock stands before 1970.
     pub fn wall_ms(&self) -> u64 {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            })
     }
 
     /// Milliseconds since the process started.

@@ -69,7 +69,11 @@ impl App {
             .zip(titles)
             .map(|(row, title)| self.show_conflict(&row, &title))
             .collect::<Result<Vec<Value>, AppError>>()?;
-        Ok(Page { items, next, since: since.0.to_string() })
+        Ok(Page {
+            items,
+            next,
+            since: since.0.to_string(),
+        })
     }
 
     /// One conflict.
@@ -86,12 +90,17 @@ impl App {
         let wanted = id.to_owned();
         let found = self
             .read(move |reader| {
-                let Some(row) = reader.conflict(&wanted)? else { return Ok(None) };
+                let Some(row) = reader.conflict(&wanted)? else {
+                    return Ok(None);
+                };
                 let title = title(reader, &row)?;
                 Ok(Some((row, title)))
             })
             .await?;
-        found.ok_or_else(|| AppError::NotFound { what: "conflict", id: id.to_owned() })
+        found.ok_or_else(|| AppError::NotFound {
+            what: "conflict",
+            id: id.to_owned(),
+        })
     }
 
     /// Settles a conflict with one of its values, or with another one; answers with the conflict, now resolved.
@@ -112,7 +121,8 @@ impl App {
         let detail = detail(&row)?;
         if row.state != ConflictState::Open {
             return Err(AppError::Conflict(
-                "this conflict is resolved already: change the field if the choice was wrong".into(),
+                "this conflict is resolved already: change the field if the choice was wrong"
+                    .into(),
             ));
         }
         let value = match resolution {
@@ -134,7 +144,11 @@ impl App {
             id: RecordId(row.object.0),
             field: row.field.clone(),
             value,
-            choices: detail.values.into_iter().map(|choice| choice.value).collect(),
+            choices: detail
+                .values
+                .into_iter()
+                .map(|choice| choice.value)
+                .collect(),
         };
         self.edit(caller, "resolve", vec![step], None).await?;
         self.get_conflict(caller, id).await
@@ -160,9 +174,16 @@ impl App {
             .iter()
             .map(|choice| json!({ "id": choice.choice, "label": label(&choice.value) }))
             .collect();
-        let said: Vec<String> =
-            detail.values.iter().map(|choice| label(&choice.value)).collect();
-        let subject = if title.is_empty() { document.as_str() } else { title };
+        let said: Vec<String> = detail
+            .values
+            .iter()
+            .map(|choice| label(&choice.value))
+            .collect();
+        let subject = if title.is_empty() {
+            document.as_str()
+        } else {
+            title
+        };
         Ok(json!({
             "id": row.id,
             "kind": row.kind,
@@ -188,9 +209,15 @@ impl App {
 
 fn origin(origin: &OriginDetail, names: &dyn Names) -> Map<String, Value> {
     let mut out = Map::new();
-    out.insert("author".into(), json!(origin.user.map(|user| names.user(user))));
+    out.insert(
+        "author".into(),
+        json!(origin.user.map(|user| names.user(user))),
+    );
     out.insert("node".into(), json!(origin.node));
-    out.insert("node_name".into(), json!(origin.node.as_deref().and_then(|node| names.node(node))));
+    out.insert(
+        "node_name".into(),
+        json!(origin.node.as_deref().and_then(|node| names.node(node))),
+    );
     out.insert("at".into(), json!(rfc3339_wall(origin.at_ms)));
     out
 }
@@ -208,14 +235,18 @@ fn label(value: &Value) -> String {
 }
 
 fn detail(row: &ConflictRow) -> Result<ConflictDetail, AppError> {
-    serde_json::from_str(&row.detail)
-        .map_err(|error| AppError::Fault { context: "read a conflict", source: Box::new(error) })
+    serde_json::from_str(&row.detail).map_err(|error| AppError::Fault {
+        context: "read a conflict",
+        source: Box::new(error),
+    })
 }
 
 fn kind_of(row: &ConflictRow) -> Result<Kind, AppError> {
     schema::spec_by_code(row.object_kind)
         .map(|spec| spec.kind)
-        .ok_or(AppError::NotYet("this conflict is about a kind that only a newer version knows"))
+        .ok_or(AppError::NotYet(
+            "this conflict is about a kind that only a newer version knows",
+        ))
 }
 
 /// The first line of what the document is called.
@@ -224,7 +255,9 @@ fn title(reader: &store::Reader<'_>, row: &ConflictRow) -> Result<String, store:
     let view = document.and_then(|row| serde_json::from_str::<RowView>(&row.view).ok());
     Ok(view
         .and_then(|view| {
-            let named = ["title", "name"].into_iter().find_map(|field| view.fields.get(field).cloned());
+            let named = ["title", "name"]
+                .into_iter()
+                .find_map(|field| view.fields.get(field).cloned());
             named.and_then(|name| name.as_str().map(str::to_owned))
         })
         .unwrap_or_default())

@@ -47,7 +47,9 @@ pub enum AppError {
     VersionMissing,
     /// This node does not hold the version that the edit was based on; keep the edit and send it again after a sync,
     /// or read the document anew (HTTP 409 `version-unknown`).
-    #[error("this node does not know version {0} yet: keep the edit and send it again after the next sync")]
+    #[error(
+        "this node does not know version {0} yet: keep the edit and send it again after the next sync"
+    )]
     VersionUnknown(String),
     /// The state of the thing forbids it (HTTP 409).
     #[error("{0}")]

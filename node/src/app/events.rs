@@ -9,9 +9,9 @@ use domain::{FactKind, RecordId, schema};
 use store::{EventSubject, GroupCommit, Store, StoreError};
 use tokio::sync::broadcast;
 
+use super::App;
 use super::error::AppError;
 use super::types::Event;
-use super::App;
 
 /// Events kept for slow followers before they must read from the store; about a second of a busy node.
 const FEED_EVENTS: usize = 1_024;
@@ -59,7 +59,12 @@ fn outward(event: &store::Event) -> Option<Event> {
         }
         EventSubject::Conflict { id } => ("conflict", id.clone(), String::new()),
     };
-    Some(Event { position: event.position, kind: kind.to_owned(), id, version })
+    Some(Event {
+        position: event.position,
+        kind: kind.to_owned(),
+        id,
+        version,
+    })
 }
 
 impl App {
@@ -68,7 +73,9 @@ impl App {
     /// # Errors
     /// A fault of the store.
     pub async fn events_since(&self, position: i64) -> Result<Option<Vec<Event>>, AppError> {
-        let events = self.read(move |reader| reader.events_since(position, PAGE_EVENTS)).await?;
+        let events = self
+            .read(move |reader| reader.events_since(position, PAGE_EVENTS))
+            .await?;
         Ok(events.map(|events| events.iter().filter_map(outward).collect()))
     }
 

@@ -97,7 +97,9 @@ pub enum FoundingError {
     #[error(transparent)]
     Join(#[from] sync_quic::JoinError),
     /// The inviter's answer does not belong to the code.
-    #[error("the inviting node answered for another operation than the code says: ask for a new code")]
+    #[error(
+        "the inviting node answered for another operation than the code says: ask for a new code"
+    )]
     OtherOperation,
     /// The inviter's answer holds no valid membership.
     #[error("the inviting node's answer cannot be trusted: {0}")]
@@ -249,46 +251,74 @@ async fn join_with(
     let mut trust = Trust::new(reply.genesis);
     let mut batch = Batch::new(Lane::Trust, now_ms);
     for run in reply.trust_runs {
-        let run = run.verify().map_err(|error| FoundingError::Answer(error.to_string()))?;
+        let run = run
+            .verify()
+            .map_err(|error| FoundingError::Answer(error.to_string()))?;
         for record in trust_records(&run) {
-            trust.insert(record).map_err(|error| FoundingError::Answer(error.to_string()))?;
+            trust
+                .insert(record)
+                .map_err(|error| FoundingError::Answer(error.to_string()))?;
         }
         batch.runs.push(trust_run(run));
     }
     let Some(grant) = trust.grant(node_id) else {
-        return Err(FoundingError::Answer("it holds no grant for this node".into()));
+        return Err(FoundingError::Answer(
+            "it holds no grant for this node".into(),
+        ));
     };
     identity.role = role_name(grant.role).to_owned();
     identity.operation = Some(invite.operation.0);
     identity.operation_title = title.clone();
-    let mut peers: Vec<String> =
-        invite.addresses.iter().map(|address| format!("{}@{address}", invite.inviter)).collect();
+    let mut peers: Vec<String> = invite
+        .addresses
+        .iter()
+        .map(|address| format!("{}@{address}", invite.inviter))
+        .collect();
     for member in &reply.members {
         if member.node != node_id && member.node != invite.inviter {
-            peers.extend(member.addresses.iter().map(|address| format!("{}@{address}", member.node)));
+            peers.extend(
+                member
+                    .addresses
+                    .iter()
+                    .map(|address| format!("{}@{address}", member.node)),
+            );
         }
     }
-    let peers = serde_json::to_vec(&peers).map_err(|error| FoundingError::Answer(error.to_string()))?;
+    let peers =
+        serde_json::to_vec(&peers).map_err(|error| FoundingError::Answer(error.to_string()))?;
     batch.settings.push((PEERS_SETTING.to_owned(), Some(peers)));
     // The identity first: without the trust lane the directory counts as unfinished.
     store.put_identity(identity).await?;
     commit(store, batch).await?;
-    Ok(Joined { node_id, operation: invite.operation, title, inviter_name: reply.inviter_name })
+    Ok(Joined {
+        node_id,
+        operation: invite.operation,
+        title,
+        inviter_name: reply.inviter_name,
+    })
 }
 
 /// Opens a directory that must not hold a finished node.
 async fn open_unfinished(data_dir: &Path, key: &KeySource) -> Result<Store, FoundingError> {
     let store = open_store(&OpenConfig::new(data_dir, key.clone())).await?;
     let finished = match store.read(|reader| reader.identity())? {
-        Some(identity) if !store.read(|reader| reader.trust_records())?.is_empty() => Some(identity),
+        Some(identity) if !store.read(|reader| reader.trust_records())?.is_empty() => {
+            Some(identity)
+        }
         _ => None,
     };
-    let Some(identity) = finished else { return Ok(store) };
+    let Some(identity) = finished else {
+        return Ok(store);
+    };
     close(store).await;
     Err(FoundingError::AlreadyMember {
         dir: data_dir.display().to_string(),
-        node: NodeId(SigningKey::from_bytes(&identity.node_secret).verifying_key().to_bytes())
-            .to_string(),
+        node: NodeId(
+            SigningKey::from_bytes(&identity.node_secret)
+                .verifying_key()
+                .to_bytes(),
+        )
+        .to_string(),
         title: identity.operation_title,
     })
 }
@@ -299,7 +329,11 @@ async fn close(store: Store) {
 }
 
 async fn commit(store: &Store, batch: Batch) -> Result<(), FoundingError> {
-    store.commit(batch).await.map(|_| ()).map_err(FoundingError::Commit)
+    store
+        .commit(batch)
+        .await
+        .map(|_| ())
+        .map_err(FoundingError::Commit)
 }
 
 fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), FoundingError> {
@@ -314,7 +348,10 @@ pub(in crate::app) fn trust_entry(record: &TrustRecord, now_wall_ms: u64) -> Loc
     let object = trust_object(record);
     let entry = Entry {
         header: EntryHeader {
-            time: HybridTime { wall_ms: now_wall_ms, logical: 0 },
+            time: HybridTime {
+                wall_ms: now_wall_ms,
+                logical: 0,
+            },
             user: None,
             kind: record.kind(),
             object,
@@ -344,14 +381,21 @@ fn trust_object(record: &TrustRecord) -> ObjectId {
 
 /// The readable trust records of a run.
 pub(in crate::app) fn trust_records(run: &VerifiedRun) -> Vec<TrustRecord> {
-    run.entries().iter().filter_map(|entry| trust_record(&entry.bytes)).collect()
+    run.entries()
+        .iter()
+        .filter_map(|entry| trust_record(&entry.bytes))
+        .collect()
 }
 
 /// The trust record in an entry's bytes, if they hold one.
 pub(in crate::app) fn trust_record(bytes: &[u8]) -> Option<TrustRecord> {
     let entry = Entry::decode(bytes).ok()?;
-    let Payload::Plain(payload) = &entry.payload else { return None };
-    TrustRecord::decode(entry.header.kind, payload).ok().flatten()
+    let Payload::Plain(payload) = &entry.payload else {
+        return None;
+    };
+    TrustRecord::decode(entry.header.kind, payload)
+        .ok()
+        .flatten()
 }
 
 fn trust_run(run: VerifiedRun) -> RunWrite {
@@ -367,7 +411,9 @@ fn trust_run(run: VerifiedRun) -> RunWrite {
             Err(error) => RunEntry {
                 kind: 0,
                 object: ObjectId([0; 16]),
-                disposition: Disposition::Quarantined { reason: error.to_string() },
+                disposition: Disposition::Quarantined {
+                    reason: error.to_string(),
+                },
             },
         })
         .collect();

@@ -141,7 +141,10 @@ impl App {
         f: impl FnOnce(&store::Reader<'_>) -> Result<T, store::StoreError> + Send + 'static,
     ) -> Result<T, AppError> {
         let store = self.store.clone();
-        let fault = |source| AppError::Fault { context: "read the store", source };
+        let fault = |source| AppError::Fault {
+            context: "read the store",
+            source,
+        };
         tokio::task::spawn_blocking(move || store.read(f))
             .await
             .map_err(|error| fault(Box::new(error)))?

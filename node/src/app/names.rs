@@ -18,7 +18,10 @@ pub(in crate::app) struct NameBook {
 
 impl NameBook {
     pub(in crate::app) fn new(trust: Arc<ArcSwap<Trust>>) -> Self {
-        NameBook { users: RwLock::default(), trust }
+        NameBook {
+            users: RwLock::default(),
+            trust,
+        }
     }
 
     /// A user's document came or changed. As many as there are users in the operation.
@@ -29,7 +32,11 @@ impl NameBook {
 
 impl Names for NameBook {
     fn user(&self, id: Uuid) -> String {
-        self.users.read().get(&id).cloned().unwrap_or_else(|| format!("user {id}"))
+        self.users
+            .read()
+            .get(&id)
+            .cloned()
+            .unwrap_or_else(|| format!("user {id}"))
     }
 
     fn node(&self, id: &str) -> Option<String> {

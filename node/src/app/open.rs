@@ -7,7 +7,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use domain::{Author, Kind, RecordId};
 use ed25519_dalek::SigningKey;
 use serde_json::Value;
-use store::{DbKey, DocumentQuery, Identity, ListCursor, OpenOptions, Store, StoreError, Synchronous};
+use store::{
+    DbKey, DocumentQuery, Identity, ListCursor, OpenOptions, Store, StoreError, Synchronous,
+};
 use sync_engine::{LogId, NodeId, OperationId, Role, Seq, Trust, TrustRecord};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -53,7 +55,10 @@ pub struct OpenConfig {
 impl OpenConfig {
     /// A directory and its key.
     pub fn new(data_dir: &Path, key: KeySource) -> Self {
-        OpenConfig { data_dir: data_dir.to_owned(), key }
+        OpenConfig {
+            data_dir: data_dir.to_owned(),
+            key,
+        }
     }
 }
 
@@ -97,10 +102,17 @@ pub(in crate::app) async fn open_store(config: &OpenConfig) -> Result<Store, Ope
 
 fn open_store_blocking(config: &OpenConfig) -> Result<Store, OpenError> {
     let dir = &config.data_dir;
-    let failed = |source| OpenError::Directory { dir: dir.clone(), source };
+    let failed = |source| OpenError::Directory {
+        dir: dir.clone(),
+        source,
+    };
     if !dir.exists() {
         use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(failed)?;
     }
     let key: DbKey = match &config.key {
         KeySource::File(path) => store::key_from_file(path)?,
@@ -136,7 +148,9 @@ impl App {
 
     fn open_with(config: &OpenConfig, store: Store) -> Result<Arc<App>, OpenError> {
         let unfinished = || OpenError::Unfinished(config.data_dir.clone());
-        let identity = store.read(|reader| reader.identity())?.ok_or_else(unfinished)?;
+        let identity = store
+            .read(|reader| reader.identity())?
+            .ok_or_else(unfinished)?;
         let trust = read_trust(&store)?.ok_or_else(unfinished)?;
         let me = me(identity, &trust).ok_or_else(unfinished)?;
 
@@ -172,7 +186,10 @@ impl App {
         }));
         let documents = DocumentService::start(Surroundings {
             store: store.clone(),
-            author: Author { node: me.node.0, incarnation: me.incarnation.0 },
+            author: Author {
+                node: me.node.0,
+                incarnation: me.incarnation.0,
+            },
             node_id: me.node.to_string(),
             clock,
             committed: followers,
@@ -230,8 +247,10 @@ fn me(identity: Identity, trust: &Trust) -> Option<Me> {
 /// Evaluates the trust lane; `None` where there is no genesis.
 fn read_trust(store: &Store) -> Result<Option<Trust>, OpenError> {
     let entries = store.read(|reader| reader.trust_records())?;
-    let records: Vec<TrustRecord> =
-        entries.iter().filter_map(|entry| founding::trust_record(&entry.bytes)).collect();
+    let records: Vec<TrustRecord> = entries
+        .iter()
+        .filter_map(|entry| founding::trust_record(&entry.bytes))
+        .collect();
     let Some(genesis) = records.iter().find_map(|record| match record {
         TrustRecord::Genesis(genesis) => Some(genesis.clone()),
         TrustRecord::Grant(_) => None,
@@ -270,7 +289,9 @@ impl Followers {
                 for row in &rows {
                     match serde_json::from_str::<RowView>(&row.view) {
                         Ok(view) => self.document(kind, RecordId(row.id.0), row.deleted, &view),
-                        Err(error) => tracing::error!(%error, "a row cannot be read: run `muster rebuild`"),
+                        Err(error) => {
+                            tracing::error!(%error, "a row cannot be read: run `muster rebuild`")
+                        }
                     }
                 }
                 after = rows.last().map(store::DocumentRow::cursor);

@@ -62,8 +62,8 @@ impl Meta {
         if first || wall_ms < self.created_ms {
             self.created_ms = wall_ms;
         }
-        let newer = (wall_ms, logical, node)
-            > (self.updated_ms, self.updated_logical, self.node.as_str());
+        let newer =
+            (wall_ms, logical, node) > (self.updated_ms, self.updated_logical, self.node.as_str());
         if first || newer {
             self.updated_ms = wall_ms;
             self.updated_logical = logical;
@@ -110,9 +110,18 @@ pub(super) fn document(
     if deleted {
         out.insert("deleted".into(), json!(true));
     }
-    out.insert("created_at".into(), json!(rfc3339_wall(row.meta.created_ms)));
-    out.insert("updated_at".into(), json!(rfc3339_wall(row.meta.updated_ms)));
-    out.insert("author".into(), json!(row.meta.user.map(|user| names.user(user))));
+    out.insert(
+        "created_at".into(),
+        json!(rfc3339_wall(row.meta.created_ms)),
+    );
+    out.insert(
+        "updated_at".into(),
+        json!(rfc3339_wall(row.meta.updated_ms)),
+    );
+    out.insert(
+        "author".into(),
+        json!(row.meta.user.map(|user| names.user(user))),
+    );
     out.insert("node_name".into(), json!(names.node(&row.meta.node)));
     out.insert("node".into(), json!(row.meta.node));
     out.insert("conflicts".into(), json!(row.conflicts));
@@ -137,8 +146,14 @@ pub(super) fn fact(
     let mut out = Map::new();
     out.insert("id".into(), json!(id));
     out.extend(row.fields);
-    out.insert("created_at".into(), json!(rfc3339_wall(row.meta.created_ms)));
-    out.insert("author".into(), json!(row.meta.user.map(|user| names.user(user))));
+    out.insert(
+        "created_at".into(),
+        json!(rfc3339_wall(row.meta.created_ms)),
+    );
+    out.insert(
+        "author".into(),
+        json!(row.meta.user.map(|user| names.user(user))),
+    );
     out.insert("node_name".into(), json!(names.node(&row.meta.node)));
     out.insert("node".into(), json!(row.meta.node));
     out.insert("seen_by".into(), seen_by_json(seen_by, names));

@@ -53,9 +53,13 @@ impl App {
             Ok((rebuilt, store.read(heads_digest)?, before, after))
         })
         .await;
-        let fault = |source| AppError::Fault { context: "rebuild the views", source };
-        let (rebuilt, digest, before, after) =
-            rebuilt.map_err(|error| fault(Box::new(error)))?.map_err(|error| fault(Box::new(error)))?;
+        let fault = |source| AppError::Fault {
+            context: "rebuild the views",
+            source,
+        };
+        let (rebuilt, digest, before, after) = rebuilt
+            .map_err(|error| fault(Box::new(error)))?
+            .map_err(|error| fault(Box::new(error)))?;
         Ok(json!({
             "documents": rebuilt.documents,
             "facts": rebuilt.facts,
@@ -89,11 +93,14 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
                     continue;
                 }
                 if let Some(spec) = schema::spec_by_code(entry.kind) {
-                    by_document.entry((spec.kind, entry.object)).or_default().push(Place {
-                        commit: commit.commit,
-                        log: entry.log,
-                        seq: entry.seq,
-                    });
+                    by_document
+                        .entry((spec.kind, entry.object))
+                        .or_default()
+                        .push(Place {
+                            commit: commit.commit,
+                            log: entry.log,
+                            seq: entry.seq,
+                        });
                 } else if let Some(kind) = FactKind::by_code(entry.kind)
                     && entry.arrived
                 {

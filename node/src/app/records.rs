@@ -6,7 +6,10 @@ use std::sync::Arc;
 use domain::permissions::{Action, Subject};
 use domain::{FactKind, Incoming, Kind, RecordId, Version, ids};
 use serde_json::{Map, Value, json};
-use store::{CommitNo, DocumentQuery, DocumentRow, FactQuery, FactRow, ListCursor, Reader, RuleCursor, StoreError};
+use store::{
+    CommitNo, DocumentQuery, DocumentRow, FactQuery, FactRow, ListCursor, Reader, RuleCursor,
+    StoreError,
+};
 use sync_engine::{Entry, ObjectId, Payload};
 use uuid::Uuid;
 
@@ -106,7 +109,10 @@ impl App {
         let (rows, since, statuses) = self
             .read(move |reader| {
                 let since = reader.newest_commit()?;
-                let at_commit = query.at_wall_ms.map(|at| reader.commit_at(at)).transpose()?;
+                let at_commit = query
+                    .at_wall_ms
+                    .map(|at| reader.commit_at(at))
+                    .transpose()?;
                 let rows = match kind {
                     RecordKind::Document(kind) => {
                         let mut wanted = DocumentQuery::new(kind.spec().code, limit + 1);
@@ -145,15 +151,20 @@ impl App {
         let mut rows = rows;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|row| {
-            format!("{}.{}", row.created_wall_ms, RecordId(row.id.0))
-        });
+        let next = rows
+            .last()
+            .filter(|_| more)
+            .map(|row| format!("{}.{}", row.created_wall_ms, RecordId(row.id.0)));
         let mut items = rows
             .into_iter()
             .map(|row| self.show(kind, row, &statuses))
             .collect::<Result<Vec<Value>, AppError>>()?;
         items.splice(0..0, unknown);
-        Ok(Page { items, next, since: since.0.to_string() })
+        Ok(Page {
+            items,
+            next,
+            since: since.0.to_string(),
+        })
     }
 
     /// One record as the API shows it.
@@ -168,7 +179,10 @@ impl App {
         at_wall_ms: Option<u64>,
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Read, kind.subject())?;
-        let not_found = || AppError::NotFound { what: kind.name(), id: id.to_owned() };
+        let not_found = || AppError::NotFound {
+            what: kind.name(),
+            id: id.to_owned(),
+        };
         let record: RecordId = id.parse().map_err(|_| not_found())?;
         let found = self
             .read(move |reader| {
@@ -176,11 +190,14 @@ impl App {
                 let object = ObjectId(record.0);
                 let rows = match kind {
                     RecordKind::Document(document) => {
-                        let row = reader.get_document(Some(document.spec().code), &object, at_commit)?;
+                        let row =
+                            reader.get_document(Some(document.spec().code), &object, at_commit)?;
                         document_rows(reader, row.into_iter().collect())?
                     }
                     RecordKind::Fact(fact) => {
-                        let row = reader.get_fact(&object)?.filter(|row| row.kind == fact.code());
+                        let row = reader
+                            .get_fact(&object)?
+                            .filter(|row| row.kind == fact.code());
                         fact_rows(reader, row.into_iter().collect())?
                     }
                 };
@@ -191,15 +208,20 @@ impl App {
         let (mut rows, statuses) = found;
         let Some(row) = rows.pop() else {
             if kind == RecordKind::Document(Kind::Device)
-                && let Some(unknown) =
-                    self.unknown_device_values().into_iter().find(|device| device["id"] == json!(id))
+                && let Some(unknown) = self
+                    .unknown_device_values()
+                    .into_iter()
+                    .find(|device| device["id"] == json!(id))
             {
                 return Ok(unknown);
             }
             return Err(not_found());
         };
         if row.deleted {
-            return Err(AppError::Gone { what: kind.name(), id: id.to_owned() });
+            return Err(AppError::Gone {
+                what: kind.name(),
+                id: id.to_owned(),
+            });
         }
         self.show(kind, row, &statuses)
     }
@@ -218,7 +240,9 @@ impl App {
         self.authorise(caller, Action::Create, kind.subject())?;
         if kind == RecordKind::Document(Kind::User) {
             // A user without a password could never sign in, and a password must not stand in a document as it is.
-            return Err(AppError::NotYet("users are added with `muster user add NAME` on the node"));
+            return Err(AppError::NotYet(
+                "users are added with `muster user add NAME` on the node",
+            ));
         }
         let step = match kind {
             RecordKind::Document(kind) => self.create_step(kind, fields)?,
@@ -227,14 +251,29 @@ impl App {
                 let about = domain::facts::decode(FactKind::Note, &bytes)
                     .ok()
                     .and_then(|fact| fact.about);
-                Step::Fact { kind: FactKind::Note, id: self.new_id(kind.code()), bytes, about }
+                Step::Fact {
+                    kind: FactKind::Note,
+                    id: self.new_id(kind.code()),
+                    bytes,
+                    about,
+                }
             }
-            RecordKind::Fact(_) => return Err(AppError::NotYet("this kind of fact cannot be written yet")),
+            RecordKind::Fact(_) => {
+                return Err(AppError::NotYet("this kind of fact cannot be written yet"));
+            }
         };
-        match self.edit(caller, "create", vec![step], idempotency).await?.into_iter().next() {
+        match self
+            .edit(caller, "create", vec![step], idempotency)
+            .await?
+            .into_iter()
+            .next()
+        {
             Some(outcome) => {
                 let existed = outcome.existed;
-                Ok(Created { value: self.show_outcome(kind, outcome).await?, existed })
+                Ok(Created {
+                    value: self.show_outcome(kind, outcome).await?,
+                    existed,
+                })
             }
             None => Err(AppError::Conflict("nothing was created".into())),
         }
@@ -244,12 +283,24 @@ impl App {
         let (id, if_exists) = match kind {
             // One name is one document, on whichever node it is made first.
             Kind::Device => {
-                let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
-                (ids::stable_id(&self.me.operation.0, kind, name), IfExists::Patch)
+                let name = fields
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                (
+                    ids::stable_id(&self.me.operation.0, kind, name),
+                    IfExists::Patch,
+                )
             }
             _ => (self.new_id(kind.spec().code), IfExists::Refuse),
         };
-        Ok(Step::Create { kind, id, fields, by: By::Person, if_exists })
+        Ok(Step::Create {
+            kind,
+            id,
+            fields,
+            by: By::Person,
+            if_exists,
+        })
     }
 
     fn new_id(&self, code: u16) -> RecordId {
@@ -272,8 +323,15 @@ impl App {
         self.authorise(caller, Action::Edit, Subject::Document(kind))?;
         let base = parse_version(base_version)?;
         let id = self.existing_id(kind, id)?;
-        let step = Step::Patch { kind, id, base: Some(base), fields: patch, by: By::Person };
-        self.one_outcome(caller, kind, "edit", step, idempotency).await
+        let step = Step::Patch {
+            kind,
+            id,
+            base: Some(base),
+            fields: patch,
+            by: By::Person,
+        };
+        self.one_outcome(caller, kind, "edit", step, idempotency)
+            .await
     }
 
     /// Marks a document as deleted.
@@ -288,10 +346,19 @@ impl App {
         base_version: Option<&str>,
     ) -> Result<(), AppError> {
         self.authorise(caller, Action::Delete, Subject::Document(kind))?;
-        let base = base_version.map(|version| parse_version(Some(version))).transpose()?;
+        let base = base_version
+            .map(|version| parse_version(Some(version)))
+            .transpose()?;
         let id = self.existing_id(kind, id)?;
-        let step = Step::SetDeleted { kind, id, base, deleted: true };
-        self.one_outcome(caller, kind, "delete", step, None).await.map(drop)
+        let step = Step::SetDeleted {
+            kind,
+            id,
+            base,
+            deleted: true,
+        };
+        self.one_outcome(caller, kind, "delete", step, None)
+            .await
+            .map(drop)
     }
 
     /// Takes the mark of deletion away.
@@ -301,12 +368,20 @@ impl App {
     pub async fn restore(&self, caller: &Caller, kind: Kind, id: &str) -> Result<Value, AppError> {
         self.authorise(caller, Action::Delete, Subject::Document(kind))?;
         let id = self.existing_id(kind, id)?;
-        let step = Step::SetDeleted { kind, id, base: None, deleted: false };
+        let step = Step::SetDeleted {
+            kind,
+            id,
+            base: None,
+            deleted: false,
+        };
         self.one_outcome(caller, kind, "restore", step, None).await
     }
 
     fn existing_id(&self, kind: Kind, id: &str) -> Result<RecordId, AppError> {
-        let not_found = || AppError::NotFound { what: kind.spec().name, id: id.to_owned() };
+        let not_found = || AppError::NotFound {
+            what: kind.spec().name,
+            id: id.to_owned(),
+        };
         let id: RecordId = id.parse().map_err(|_| not_found())?;
         if !ids::fits_kind(id, kind.spec().code) {
             return Err(not_found());
@@ -322,7 +397,12 @@ impl App {
         step: Step,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Value, AppError> {
-        match self.edit(caller, action, vec![step], idempotency).await?.into_iter().next() {
+        match self
+            .edit(caller, action, vec![step], idempotency)
+            .await?
+            .into_iter()
+            .next()
+        {
             Some(outcome) => self.show_outcome(RecordKind::Document(kind), outcome).await,
             None => Err(AppError::Conflict("nothing was changed".into())),
         }
@@ -356,14 +436,20 @@ impl App {
         let steps = effects
             .into_iter()
             .map(|effect| match effect {
-                RuleEffect::Open { incident_id, fields } => Step::Create {
+                RuleEffect::Open {
+                    incident_id,
+                    fields,
+                } => Step::Create {
                     kind: Kind::Incident,
                     id: RecordId(incident_id),
                     fields,
                     by: By::Node,
                     if_exists: IfExists::Keep,
                 },
-                RuleEffect::Update { incident_id, fields } => Step::Patch {
+                RuleEffect::Update {
+                    incident_id,
+                    fields,
+                } => Step::Patch {
                     kind: Kind::Incident,
                     id: RecordId(incident_id),
                     base: None,
@@ -406,34 +492,57 @@ impl App {
             .read(move |reader| Ok((reader.entries_of_object(&object)?, reader.newest_commit()?)))
             .await?;
         if entries.is_empty() {
-            return Err(AppError::NotFound { what: kind.spec().name, id: id.to_owned() });
+            return Err(AppError::NotFound {
+                what: kind.spec().name,
+                id: id.to_owned(),
+            });
         }
         let names = Arc::clone(&self.names);
-        let mut items = tokio::task::spawn_blocking(move || history(kind, record, entries, names.as_ref()))
-            .await
-            .map_err(|error| AppError::Fault { context: "read a history", source: Box::new(error) })?;
+        let mut items =
+            tokio::task::spawn_blocking(move || history(kind, record, entries, names.as_ref()))
+                .await
+                .map_err(|error| AppError::Fault {
+                    context: "read a history",
+                    source: Box::new(error),
+                })?;
         items.reverse();
         let limit = limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize;
         let from = match cursor {
-            Some(cursor) => cursor.parse::<usize>().map_err(|_| bad_query("cursor"))?.min(items.len()),
+            Some(cursor) => cursor
+                .parse::<usize>()
+                .map_err(|_| bad_query("cursor"))?
+                .min(items.len()),
             None => 0,
         };
         let end = (from + limit).min(items.len());
         let next = (end < items.len()).then(|| end.to_string());
-        Ok(Page { items: items.drain(from..end).collect(), next, since: since.0.to_string() })
+        Ok(Page {
+            items: items.drain(from..end).collect(),
+            next,
+            since: since.0.to_string(),
+        })
     }
 
     /// A committed outcome as the API shows it.
     async fn show_outcome(&self, kind: RecordKind, outcome: Outcome) -> Result<Value, AppError> {
         let created_wall_ms = outcome.row.meta.created_ms;
-        let view = serde_json::to_string(&outcome.row)
-            .map_err(|error| AppError::Fault { context: "show a document", source: Box::new(error) })?;
+        let view = serde_json::to_string(&outcome.row).map_err(|error| AppError::Fault {
+            context: "show a document",
+            source: Box::new(error),
+        })?;
         let id = ObjectId(outcome.id.0);
         let (version, deleted) = (outcome.version, outcome.deleted);
         let (row, statuses) = self
             .read(move |reader| {
                 let seen_by = seen_by(reader.seen_by(&id)?);
-                let row = Row { id, version, deleted, view, created_wall_ms, seen_by };
+                let row = Row {
+                    id,
+                    version,
+                    deleted,
+                    view,
+                    created_wall_ms,
+                    seen_by,
+                };
                 let statuses = statuses(reader, kind, std::slice::from_ref(&row), None)?;
                 Ok((row, statuses))
             })
@@ -447,17 +556,28 @@ impl App {
         row: Row,
         statuses: &BTreeMap<ObjectId, &'static str>,
     ) -> Result<Value, AppError> {
-        let view: RowView = serde_json::from_str(&row.view)
-            .map_err(|error| AppError::Fault { context: "read a row", source: Box::new(error) })?;
+        let view: RowView = serde_json::from_str(&row.view).map_err(|error| AppError::Fault {
+            context: "read a row",
+            source: Box::new(error),
+        })?;
         let id = Uuid::from_bytes(row.id.0);
         let names = self.names.as_ref();
         match kind {
             RecordKind::Document(kind) => {
                 let mut value = present::document(
-                    kind, id, &row.version, row.deleted, view, &row.seen_by, names,
+                    kind,
+                    id,
+                    &row.version,
+                    row.deleted,
+                    view,
+                    &row.seen_by,
+                    names,
                 );
                 if kind == Kind::Resource {
-                    let status = if value.get("out_of_service").is_some_and(|reason| !reason.is_null()) {
+                    let status = if value
+                        .get("out_of_service")
+                        .is_some_and(|reason| !reason.is_null())
+                    {
                         "out_of_service"
                     } else {
                         statuses.get(&row.id).copied().unwrap_or("available")
@@ -471,7 +591,13 @@ impl App {
                 }
                 Ok(Value::Object(value))
             }
-            RecordKind::Fact(kind) => Ok(Value::Object(present::fact(kind, id, view, &row.seen_by, names))),
+            RecordKind::Fact(kind) => Ok(Value::Object(present::fact(
+                kind,
+                id,
+                view,
+                &row.seen_by,
+                names,
+            ))),
         }
     }
 
@@ -481,11 +607,18 @@ impl App {
             || query.since.is_some()
             || query.bbox.is_some()
             || query.at_wall_ms.is_some()
-            || query.filters.iter().any(|(name, value)| name != "state" || value != "unknown");
+            || query
+                .filters
+                .iter()
+                .any(|(name, value)| name != "state" || value != "unknown");
         if elsewhere {
             return Vec::new();
         }
-        let wanted = query.q.as_ref().map(|q| q.to_lowercase()).unwrap_or_default();
+        let wanted = query
+            .q
+            .as_ref()
+            .map(|q| q.to_lowercase())
+            .unwrap_or_default();
         let mut devices = self.unknown_device_values();
         devices.retain(|device| {
             let name = device["name"].as_str().unwrap_or_default().to_lowercase();
@@ -508,7 +641,9 @@ impl App {
                 device.insert("version".into(), Value::Null);
                 device.insert("name".into(), json!(unknown.name));
                 for field in Kind::Device.spec().fields {
-                    device.entry(field.name).or_insert_with(|| field.default_json());
+                    device
+                        .entry(field.name)
+                        .or_insert_with(|| field.default_json());
                 }
                 device.insert("state".into(), json!("unknown"));
                 let first_seen = super::rfc3339(unknown.first_seen_ms);
@@ -534,9 +669,15 @@ impl App {
 #[derive(Debug, Clone)]
 pub(in crate::app) enum RuleEffect {
     /// Opens one; the id follows from the rule, the sensor and the reading, so that doing it twice makes one.
-    Open { incident_id: [u8; 16], fields: Map<String, Value> },
+    Open {
+        incident_id: [u8; 16],
+        fields: Map<String, Value>,
+    },
     /// Records a peak or a clearing.
-    Update { incident_id: [u8; 16], fields: Map<String, Value> },
+    Update {
+        incident_id: [u8; 16],
+        fields: Map<String, Value>,
+    },
 }
 
 fn document_rows(reader: &Reader<'_>, rows: Vec<DocumentRow>) -> Result<Vec<Row>, StoreError> {
@@ -606,11 +747,22 @@ fn history(
     let mut before = document.view().fields;
     let mut items = Vec::with_capacity(entries.len());
     for stored in entries {
-        let Ok(Entry { header, payload: Payload::Plain(bytes) }) = Entry::decode(&stored.bytes) else {
+        let Ok(Entry {
+            header,
+            payload: Payload::Plain(bytes),
+        }) = Entry::decode(&stored.bytes)
+        else {
             continue;
         };
-        let author = domain::Author { node: stored.log.author.0, incarnation: stored.log.incarnation.0 };
-        document.ingest(&[Incoming { key: 0, author, bytes: &bytes }]);
+        let author = domain::Author {
+            node: stored.log.author.0,
+            incarnation: stored.log.incarnation.0,
+        };
+        document.ingest(&[Incoming {
+            key: 0,
+            author,
+            bytes: &bytes,
+        }]);
         let view = document.view();
         let changes: Vec<Value> = view
             .fields
@@ -638,13 +790,17 @@ fn history(
 fn parse_version(text: Option<&str>) -> Result<Version, AppError> {
     let text = text.ok_or(AppError::VersionMissing)?;
     // A text that is no version cannot be one that this node knows.
-    text.parse().map_err(|_| AppError::VersionUnknown(text.chars().take(100).collect()))
+    text.parse()
+        .map_err(|_| AppError::VersionUnknown(text.chars().take(100).collect()))
 }
 
 fn parse_cursor(text: &str) -> Result<ListCursor, AppError> {
     let parsed = text.split_once('.').and_then(|(created, id)| {
         let id: RecordId = id.parse().ok()?;
-        Some(ListCursor { created_wall_ms: created.parse().ok()?, id: ObjectId(id.0) })
+        Some(ListCursor {
+            created_wall_ms: created.parse().ok()?,
+            id: ObjectId(id.0),
+        })
     });
     parsed.ok_or_else(|| bad_query("cursor"))
 }

@@ -77,13 +77,17 @@ impl App {
     /// A fault of the store.
     pub async fn status(&self) -> Result<Value, AppError> {
         let digest = self.digest().await?;
-        let (counts, unapplied) =
-            self.read(|reader| Ok((reader.count_by_kind()?, reader.unapplied()?))).await?;
+        let (counts, unapplied) = self
+            .read(|reader| Ok((reader.count_by_kind()?, reader.unapplied()?)))
+            .await?;
         let letters = self
             .store
             .readings()
             .dead_letter_counts()
-            .map_err(|error| AppError::Fault { context: "count dead letters", source: Box::new(error) })?;
+            .map_err(|error| AppError::Fault {
+                context: "count dead letters",
+                source: Box::new(error),
+            })?;
         let documents: u64 = counts.iter().map(|(_, count)| count).sum();
         let stopped = self.writes_stopped.load_full();
         Ok(json!({

@@ -79,7 +79,9 @@ pub(in crate::app) fn local_commit(sync: &OnceLock<SyncNode>, group: &GroupCommi
 /// `NODE@HOST:PORT` or `HOST:PORT`.
 fn peer_addr(text: &str) -> Result<PeerAddr, AppError> {
     let bad = || {
-        AppError::Unreadable(format!("{text:?} is no peer: write NODE@HOST:PORT or HOST:PORT"))
+        AppError::Unreadable(format!(
+            "{text:?} is no peer: write NODE@HOST:PORT or HOST:PORT"
+        ))
     };
     let (node, addr) = match text.split_once('@') {
         Some((node, addr)) => (Some(node.parse::<NodeId>().map_err(|_| bad())?), addr),
@@ -89,7 +91,10 @@ fn peer_addr(text: &str) -> Result<PeerAddr, AppError> {
     if host.is_empty() || port.parse::<u16>().is_err() {
         return Err(bad());
     }
-    Ok(PeerAddr { node, addr: addr.to_owned() })
+    Ok(PeerAddr {
+        node,
+        addr: addr.to_owned(),
+    })
 }
 
 impl App {
@@ -97,7 +102,10 @@ impl App {
     ///
     /// # Errors
     /// A peer or address that cannot be read, or a port that is taken.
-    pub async fn start_sync(self: &Arc<Self>, settings: SyncSettings) -> Result<SocketAddr, AppError> {
+    pub async fn start_sync(
+        self: &Arc<Self>,
+        settings: SyncSettings,
+    ) -> Result<SocketAddr, AppError> {
         let mut config = SyncConfig::new(settings.listen, self.me.key.clone());
         for peer in &settings.peers {
             config.peers.push(peer_addr(peer)?);
@@ -120,7 +128,10 @@ impl App {
         let (frontier, applied) = self
             .read(|reader| Ok((reader.frontier()?, reader.applied_heights()?)))
             .await?;
-        let now = Now { mono_ms: self.clock.uptime_ms(), wall_ms: self.clock.wall_ms() };
+        let now = Now {
+            mono_ms: self.clock.uptime_ms(),
+            wall_ms: self.clock.wall_ms(),
+        };
         let engine = Engine::new(
             rand::random(),
             now,
@@ -135,15 +146,29 @@ impl App {
             Interest {
                 groups: vec![GroupId::SHARED],
                 // Raw readings stay where they were taken; blobs are fetched on demand.
-                lanes: vec![Lane::Trust, Lane::Flash, Lane::Life, Lane::Coordination, Lane::Summary],
+                lanes: vec![
+                    Lane::Trust,
+                    Lane::Flash,
+                    Lane::Life,
+                    Lane::Coordination,
+                    Lane::Summary,
+                ],
             },
-            Limits { connections_max: CONNECTIONS_MAX, ..Limits::default() },
+            Limits {
+                connections_max: CONNECTIONS_MAX,
+                ..Limits::default()
+            },
         );
         let _ = self.advertised.set(config.advertise.clone());
-        let host = Arc::new(NodeHost { app: Arc::clone(self) });
+        let host = Arc::new(NodeHost {
+            app: Arc::clone(self),
+        });
         let node = SyncNode::start(config, engine, host)
             .await
-            .map_err(|error| AppError::Fault { context: "start sync", source: Box::new(error) })?;
+            .map_err(|error| AppError::Fault {
+                context: "start sync",
+                source: Box::new(error),
+            })?;
         node.applied(applied);
         let address = node.local_addr();
         if self.sync.set(node.clone()).is_err() {
@@ -151,7 +176,9 @@ impl App {
         }
         // What was committed since the frontier was read has not been told to anybody.
         let (author, incarnation) = (self.me.node, self.me.incarnation);
-        let heads = self.read(move |reader| reader.heads_of(&author, incarnation)).await?;
+        let heads = self
+            .read(move |reader| reader.heads_of(&author, incarnation))
+            .await?;
         node.local_commit(heads, Vec::new(), Vec::new());
         Ok(address)
     }
@@ -159,7 +186,9 @@ impl App {
     async fn saved_peers(&self) -> Result<Vec<String>, AppError> {
         let saved = self.read(|reader| reader.setting(PEERS_SETTING)).await?;
         // Written by this program alone; an unreadable list only costs the addresses.
-        Ok(saved.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+        Ok(saved
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default())
     }
 
     /// Makes a one-time code with which another node can join.
@@ -174,21 +203,29 @@ impl App {
         ttl: Duration,
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Administer, Subject::Node)?;
-        let role = role.parse::<NodeRole>().map_err(|error| AppError::Unreadable(error.to_string()))?;
+        let role = role
+            .parse::<NodeRole>()
+            .map_err(|error| AppError::Unreadable(error.to_string()))?;
         if !self.trust.load().may_enrol(self.me.node) {
             return Err(AppError::Conflict(
-                "this node may not enrol others: ask an HQ or a field leader for an invitation".into(),
+                "this node may not enrol others: ask an HQ or a field leader for an invitation"
+                    .into(),
             ));
         }
         let sync = self.sync.get().ok_or_else(|| {
-            AppError::Conflict("the node does not listen, so nobody could join: start it with `muster run`".into())
+            AppError::Conflict(
+                "the node does not listen, so nobody could join: start it with `muster run`".into(),
+            )
         })?;
         let expires_wall_ms = self
             .clock
             .wall_ms()
             .saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         let invite = Invite {
-            addresses: invite_addresses(sync.local_addr(), self.advertised.get().map_or(&[], Vec::as_slice)),
+            addresses: invite_addresses(
+                sync.local_addr(),
+                self.advertised.get().map_or(&[], Vec::as_slice),
+            ),
             inviter: self.me.node,
             operation: self.me.operation,
             secret: rand::random(),
@@ -206,8 +243,14 @@ impl App {
             used_by: None,
         });
         let mut batch = Batch::new(Lane::Trust, self.clock.wall_ms());
-        batch.settings.push((INVITES_SETTING.to_owned(), Some(encode(&open)?)));
-        batch.audit.push(self.audit(&caller.name, "node.invite", json!({ "role": open.last().map(|o| &o.role) })));
+        batch
+            .settings
+            .push((INVITES_SETTING.to_owned(), Some(encode(&open)?)));
+        batch.audit.push(self.audit(
+            &caller.name,
+            "node.invite",
+            json!({ "role": open.last().map(|o| &o.role) }),
+        ));
         self.store.commit(batch).await?;
         Ok(json!({ "code": invite.code(), "expires_at": rfc3339_wall(expires_wall_ms) }))
     }
@@ -217,8 +260,10 @@ impl App {
         let now = self.clock.wall_ms();
         let saved = self.read(|reader| reader.setting(INVITES_SETTING)).await?;
         let mut open: Vec<OpenInvite> = match saved {
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| AppError::Fault { context: "read the invitations", source: Box::new(error) })?,
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| AppError::Fault {
+                context: "read the invitations",
+                source: Box::new(error),
+            })?,
             None => Vec::new(),
         };
         open.retain(|invite| invite.expires_wall_ms > now);
@@ -273,7 +318,9 @@ impl App {
 
     /// Gives what sync counted to the figures for Prometheus.
     pub fn publish_sync_counters(&self) {
-        let Some(counters) = self.sync.get().map(SyncNode::counters) else { return };
+        let Some(counters) = self.sync.get().map(SyncNode::counters) else {
+            return;
+        };
         for (why, count) in [
             ("signature", counters.refused_signature),
             ("chain", counters.refused_chain),
@@ -286,9 +333,10 @@ impl App {
         ] {
             metrics::counter!("muster_sync_refused_total", "why" => why).absolute(count);
         }
-        for (what, count) in
-            [("sent", counters.sent_bytes), ("received", counters.received_bytes)]
-        {
+        for (what, count) in [
+            ("sent", counters.sent_bytes),
+            ("received", counters.received_bytes),
+        ] {
             metrics::counter!("muster_sync_bytes_total", "direction" => what).absolute(count);
         }
         metrics::counter!("muster_sync_entries_stored_total").absolute(counters.stored_entries);
@@ -307,8 +355,13 @@ impl App {
             .collect();
         match found[..] {
             [node] => Ok(node),
-            [] => Err(AppError::NotFound { what: "node", id: text.to_owned() }),
-            _ => Err(AppError::Conflict(format!("{text:?} fits several nodes: write more of the id"))),
+            [] => Err(AppError::NotFound {
+                what: "node",
+                id: text.to_owned(),
+            }),
+            _ => Err(AppError::Conflict(format!(
+                "{text:?} fits several nodes: write more of the id"
+            ))),
         }
     }
 
@@ -321,7 +374,10 @@ impl App {
             if let Some(node) = status.node {
                 shown.insert(node);
             }
-            let name = status.node.and_then(|node| trust.grant(node)).map(|grant| grant.name.clone());
+            let name = status
+                .node
+                .and_then(|node| trust.grant(node))
+                .map(|grant| grant.name.clone());
             values.push(peer_value(&status, name));
         }
         for (node, grant) in trust.members() {
@@ -341,8 +397,10 @@ impl App {
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, AppError> {
-    serde_json::to_vec(value)
-        .map_err(|error| AppError::Fault { context: "write a setting", source: Box::new(error) })
+    serde_json::to_vec(value).map_err(|error| AppError::Fault {
+        context: "write a setting",
+        source: Box::new(error),
+    })
 }
 
 pub(in crate::app) fn state_word(state: PeerState) -> &'static str {
@@ -378,7 +436,11 @@ fn peer_value(status: &PeerStatus, name: Option<String>) -> Value {
 /// Where a new node should dial: what was configured, else what this machine's interfaces say.
 fn invite_addresses(listen: SocketAddr, advertised: &[SocketAddr]) -> Vec<SocketAddr> {
     if !advertised.is_empty() {
-        return advertised.iter().copied().take(INVITE_ADDRESSES_MAX).collect();
+        return advertised
+            .iter()
+            .copied()
+            .take(INVITE_ADDRESSES_MAX)
+            .collect();
     }
     if !listen.ip().is_unspecified() {
         return vec![listen];
@@ -396,7 +458,10 @@ fn invite_addresses(listen: SocketAddr, advertised: &[SocketAddr]) -> Vec<Socket
     // Loopback last: it serves a second node on the same machine.
     found.sort_by_key(IpAddr::is_loopback);
     found.truncate(INVITE_ADDRESSES_MAX);
-    found.into_iter().map(|ip| SocketAddr::new(ip, listen.port())).collect()
+    found
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, listen.port()))
+        .collect()
 }
 
 /// The engine's way to the disk.
@@ -406,7 +471,10 @@ struct NodeHost {
 
 impl Host for NodeHost {
     async fn load(&self, log: LogId, from: Seq, bytes_max: usize) -> Option<Run> {
-        let loaded = self.app.read(move |reader| reader.load_run(&log, from, bytes_max)).await;
+        let loaded = self
+            .app
+            .read(move |reader| reader.load_run(&log, from, bytes_max))
+            .await;
         loaded.unwrap_or_else(|error| {
             tracing::error!(%error, %log.lane, "load a run");
             None
@@ -427,13 +495,20 @@ impl Host for NodeHost {
     }
 
     fn progress(&self, peer: NodeId, items: Vec<ProgressItem>, at_wall_ms: u64) {
-        let items: Vec<(LogId, Seq, Seq)> =
-            items.into_iter().map(|item| (item.log, item.stored, item.applied)).collect();
+        let items: Vec<(LogId, Seq, Seq)> = items
+            .into_iter()
+            .map(|item| (item.log, item.stored, item.applied))
+            .collect();
         self.app.store.record_progress(peer, &items, at_wall_ms);
     }
 
     fn own_log_longer(&self, log: LogId, ours: Seq, theirs: Seq, peer: NodeId) {
-        let name = self.app.trust.load().grant(peer).map(|grant| grant.name.clone());
+        let name = self
+            .app
+            .trust
+            .load()
+            .grant(peer)
+            .map(|grant| grant.name.clone());
         let reason = format!(
             "node {} holds entries of this node that this node does not have (lane {}: {theirs} there, {ours} here). \
              This data directory was restored or copied. Nothing can be written here until that is settled; \
@@ -497,13 +572,19 @@ impl App {
                 let now_ms = self.clock.wall_ms();
                 let mut batch = Batch::new(Lane::Trust, now_ms);
                 batch.local.push(trust_entry(&grant, now_ms));
-                batch.settings.push((INVITES_SETTING.to_owned(), Some(encode(&open).map_err(other)?)));
+                batch.settings.push((
+                    INVITES_SETTING.to_owned(),
+                    Some(encode(&open).map_err(other)?),
+                ));
                 batch.audit.push(self.audit(
                     "node",
                     "node.enrol",
                     json!({ "node": peer.to_string(), "name": request.name }),
                 ));
-                self.store.commit(batch).await.map_err(|error| other(error.into()))?;
+                self.store
+                    .commit(batch)
+                    .await
+                    .map_err(|error| other(error.into()))?;
                 self.learn(vec![grant]);
                 tracing::info!(node = %peer, name = request.name, "a node has joined");
             }
@@ -518,7 +599,10 @@ impl App {
         invite: &OpenInvite,
     ) -> Result<TrustRecord, JoinRefusal> {
         let trust = self.trust.load();
-        let own = trust.grant(self.me.node).filter(|own| own.may_enrol).ok_or(JoinRefusal::NotAllowed)?;
+        let own = trust
+            .grant(self.me.node)
+            .filter(|own| own.may_enrol)
+            .ok_or(JoinRefusal::NotAllowed)?;
         let role = invite
             .role
             .parse::<NodeRole>()
@@ -528,7 +612,10 @@ impl App {
             node: peer,
             name: request.name.clone(),
             role: role.0,
-            organisation: invite.organisation.clone().or_else(|| own.organisation.clone()),
+            organisation: invite
+                .organisation
+                .clone()
+                .or_else(|| own.organisation.clone()),
             groups: own.groups.clone(),
             field_classes: own.field_classes.clone(),
             lanes: own.lanes.clone(),
@@ -549,7 +636,9 @@ impl App {
                     }
                     let mut from = Seq(1);
                     while from <= held.height {
-                        let Some(run) = reader.load_run(log, from, TRUST_RUN_BYTES)? else { break };
+                        let Some(run) = reader.load_run(log, from, TRUST_RUN_BYTES)? else {
+                            break;
+                        };
                         from = Seq(run.first.0 + run.entries.len() as u64);
                         runs.push(run);
                     }
@@ -557,7 +646,10 @@ impl App {
                 Ok(runs)
             })
             .await?;
-        let members = vec![MemberAddresses { node: self.me.node, addresses: self.advertised.get().cloned().unwrap_or_default() }];
+        let members = vec![MemberAddresses {
+            node: self.me.node,
+            addresses: self.advertised.get().cloned().unwrap_or_default(),
+        }];
         Ok(JoinReply {
             genesis: self.trust.load().genesis().clone(),
             trust_runs,

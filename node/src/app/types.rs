@@ -33,12 +33,22 @@ pub struct Caller {
 impl Caller {
     /// Whoever can open the data directory's socket.
     pub fn socket() -> Self {
-        Caller { user_id: None, name: "local administrator".into(), role: "admin".into(), via: Via::Socket }
+        Caller {
+            user_id: None,
+            name: "local administrator".into(),
+            role: "admin".into(),
+            via: Via::Socket,
+        }
     }
 
     /// The node itself.
     pub fn node() -> Self {
-        Caller { user_id: None, name: "node".into(), role: "admin".into(), via: Via::Node }
+        Caller {
+            user_id: None,
+            name: "node".into(),
+            role: "admin".into(),
+            via: Via::Node,
+        }
     }
 }
 

@@ -9,10 +9,22 @@ use super::simulate::SimulateArgs;
 
 /// Muster keeps a disaster response coordinated when the network is gone.
 #[derive(Debug, Parser)]
-#[command(name = "muster", version, about, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "muster",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(super) struct Args {
     /// Where the node keeps its data [default: $XDG_DATA_HOME/muster]
-    #[arg(long, global = true, env = "MUSTER_DATA_DIR", value_name = "DIR", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_DATA_DIR",
+        value_name = "DIR",
+        hide_env = true
+    )]
     pub(super) data_dir: Option<PathBuf>,
 
     /// File with the database key: 32 bytes, or 64 hex digits. Without it MUSTER_PASSPHRASE is used, else the file

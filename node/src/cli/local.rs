@@ -47,8 +47,11 @@ fn show(place: &Place, value: &Value, text: impl FnOnce(&Value) -> String) -> an
 }
 
 pub(super) async fn invite(place: &Place, args: Invite) -> anyhow::Result<()> {
-    let request =
-        LocalRequest::Invite { role: args.role, organisation: args.org, ttl_s: args.ttl.as_secs() };
+    let request = LocalRequest::Invite {
+        role: args.role,
+        organisation: args.org,
+        ttl_s: args.ttl.as_secs(),
+    };
     let value = match socket::request(&place.data_dir, &request).await {
         Ok(response) => response.into_result().map_err(anyhow::Error::msg)?,
         Err(SocketError::NotRunning) => anyhow::bail!(
@@ -70,7 +73,11 @@ pub(super) async fn peers(place: &Place) -> anyhow::Result<()> {
 }
 
 pub(super) async fn sync(place: &Place, args: Sync) -> anyhow::Result<()> {
-    let request = LocalRequest::Sync { peer: args.peer, wait: args.wait, timeout_s: args.timeout };
+    let request = LocalRequest::Sync {
+        peer: args.peer,
+        wait: args.wait,
+        timeout_s: args.timeout,
+    };
     let value = match socket::request(&place.data_dir, &request).await {
         Ok(response) => response.into_result().map_err(anyhow::Error::msg)?,
         Err(SocketError::NotRunning) => {
@@ -96,18 +103,35 @@ pub(super) async fn user(place: &Place, args: User) -> anyhow::Result<()> {
     match args.command {
         UserCommand::Add { name, role } => {
             let password = read_password()?;
-            let value =
-                ask(place, LocalRequest::UserAdd { name, role, password: password.to_string() }).await?;
+            let value = ask(
+                place,
+                LocalRequest::UserAdd {
+                    name,
+                    role,
+                    password: password.to_string(),
+                },
+            )
+            .await?;
             show(place, &value, |value| {
-                format!("added {} ({})\n", print::word(&value["name"]), print::word(&value["role"]))
+                format!(
+                    "added {} ({})\n",
+                    print::word(&value["name"]),
+                    print::word(&value["role"])
+                )
             })
         }
         UserCommand::Passwd { name } => {
             let password = read_password()?;
-            let request = LocalRequest::UserPasswd { name, password: password.to_string() };
+            let request = LocalRequest::UserPasswd {
+                name,
+                password: password.to_string(),
+            };
             let value = ask(place, request).await?;
             show(place, &value, |value| {
-                format!("changed the password of {}\n", print::word(&value["changed"]))
+                format!(
+                    "changed the password of {}\n",
+                    print::word(&value["changed"])
+                )
             })
         }
         UserCommand::List => {
@@ -151,7 +175,11 @@ fn read_password() -> anyhow::Result<Zeroizing<String>> {
     // The longest line that is read: passwords of more than 1 KiB are refused anyway.
     const LINE_BYTES_MAX: u64 = 4096;
     let mut line = Zeroizing::new(String::new());
-    stdin.lock().take(LINE_BYTES_MAX).read_line(&mut line).context("read the password")?;
+    stdin
+        .lock()
+        .take(LINE_BYTES_MAX)
+        .read_line(&mut line)
+        .context("read the password")?;
     let password = line.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
         anyhow::bail!("no password given: set MUSTER_PASSWORD or write it to standard input");

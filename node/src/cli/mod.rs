@@ -21,7 +21,10 @@ use args::{Args, Command};
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("muster: start the runtime: {error}");
@@ -41,7 +44,11 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(args: Args) -> anyhow::Result<()> {
-    let place = Place { data_dir: data_dir(args.data_dir)?, key_file: args.key_file, json: args.json };
+    let place = Place {
+        data_dir: data_dir(args.data_dir)?,
+        key_file: args.key_file,
+        json: args.json,
+    };
     match args.command {
         Command::Init(init) => setup::init(&place, init).await,
         Command::Join(join) => setup::join(&place, join).await,

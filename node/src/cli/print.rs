@@ -49,7 +49,10 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let mut out = String::new();
-    let head = head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+    let head = head
+        .iter()
+        .map(|cell| (*cell).to_owned())
+        .collect::<Vec<_>>();
     for row in std::iter::once(&head).chain(rows) {
         let mut line = String::new();
         for (width, cell) in widths.iter().zip(row) {
@@ -65,7 +68,10 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// How long ago an RFC 3339 time was, in one unit: `12 s ago`.
 fn age(at: &Value) -> String {
-    let Some(then) = at.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()) else {
+    let Some(then) = at
+        .as_str()
+        .and_then(|text| text.parse::<jiff::Timestamp>().ok())
+    else {
         return "never".into();
     };
     let seconds = (jiff::Timestamp::now().as_second() - then.as_second()).max(0);
@@ -81,12 +87,19 @@ pub(super) fn invite(value: &Value) -> String {
     let code = word(&value["code"]);
     let mut out = String::new();
     if let Ok(qr) = qrcode::QrCode::new(code.as_bytes()) {
-        let picture = qr.render::<qrcode::render::unicode::Dense1x2>().quiet_zone(true).build();
+        let picture = qr
+            .render::<qrcode::render::unicode::Dense1x2>()
+            .quiet_zone(true)
+            .build();
         let _ = writeln!(out, "{picture}\n");
     }
     let _ = writeln!(out, "{code}\n");
     let _ = writeln!(out, "On the new node:  muster join '{code}' --name NAME");
-    let _ = writeln!(out, "Good for one node, until {}.", word(&value["expires_at"]));
+    let _ = writeln!(
+        out,
+        "Good for one node, until {}.",
+        word(&value["expires_at"])
+    );
     out
 }
 
@@ -138,8 +151,14 @@ fn peer_rows(peers: &[Value]) -> Vec<Vec<String>> {
                 word(&peer["state"]),
                 word(&peer["name"]),
                 age(&peer["last_seen"]),
-                if behind == 0 { "–".into() } else { format!("{behind} entries") },
-                peer["rtt_ms"].as_f64().map_or("–".into(), |rtt| format!("{rtt:.0} ms")),
+                if behind == 0 {
+                    "–".into()
+                } else {
+                    format!("{behind} entries")
+                },
+                peer["rtt_ms"]
+                    .as_f64()
+                    .map_or("–".into(), |rtt| format!("{rtt:.0} ms")),
                 short(&peer["node_id"]),
             ]
         })
@@ -149,7 +168,8 @@ fn peer_rows(peers: &[Value]) -> Vec<Vec<String>> {
 pub(super) fn peers(value: &Value) -> String {
     let rows = peer_rows(items(value));
     if rows.is_empty() {
-        return "no other node is known: `muster invite` makes a code with which one can join\n".into();
+        return "no other node is known: `muster invite` makes a code with which one can join\n"
+            .into();
     }
     table(&PEER_HEAD, &rows)
 }
@@ -165,8 +185,16 @@ pub(super) fn sync(value: &Value) -> String {
             let behind = peer["behind_entries"].as_u64().unwrap_or(0);
             vec![
                 word(&peer["state"]),
-                if peer["name"].is_null() { word(&peer["address"]) } else { word(&peer["name"]) },
-                if behind == 0 { "–".into() } else { format!("{behind} entries") },
+                if peer["name"].is_null() {
+                    word(&peer["address"])
+                } else {
+                    word(&peer["name"])
+                },
+                if behind == 0 {
+                    "–".into()
+                } else {
+                    format!("{behind} entries")
+                },
                 peer["last_error"].as_str().unwrap_or_default().to_owned(),
             ]
         })
@@ -175,7 +203,11 @@ pub(super) fn sync(value: &Value) -> String {
 }
 
 pub(super) fn rebuild(value: &Value) -> String {
-    let same = if value["views_changed"] == Value::Bool(true) { "changed" } else { "the same as before" };
+    let same = if value["views_changed"] == Value::Bool(true) {
+        "changed"
+    } else {
+        "the same as before"
+    };
     format!(
         "rebuilt {} documents from {} commits in {} ms; rows {same}; digest {}\n",
         word(&value["documents"]),
@@ -189,7 +221,11 @@ pub(super) fn users(value: &Value) -> String {
     let rows: Vec<Vec<String>> = items(value)
         .iter()
         .map(|user| {
-            let state = if user["disabled"] == Value::Bool(true) { "disabled" } else { "active" };
+            let state = if user["disabled"] == Value::Bool(true) {
+                "disabled"
+            } else {
+                "active"
+            };
             vec![word(&user["name"]), word(&user["role"]), state.to_owned()]
         })
         .collect();
@@ -217,7 +253,16 @@ pub(super) fn dead_letters(value: &Value) -> String {
 
 pub(super) fn dead_letter(value: &Value) -> String {
     let mut out = String::new();
-    for key in ["id", "state", "source", "topic", "reason", "received_at", "attempts", "payload_base64"] {
+    for key in [
+        "id",
+        "state",
+        "source",
+        "topic",
+        "reason",
+        "received_at",
+        "attempts",
+        "payload_base64",
+    ] {
         let _ = writeln!(out, "{key:<15} {}", word(&value[key]));
     }
     if let Some(bytes) = value["payload_base64"]
@@ -238,7 +283,10 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_lines_do_not_trail() {
-        let text = table(&["A", "B"], &[vec!["long".into(), "x".into()], vec!["s".into(), "".into()]]);
+        let text = table(
+            &["A", "B"],
+            &[vec!["long".into(), "x".into()], vec!["s".into(), "".into()]],
+        );
         assert_eq!(text, "A     B\nlong  x\ns\n");
     }
 

@@ -68,9 +68,17 @@ pub(super) async fn found(
     role: &str,
     title: String,
 ) -> anyhow::Result<Founded> {
-    founding::found(&place.data_dir, &key, Founding { name, role: role.parse()?, title })
-        .await
-        .with_context(|| format!("found an operation in {}", place.data_dir.display()))?;
+    founding::found(
+        &place.data_dir,
+        &key,
+        Founding {
+            name,
+            role: role.parse()?,
+            title,
+        },
+    )
+    .await
+    .with_context(|| format!("found an operation in {}", place.data_dir.display()))?;
     let app = App::open(OpenConfig::new(&place.data_dir, key)).await?;
     let wanted = std::env::var("MUSTER_ADMIN_PASSWORD").ok();
     let admin = app.ensure_admin(wanted).await;
@@ -80,7 +88,10 @@ pub(super) async fn found(
         admin_password: None,
     };
     app.shutdown().await;
-    Ok(Founded { admin_password: admin?.map(Zeroizing::new), ..founded })
+    Ok(Founded {
+        admin_password: admin?.map(Zeroizing::new),
+        ..founded
+    })
 }
 
 /// The generated password goes to standard error, once, and nowhere else.

@@ -116,21 +116,40 @@ async fn carry_out(app: &Arc<App>, request: LocalRequest) -> Result<Value, AppEr
     let caller = Caller::socket();
     match request {
         LocalRequest::Status => app.status().await,
-        LocalRequest::Peers => app.peers(&caller).await.map(|page| json!({ "items": page.items })),
-        LocalRequest::Invite { role, organisation, ttl_s } => {
-            app.invite(&caller, &role, organisation, Duration::from_secs(ttl_s)).await
+        LocalRequest::Peers => app
+            .peers(&caller)
+            .await
+            .map(|page| json!({ "items": page.items })),
+        LocalRequest::Invite {
+            role,
+            organisation,
+            ttl_s,
+        } => {
+            app.invite(&caller, &role, organisation, Duration::from_secs(ttl_s))
+                .await
         }
-        LocalRequest::Sync { peer, wait, timeout_s } => {
-            app.sync_now(&caller, peer, wait, Duration::from_secs(timeout_s)).await
+        LocalRequest::Sync {
+            peer,
+            wait,
+            timeout_s,
+        } => {
+            app.sync_now(&caller, peer, wait, Duration::from_secs(timeout_s))
+                .await
         }
         LocalRequest::Rebuild => app.rebuild(&caller).await,
-        LocalRequest::UserAdd { name, role, password } => {
-            app.add_user(&caller, &name, password, &role).await
-        }
-        LocalRequest::UserPasswd { name, password } => {
-            app.set_password(&caller, &name, password).await.map(|()| json!({ "changed": name }))
-        }
-        LocalRequest::UserList => app.list_users(&caller).await.map(|items| json!({ "items": items })),
+        LocalRequest::UserAdd {
+            name,
+            role,
+            password,
+        } => app.add_user(&caller, &name, password, &role).await,
+        LocalRequest::UserPasswd { name, password } => app
+            .set_password(&caller, &name, password)
+            .await
+            .map(|()| json!({ "changed": name })),
+        LocalRequest::UserList => app
+            .list_users(&caller)
+            .await
+            .map(|items| json!({ "items": items })),
         LocalRequest::DlqList { state, limit } => app
             .list_dead_letters(&caller, state, None, Some(limit))
             .await
@@ -143,7 +162,13 @@ async fn carry_out(app: &Arc<App>, request: LocalRequest) -> Result<Value, AppEr
                 let mut fields = Map::new();
                 fields.insert("name".into(), json!(name));
                 fields.insert("state".into(), json!("approved"));
-                app.create(&caller, RecordKind::Document(domain::Kind::Device), fields, None).await?;
+                app.create(
+                    &caller,
+                    RecordKind::Document(domain::Kind::Device),
+                    fields,
+                    None,
+                )
+                .await?;
             }
             Ok(json!({ "approved": names }))
         }
@@ -155,7 +180,13 @@ fn in_words(error: &AppError) -> String {
     match error {
         AppError::Invalid(errors) => errors
             .iter()
-            .map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail))
+            .map(|error| {
+                format!(
+                    "{}: {}",
+                    error.pointer.trim_start_matches('/'),
+                    error.detail
+                )
+            })
             .collect::<Vec<_>>()
             .join("; "),
         other => {

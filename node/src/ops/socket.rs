@@ -70,7 +70,10 @@ fn short_path(data_dir: &Path) -> std::io::Result<ShortPath> {
     }
     let dir = std::fs::File::open(data_dir)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET_NAME}", dir.as_raw_fd()));
-    Ok(ShortPath { path, _dir: Some(dir) })
+    Ok(ShortPath {
+        path,
+        _dir: Some(dir),
+    })
 }
 
 /// The listening end.
@@ -108,7 +111,9 @@ impl LocalSocket {
     pub async fn serve(self, app: Arc<App>, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                break;
+            };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = stop.cancelled() => break,
@@ -161,7 +166,10 @@ async fn answer(stream: UnixStream, app: &Arc<App>) -> std::io::Result<()> {
 ///
 /// # Errors
 /// [`SocketError::NotRunning`] when nobody listens; the others when the talk fails.
-pub async fn request(data_dir: &Path, request: &LocalRequest) -> Result<LocalResponse, SocketError> {
+pub async fn request(
+    data_dir: &Path,
+    request: &LocalRequest,
+) -> Result<LocalResponse, SocketError> {
     let full = data_dir.join(SOCKET_NAME);
     let failed = |what| {
         let path = full.clone();
@@ -169,7 +177,9 @@ pub async fn request(data_dir: &Path, request: &LocalRequest) -> Result<LocalRes
     };
     let short = match short_path(data_dir) {
         Ok(short) => short,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(SocketError::NotRunning),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(SocketError::NotRunning);
+        }
         Err(error) => return Err(failed("open")(error)),
     };
     let stream = match UnixStream::connect(&short.path).await {
@@ -185,7 +195,8 @@ pub async fn request(data_dir: &Path, request: &LocalRequest) -> Result<LocalRes
         Err(error) => return Err(failed("connect to")(error)),
     };
     let (read, mut write) = stream.into_split();
-    let mut line = serde_json::to_vec(request).map_err(|error| SocketError::Answer(error.to_string()))?;
+    let mut line =
+        serde_json::to_vec(request).map_err(|error| SocketError::Answer(error.to_string()))?;
     line.push(b'\n');
     write.write_all(&line).await.map_err(failed("write to"))?;
     let mut answer = String::new();
@@ -207,7 +218,9 @@ mod tests {
     #[tokio::test]
     async fn an_empty_directory_has_no_node() {
         let dir = tempfile::tempdir().unwrap();
-        let error = request(dir.path(), &LocalRequest::Status).await.unwrap_err();
+        let error = request(dir.path(), &LocalRequest::Status)
+            .await
+            .unwrap_err();
         assert!(matches!(error, SocketError::NotRunning));
     }
 
@@ -217,7 +230,10 @@ mod tests {
         let deep = dir.path().join("d".repeat(120));
         std::fs::create_dir(&deep).unwrap();
         let socket = LocalSocket::bind(&deep).unwrap();
-        let mode = std::fs::metadata(&socket.path).unwrap().permissions().mode();
+        let mode = std::fs::metadata(&socket.path)
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let short = short_path(&deep).unwrap();
         UnixStream::connect(&short.path).await.unwrap();

@@ -109,8 +109,15 @@ impl Api {
     /// # Errors
     /// Anything but a 2xx.
     pub async fn stream(&self, path: &str) -> anyhow::Result<reqwest::Response> {
-        let request = self.client.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
-        request.send().await?.error_for_status().with_context(|| path.to_owned())
+        let request = self
+            .client
+            .get(format!("{}{path}", self.base))
+            .bearer_auth(&self.token);
+        request
+            .send()
+            .await?
+            .error_for_status()
+            .with_context(|| path.to_owned())
     }
 
     /// All pages of a list.

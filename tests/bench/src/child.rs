@@ -159,7 +159,12 @@ pub struct Memory {
 fn kib_field(text: &str, name: &str) -> u64 {
     text.lines()
         .find_map(|line| {
-            line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+            line.strip_prefix(name)?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()
         })
         .map_or(0, |kib| kib * 1024)
 }
@@ -177,7 +182,10 @@ pub fn command(data_dir: &Path, words: &[&str]) -> anyhow::Result<String> {
         .output()
         .context("start muster")?;
     if !output.status.success() {
-        bail!("muster {words:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "muster {words:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -30,7 +30,11 @@ const DOCUMENTS: usize = 50;
 /// # Errors
 /// A node does not start, or a change never arrives.
 pub async fn run(effort: Effort) -> anyhow::Result<Report> {
-    let samples = if effort.rounds == 1 { SAMPLES / 5 } else { SAMPLES };
+    let samples = if effort.rounds == 1 {
+        SAMPLES / 5
+    } else {
+        SAMPLES
+    };
     let directory = tempfile::tempdir()?;
     let pair = Pair::start(directory.path()).await?;
     let mut documents = documents::create(&pair.hq_api, DOCUMENTS).await?;
@@ -63,7 +67,9 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         };
         let ((answer, answered), (shown, visible)) = tokio::try_join!(patch, seen)?;
         if shown["version"] != answer["version"] {
-            bail!("the event of sample {sample} came before its version: {shown} instead of {answer}");
+            bail!(
+                "the event of sample {sample} came before its version: {shown} instead of {answer}"
+            );
         }
         document.version = answer["version"].as_str().unwrap_or_default().to_owned();
         from_request.push(ms(visible.duration_since(asked)));
@@ -73,8 +79,16 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
 
     let mut report = Report::default();
     for (what, values, reach) in [
-        ("PATCH sent on one node → visible on the other", &from_request, "50 ms"),
-        ("PATCH answered on one node → visible on the other", &from_answer, ""),
+        (
+            "PATCH sent on one node → visible on the other",
+            &from_request,
+            "50 ms",
+        ),
+        (
+            "PATCH answered on one node → visible on the other",
+            &from_answer,
+            "",
+        ),
         ("PATCH answered", &answers, ""),
     ] {
         let (p50, p99) = (percentile(values, 50.0), percentile(values, 99.0));
@@ -106,7 +120,9 @@ fn listen(mut stream: reqwest::Response) -> mpsc::Receiver<Value> {
             text.extend_from_slice(&chunk);
             while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = text.drain(..=end).collect();
-                let Some(data) = line.strip_prefix(b"data:") else { continue };
+                let Some(data) = line.strip_prefix(b"data:") else {
+                    continue;
+                };
                 if let Ok(event) = serde_json::from_slice::<Value>(data)
                     && sender.send(event).await.is_err()
                 {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::Effort;
 use crate::api::Api;
 use crate::child::{Memory, Node};
 use crate::documents::{self, EDITS, Side};
 use crate::report::Report;
-use crate::Effort;
 
 const DOCUMENTS: usize = 10_000;
 
@@ -40,7 +40,10 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     note(&mut report, "started, empty", node.memory(), "");
     let mut documents = documents::create(&api, DOCUMENTS).await?;
     documents::edit(&api, &mut documents, Side::Hq, edits).await?;
-    anyhow::ensure!(api.all("/v1/incidents").await?.len() == DOCUMENTS, "documents are missing");
+    anyhow::ensure!(
+        api.all("/v1/incidents").await?.len() == DOCUMENTS,
+        "documents are missing"
+    );
     let loaded = node.memory();
     note(&mut report, "at the end of the workload", loaded, "");
     report.row("highest during the workload", mb(loaded.peak_bytes), "");
@@ -56,10 +59,23 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         api.get(path).await?;
     }
     tokio::time::sleep(IDLE).await;
-    note(&mut report, "restarted, a page was opened, idle", node.memory(), "80 MB");
-    anyhow::ensure!(api.all("/v1/incidents").await?.len() == DOCUMENTS, "documents are missing");
+    note(
+        &mut report,
+        "restarted, a page was opened, idle",
+        node.memory(),
+        "80 MB",
+    );
+    anyhow::ensure!(
+        api.all("/v1/incidents").await?.len() == DOCUMENTS,
+        "documents are missing"
+    );
     tokio::time::sleep(IDLE).await;
-    note(&mut report, "restarted, all 10,000 were listed, idle", node.memory(), "80 MB");
+    note(
+        &mut report,
+        "restarted, all 10,000 were listed, idle",
+        node.memory(),
+        "80 MB",
+    );
     report.note(format!(
         "{DOCUMENTS} incidents, {} entries; MB is 10^6 bytes.",
         DOCUMENTS * (1 + edits)
@@ -70,7 +86,11 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
 fn note(report: &mut Report, what: &str, memory: Memory, reach: &str) {
     report.row(
         format!("RSS (PSS) {what}"),
-        format!("{} ({})", mb(memory.resident_bytes), mb(memory.proportional_bytes)),
+        format!(
+            "{} ({})",
+            mb(memory.resident_bytes),
+            mb(memory.proportional_bytes)
+        ),
         reach,
     );
     report.line(json!({

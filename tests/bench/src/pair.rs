@@ -43,7 +43,13 @@ impl Pair {
         let field = Node::start(&field_dir, &["--no-found"])?;
         let hq_api = Api::sign_in(hq.http).await?;
         let field_api = sign_in(&field).await?;
-        let pair = Pair { hq, field, hq_api, field_api, relay };
+        let pair = Pair {
+            hq,
+            field,
+            hq_api,
+            field_api,
+            relay,
+        };
         pair.until_level().await?;
         Ok(pair)
     }
@@ -53,13 +59,25 @@ impl Pair {
     /// # Errors
     /// It does not start again.
     pub async fn part(self) -> anyhow::Result<Pair> {
-        let Pair { hq, field, hq_api, relay, .. } = self;
+        let Pair {
+            hq,
+            field,
+            hq_api,
+            relay,
+            ..
+        } = self;
         relay.cut();
         let field_dir = field.data_dir.clone();
         field.stop();
         let field = Node::start(&field_dir, &["--no-found"])?;
         let field_api = sign_in(&field).await?;
-        Ok(Pair { hq, field, hq_api, field_api, relay })
+        Ok(Pair {
+            hq,
+            field,
+            hq_api,
+            field_api,
+            relay,
+        })
     }
 
     /// Waits until both have committed, applied and acknowledged all that the other has, and answers when that was
@@ -78,7 +96,10 @@ impl Pair {
                 return Ok(Instant::now());
             }
             if Instant::now() > deadline {
-                let peers = (self.hq_api.get("/v1/peers").await?, self.field_api.get("/v1/peers").await?);
+                let peers = (
+                    self.hq_api.get("/v1/peers").await?,
+                    self.field_api.get("/v1/peers").await?,
+                );
                 bail!("the nodes do not agree: {} and {}", peers.0, peers.1);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -87,7 +108,10 @@ impl Pair {
 
     /// Equal digests, nothing waiting.
     async fn agree(&self) -> anyhow::Result<bool> {
-        let (hq, field) = (self.hq_api.get("/v1/status").await?, self.field_api.get("/v1/status").await?);
+        let (hq, field) = (
+            self.hq_api.get("/v1/status").await?,
+            self.field_api.get("/v1/status").await?,
+        );
         Ok(hq["heads_digest"] == field["heads_digest"]
             && hq["pending"] == json!(0)
             && field["pending"] == json!(0))
@@ -98,9 +122,9 @@ impl Pair {
 async fn is_level(api: &Api) -> anyhow::Result<bool> {
     let peers = api.get("/v1/peers").await?;
     Ok(peers["items"].as_array().is_some_and(|items| {
-        items.iter().any(|peer| {
-            peer["state"] == json!("connected") && peer["behind_entries"] == json!(0)
-        })
+        items
+            .iter()
+            .any(|peer| peer["state"] == json!("connected") && peer["behind_entries"] == json!(0))
     }))
 }
 

@@ -86,7 +86,11 @@ impl Relay {
         back.connect(target)?;
         back.set_read_timeout(Some(LOOK))?;
         self.front.set_read_timeout(Some(LOOK))?;
-        let there = (self.front.try_clone()?, back.try_clone()?, self.state.clone());
+        let there = (
+            self.front.try_clone()?,
+            back.try_clone()?,
+            self.state.clone(),
+        );
         let home = (self.front.try_clone()?, back, self.state.clone());
         std::thread::spawn(move || {
             let (front, back, state) = there;
@@ -163,11 +167,15 @@ mod tests {
     #[test]
     fn a_cut_relay_passes_nothing_and_a_healed_one_counts_from_zero() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
         let relay = Relay::start().unwrap();
         relay.lead(server.local_addr().unwrap()).unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         client.connect(relay.address).unwrap();
         let mut buffer = [0; 64];
 

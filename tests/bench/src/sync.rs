@@ -45,8 +45,13 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         let taken_ms = level.duration_since(first).as_secs_f64() * 1e3;
 
         let conflicts = pair.hq_api.all("/v1/conflicts?state=open").await?.len();
-        anyhow::ensure!(conflicts == 2 * DOCUMENTS, "{conflicts} conflicts instead of {}", 2 * DOCUMENTS);
-        let cpu_ms = [cpu_after.0 - cpu_before.0, cpu_after.1 - cpu_before.1].map(|cpu| cpu.as_millis());
+        anyhow::ensure!(
+            conflicts == 2 * DOCUMENTS,
+            "{conflicts} conflicts instead of {}",
+            2 * DOCUMENTS
+        );
+        let cpu_ms =
+            [cpu_after.0 - cpu_before.0, cpu_after.1 - cpu_before.1].map(|cpu| cpu.as_millis());
         report.line(json!({
             "round": round,
             "documents": DOCUMENTS,
@@ -66,13 +71,19 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         datagrams.push(passed.datagrams as f64);
     }
     report.row(
-        format!("{DOCUMENTS} documents × {EDITS} edits on each of two nodes, until both have committed"),
+        format!(
+            "{DOCUMENTS} documents × {EDITS} edits on each of two nodes, until both have committed"
+        ),
         format!("{:.0} ms", median(&times_ms)),
         "1000 ms",
     );
     report.row(
         "UDP payload for that, both directions",
-        format!("{} bytes in {} datagrams", thousands(median(&bytes)), thousands(median(&datagrams))),
+        format!(
+            "{} bytes in {} datagrams",
+            thousands(median(&bytes)),
+            thousands(median(&datagrams))
+        ),
         "",
     );
     report.note(

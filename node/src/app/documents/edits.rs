@@ -100,28 +100,32 @@ impl Worker {
             });
         }
         if let Some(key) = &request.idempotency {
-            let Some(outcome) = draft.outcomes.first() else { return Ok(()) };
+            let Some(outcome) = draft.outcomes.first() else {
+                return Ok(());
+            };
             draft.batch.idempotency = Some(IdempotencyWrite {
                 scope: scope(request),
                 key: key.key.clone(),
                 body_hash: key.body_hash,
                 status: if outcome.existed { 200 } else { 201 },
-                answer: serde_json::to_vec(&draft.outcomes).map_err(|error| fault("keep an answer", error))?,
+                answer: serde_json::to_vec(&draft.outcomes)
+                    .map_err(|error| fault("keep an answer", error))?,
                 at_wall_ms: draft.wall_ms,
             });
         }
         Ok(())
     }
 
-    fn answered_before(
-        &self,
-        request: &EditRequest,
-    ) -> Result<Option<IdempotencyWrite>, AppError> {
-        let Some(key) = &request.idempotency else { return Ok(None) };
+    fn answered_before(&self, request: &EditRequest) -> Result<Option<IdempotencyWrite>, AppError> {
+        let Some(key) = &request.idempotency else {
+            return Ok(None);
+        };
         let before = self
             .around
             .store
-            .read(|reader| reader.idempotency(&scope(request), &key.key, self.around.clock.wall_ms()))
+            .read(|reader| {
+                reader.idempotency(&scope(request), &key.key, self.around.clock.wall_ms())
+            })
             .map_err(|error| fault("look up an idempotency key", error))?;
         match before {
             Some(before) if before.body_hash != key.body_hash => Err(AppError::IdempotencyReused),
@@ -138,33 +142,57 @@ impl Worker {
 
     fn step(&mut self, draft: &mut Draft, step: &Step) -> Result<(), AppError> {
         match step {
-            Step::Create { kind, id, fields, by, if_exists } => {
-                self.create(draft, *kind, *id, fields, *by, *if_exists)
-            }
-            Step::Patch { kind, id, base, fields, by } => {
-                self.change(draft, *kind, *id, base.as_ref(), true, |document| {
-                    let current = match base {
-                        Some(base) => document
-                            .fields_at(base)
-                            .ok_or_else(|| AppError::VersionUnknown(base.to_string()))?,
-                        None => document.view().fields,
-                    };
-                    checked(*kind, fields, &current, *by)
+            Step::Create {
+                kind,
+                id,
+                fields,
+                by,
+                if_exists,
+            } => self.create(draft, *kind, *id, fields, *by, *if_exists),
+            Step::Patch {
+                kind,
+                id,
+                base,
+                fields,
+                by,
+            } => self.change(draft, *kind, *id, base.as_ref(), true, |document| {
+                let current = match base {
+                    Some(base) => document
+                        .fields_at(base)
+                        .ok_or_else(|| AppError::VersionUnknown(base.to_string()))?,
+                    None => document.view().fields,
+                };
+                checked(*kind, fields, &current, *by)
+            }),
+            Step::Resolve {
+                kind,
+                id,
+                field,
+                value,
+                choices,
+            } => self.change(draft, *kind, *id, None, false, |document| {
+                let current = document.view().fields;
+                domain::check_resolution(*kind, field, value, choices, &current)
+                    .map_err(AppError::Invalid)
+            }),
+            Step::SetDeleted {
+                kind,
+                id,
+                base,
+                deleted,
+            } => self.change(draft, *kind, *id, base.as_ref(), *deleted, |_| {
+                Ok(if *deleted {
+                    Edit::delete(*kind)
+                } else {
+                    Edit::restore(*kind)
                 })
-            }
-            Step::Resolve { kind, id, field, value, choices } => {
-                self.change(draft, *kind, *id, None, false, |document| {
-                    let current = document.view().fields;
-                    domain::check_resolution(*kind, field, value, choices, &current)
-                        .map_err(AppError::Invalid)
-                })
-            }
-            Step::SetDeleted { kind, id, base, deleted } => {
-                self.change(draft, *kind, *id, base.as_ref(), *deleted, |_| {
-                    Ok(if *deleted { Edit::delete(*kind) } else { Edit::restore(*kind) })
-                })
-            }
-            Step::Fact { kind, id, bytes, about } => {
+            }),
+            Step::Fact {
+                kind,
+                id,
+                bytes,
+                about,
+            } => {
                 let code = kind.code();
                 let entry = self.entry(draft, code, *id, bytes.clone())?;
                 let time = entry.header.time;
@@ -174,11 +202,15 @@ impl Worker {
                 draft.batch.facts.push(FactWrite {
                     id: ObjectId(id.0),
                     kind: code,
-                    view: serde_json::to_string(&row).map_err(|error| fault("write a row", error))?,
+                    view: serde_json::to_string(&row)
+                        .map_err(|error| fault("write a row", error))?,
                     about: about.map(|about| ObjectId(about.0)),
                     created_wall_ms: time.wall_ms,
                 });
-                draft.batch.local.push(local_entry(&entry, lane_of(kind.lane()))?);
+                draft
+                    .batch
+                    .local
+                    .push(local_entry(&entry, lane_of(kind.lane()))?);
                 draft.outcomes.push(Outcome {
                     id: *id,
                     version: String::new(),
@@ -217,7 +249,11 @@ impl Worker {
                 // What is so already is no change, and makes no conflict with somebody who changes it elsewhere.
                 fields.retain(|name, value| view.fields.get(name) != Some(value));
                 let edit = checked(kind, &fields, &view.fields, by).map(|edit| {
-                    if view.deleted { Edit::restore(kind).and(edit) } else { edit }
+                    if view.deleted {
+                        Edit::restore(kind).and(edit)
+                    } else {
+                        edit
+                    }
                 });
                 edit.and_then(|edit| self.apply(draft, &mut resident, None, &edit))
             }
@@ -243,12 +279,17 @@ impl Worker {
         let mut resident = self.residents.take(&self.around.store, key)?;
         let what = kind.spec().name;
         let result = if resident.document.is_empty() {
-            Err(AppError::NotFound { what, id: id.to_string() })
+            Err(AppError::NotFound {
+                what,
+                id: id.to_string(),
+            })
         } else if gone && resident.document.view().deleted {
-            Err(AppError::Gone { what, id: id.to_string() })
+            Err(AppError::Gone {
+                what,
+                id: id.to_string(),
+            })
         } else {
-            edit(&resident.document)
-                .and_then(|edit| self.apply(draft, &mut resident, base, &edit))
+            edit(&resident.document).and_then(|edit| self.apply(draft, &mut resident, base, &edit))
         };
         self.residents.put(key, resident);
         if let Some(outcome) = draft.outcomes.last_mut() {
@@ -278,14 +319,28 @@ impl Worker {
         draft.touched.push((kind, id));
         let entry = self.entry(draft, kind.spec().code, id, edited.bytes)?;
         let time = entry.header.time;
-        let origin =
-            Origin { author: self.around.author.node, user: draft.user, wall_ms: time.wall_ms };
+        let origin = Origin {
+            author: self.around.author.node,
+            user: draft.user,
+            wall_ms: time.wall_ms,
+        };
         resident.note_origin(edited.hash, origin);
         // The sequence number is known only to the writer; between two entries of one node the hybrid time decides.
-        resident.meta.observe(time.wall_ms, time.logical, &self.around.node_id, draft.user);
+        resident
+            .meta
+            .observe(time.wall_ms, time.logical, &self.around.node_id, draft.user);
         resident.unsaved += 1;
-        let rows = rows::rows(resident, Some(&self.around.store), &edited.resolved, None, None)?;
-        draft.batch.local.push(local_entry(&entry, rows.document.lane)?);
+        let rows = rows::rows(
+            resident,
+            Some(&self.around.store),
+            &edited.resolved,
+            None,
+            None,
+        )?;
+        draft
+            .batch
+            .local
+            .push(local_entry(&entry, rows.document.lane)?);
         draft.batch.conflicts.extend(rows.conflicts);
         draft.pins.push(Arc::clone(&resident.pin));
         draft.outcomes.push(Outcome {
@@ -302,7 +357,10 @@ impl Worker {
             row: rows.row,
         });
         // A request that touches a document twice leaves one row behind.
-        draft.batch.documents.retain(|earlier| earlier.id != rows.document.id);
+        draft
+            .batch
+            .documents
+            .retain(|earlier| earlier.id != rows.document.id);
         draft.batch.documents.push(rows.document);
         Ok(())
     }
@@ -364,7 +422,10 @@ pub(super) fn fact_row(
     node: &str,
     user: Option<[u8; 16]>,
 ) -> RowView {
-    let mut row = RowView { fields: fields.clone(), ..RowView::default() };
+    let mut row = RowView {
+        fields: fields.clone(),
+        ..RowView::default()
+    };
     row.meta.observe(wall_ms, 0, node, user);
     row
 }
@@ -373,7 +434,9 @@ fn local_entry(entry: &Entry, lane: sync_engine::Lane) -> Result<LocalEntry, App
     Ok(LocalEntry {
         group: GroupId::SHARED,
         lane,
-        bytes: entry.encode().map_err(|error| fault("encode an entry", error))?,
+        bytes: entry
+            .encode()
+            .map_err(|error| fault("encode an entry", error))?,
         kind: entry.header.kind.0,
         object: entry.header.object,
         disposition: Disposition::Applied,
@@ -414,7 +477,10 @@ fn in_app_words(error: EditError, base: Option<&Version>) -> AppError {
 
 /// Idempotency keys are separate per user, method and path.
 fn scope(request: &EditRequest) -> String {
-    let route = request.idempotency.as_ref().map_or("", |key| key.route.as_str());
+    let route = request
+        .idempotency
+        .as_ref()
+        .map_or("", |key| key.route.as_str());
     match request.user {
         Some(user) => format!("{} {route}", uuid::Uuid::from_bytes(user)),
         None => format!("node {route}"),

@@ -60,11 +60,39 @@ pub(in crate::app) enum IfExists {
 /// One step of an edit. All steps of a request are committed together or not at all.
 #[derive(Debug, Clone)]
 pub(in crate::app) enum Step {
-    Create { kind: Kind, id: RecordId, fields: Map<String, Value>, by: By, if_exists: IfExists },
-    Patch { kind: Kind, id: RecordId, base: Option<Version>, fields: Map<String, Value>, by: By },
-    Resolve { kind: Kind, id: RecordId, field: String, value: Value, choices: Vec<Value> },
-    SetDeleted { kind: Kind, id: RecordId, base: Option<Version>, deleted: bool },
-    Fact { kind: FactKind, id: RecordId, bytes: Vec<u8>, about: Option<RecordId> },
+    Create {
+        kind: Kind,
+        id: RecordId,
+        fields: Map<String, Value>,
+        by: By,
+        if_exists: IfExists,
+    },
+    Patch {
+        kind: Kind,
+        id: RecordId,
+        base: Option<Version>,
+        fields: Map<String, Value>,
+        by: By,
+    },
+    Resolve {
+        kind: Kind,
+        id: RecordId,
+        field: String,
+        value: Value,
+        choices: Vec<Value>,
+    },
+    SetDeleted {
+        kind: Kind,
+        id: RecordId,
+        base: Option<Version>,
+        deleted: bool,
+    },
+    Fact {
+        kind: FactKind,
+        id: RecordId,
+        bytes: Vec<u8>,
+        about: Option<RecordId>,
+    },
 }
 
 /// A request to change documents.
@@ -138,16 +166,31 @@ impl DocumentService {
         let inbox = Arc::new(Inbox::new());
         let runtime = tokio::runtime::Handle::current();
         let worker = worker::Worker::new(surroundings, Arc::clone(&inbox), runtime);
-        let thread = std::thread::Builder::new().name("documents".into()).spawn(move || worker.run())?;
-        Ok(DocumentService { inbox, thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("documents".into())
+            .spawn(move || worker.run())?;
+        Ok(DocumentService {
+            inbox,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Carries out an edit; answers after its commit.
-    pub(in crate::app) async fn edit(&self, request: EditRequest) -> Result<Vec<Outcome>, AppError> {
-        let class = request.steps.iter().map(|step| Class::of(step.lane())).min();
+    pub(in crate::app) async fn edit(
+        &self,
+        request: EditRequest,
+    ) -> Result<Vec<Outcome>, AppError> {
+        let class = request
+            .steps
+            .iter()
+            .map(|step| Class::of(step.lane()))
+            .min();
         let (reply, answer) = oneshot::channel();
         self.inbox
-            .push_local(class.unwrap_or(Class::Life), LocalCommand { request, reply })
+            .push_local(
+                class.unwrap_or(Class::Life),
+                LocalCommand { request, reply },
+            )
             .map_err(|refused| match refused {
                 Refused::Full => AppError::Busy { retry_after_s: 2 },
                 Refused::Closed => stopping(),
@@ -156,20 +199,27 @@ impl DocumentService {
     }
 
     /// Judges, applies and stores remote runs; answers after the commit.
-    pub(in crate::app) async fn ingest(&self, runs: Vec<VerifiedRun>) -> Result<Stored, StoreFault> {
+    pub(in crate::app) async fn ingest(
+        &self,
+        runs: Vec<VerifiedRun>,
+    ) -> Result<Stored, StoreFault> {
         let Some(lane) = runs.iter().map(|run| run.log().lane).min() else {
             return Ok(Stored::default());
         };
         let (reply, answer) = oneshot::channel();
-        self.inbox.push_remote(Class::of(lane), RemoteCommand { lane, runs, reply }).map_err(
-            |refused| StoreFault {
+        self.inbox
+            .push_remote(Class::of(lane), RemoteCommand { lane, runs, reply })
+            .map_err(|refused| StoreFault {
                 detail: match refused {
                     Refused::Full => "too many batches wait for the document worker".into(),
                     Refused::Closed => "the node is stopping".into(),
                 },
-            },
-        )?;
-        answer.await.unwrap_or_else(|_| Err(StoreFault { detail: "the node is stopping".into() }))
+            })?;
+        answer.await.unwrap_or_else(|_| {
+            Err(StoreFault {
+                detail: "the node is stopping".into(),
+            })
+        })
     }
 
     /// Works off what is queued and ends the thread.
@@ -193,7 +243,9 @@ mod record_id {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RecordId, D::Error> {
-        String::deserialize(from)?.parse().map_err(de::Error::custom)
+        String::deserialize(from)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -216,5 +268,8 @@ impl Step {
 
 /// The engine's lane for a lane number of the schema.
 fn lane_of(number: u8) -> Lane {
-    Lane::ALL.into_iter().find(|lane| *lane as u8 == number).unwrap_or(Lane::Coordination)
+    Lane::ALL
+        .into_iter()
+        .find(|lane| *lane as u8 == number)
+        .unwrap_or(Lane::Coordination)
 }

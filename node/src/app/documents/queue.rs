@@ -184,7 +184,10 @@ mod tests {
                 Taken::Local(name) | Taken::Remote(name) => name,
             });
         }
-        assert_eq!(order, ["local incident", "remote incident", "resource", "raw block"]);
+        assert_eq!(
+            order,
+            ["local incident", "remote incident", "resource", "raw block"]
+        );
     }
 
     #[test]

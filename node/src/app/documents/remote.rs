@@ -44,17 +44,28 @@ impl Worker {
         let RemoteCommand { lane, runs, reply } = command;
         let logs: Vec<LogId> = runs.iter().map(|run| *run.log()).collect();
         match self.remote_batch(lane, runs) {
-            Ok(Drafted { batch, pins, changed, mut moved }) => {
-                let applied: Vec<(LogId, Seq)> =
-                    logs.iter().map(|log| (*log, self.applied_height(log))).collect();
+            Ok(Drafted {
+                batch,
+                pins,
+                changed,
+                mut moved,
+            }) => {
+                let applied: Vec<(LogId, Seq)> = logs
+                    .iter()
+                    .map(|log| (*log, self.applied_height(log)))
+                    .collect();
                 // Logs of this batch are answered for by the acknowledgement itself.
                 moved.retain(|log| !logs.contains(log));
-                let elsewhere =
-                    moved.iter().map(|log| (*log, self.applied_height(log))).collect();
+                let elsewhere = moved
+                    .iter()
+                    .map(|log| (*log, self.applied_height(log)))
+                    .collect();
                 self.hand_over(class, batch, pins, changed, elsewhere, move |result| {
                     let answer = match result {
                         Ok(()) => Ok(Stored { applied }),
-                        Err(error) => Err(StoreFault { detail: error.to_string() }),
+                        Err(error) => Err(StoreFault {
+                            detail: error.to_string(),
+                        }),
                     };
                     // The engine gives up on batches when it stops.
                     let _ = reply.send(answer);
@@ -62,7 +73,9 @@ impl Worker {
             }
             Err(error) => {
                 self.nothing_handed_over(class);
-                let _ = reply.send(Err(StoreFault { detail: error.to_string() }));
+                let _ = reply.send(Err(StoreFault {
+                    detail: error.to_string(),
+                }));
             }
         }
     }
@@ -88,7 +101,12 @@ impl Worker {
             entries.push(judged);
         }
 
-        let mut drafted = Drafted { batch, pins: Vec::new(), changed: Vec::new(), moved: Vec::new() };
+        let mut drafted = Drafted {
+            batch,
+            pins: Vec::new(),
+            changed: Vec::new(),
+            moved: Vec::new(),
+        };
         let mut touched = Vec::new();
         for (key, changes) in by_document {
             touched.push(key);
@@ -105,8 +123,11 @@ impl Worker {
             let height = self.heights.entry(log).or_insert(Seq(0));
             *height = (*height).max(run.head().seq);
         }
-        drafted.batch.runs =
-            runs.into_iter().zip(entries).map(|(run, entries)| RunWrite { run, entries }).collect();
+        drafted.batch.runs = runs
+            .into_iter()
+            .zip(entries)
+            .map(|(run, entries)| RunWrite { run, entries })
+            .collect();
         Ok(drafted)
     }
 
@@ -126,7 +147,9 @@ impl Worker {
                 return RunEntry {
                     kind: 0,
                     object: ObjectId([0; 16]),
-                    disposition: Disposition::Quarantined { reason: error.to_string() },
+                    disposition: Disposition::Quarantined {
+                        reason: error.to_string(),
+                    },
                 };
             }
         };
@@ -215,7 +238,9 @@ impl Worker {
             entries[run][at].disposition = disposition;
         }
         for Settled { key, outcome } in &ingested.settled {
-            let Some(parked) = resident.keys.get(key).copied() else { continue };
+            let Some(parked) = resident.keys.get(key).copied() else {
+                continue;
+            };
             let disposition = disposition(outcome);
             if matches!(outcome, Outcome::Applied) {
                 resident.meta.observe(
@@ -230,7 +255,10 @@ impl Worker {
                 resident.keys.remove(key);
                 self.mark(parked.log, parked.seq, &disposition);
                 drafted.moved.push(parked.log);
-                drafted.batch.released.push((parked.log, parked.seq, disposition));
+                drafted
+                    .batch
+                    .released
+                    .push((parked.log, parked.seq, disposition));
             }
         }
         if applied == 0 {
@@ -238,8 +266,13 @@ impl Worker {
             return Ok(());
         }
         resident.unsaved += applied;
-        let rows =
-            rows::rows(resident, Some(&self.around.store), &ingested.resolved, ingested.view, ingested.saved)?;
+        let rows = rows::rows(
+            resident,
+            Some(&self.around.store),
+            &ingested.resolved,
+            ingested.view,
+            ingested.saved,
+        )?;
         drafted.batch.conflicts.extend(rows.conflicts);
         drafted.pins.push(Arc::clone(&resident.pin));
         drafted.changed.push(ChangedDocument {
@@ -286,9 +319,15 @@ fn observe(meta: &mut Meta, log: &LogId, header: &EntryHeader) {
 fn disposition(outcome: &Outcome) -> Disposition {
     match outcome {
         Outcome::Applied | Outcome::Duplicate => Disposition::Applied,
-        Outcome::Waiting { missing } => Disposition::Waiting { missing: missing.clone() },
-        Outcome::Quarantined { reason } => Disposition::Quarantined { reason: reason.to_string() },
-        Outcome::HeldBack { fault } => Disposition::Held { fault: fault.clone() },
+        Outcome::Waiting { missing } => Disposition::Waiting {
+            missing: missing.clone(),
+        },
+        Outcome::Quarantined { reason } => Disposition::Quarantined {
+            reason: reason.to_string(),
+        },
+        Outcome::HeldBack { fault } => Disposition::Held {
+            fault: fault.clone(),
+        },
     }
 }
 
@@ -333,14 +372,21 @@ fn add_fact(
     header: &EntryHeader,
     payload: &Payload,
 ) -> Result<(), String> {
-    let Payload::Plain(bytes) = payload else { return Ok(()) };
+    let Payload::Plain(bytes) = payload else {
+        return Ok(());
+    };
     let fact = domain::facts::decode(kind, bytes).map_err(|error| error.to_string())?;
     if batch.facts.iter().any(|other| other.id.0 == id.0) {
         return Err("a fact with this id is there already".into());
     }
-    let row = fact_row(&fact.fields, header.time.wall_ms, &log.author.to_string(), header.user);
-    let view = serde_json::to_string(&row)
-        .map_err(|error| fault("write a row", error).to_string())?;
+    let row = fact_row(
+        &fact.fields,
+        header.time.wall_ms,
+        &log.author.to_string(),
+        header.user,
+    );
+    let view =
+        serde_json::to_string(&row).map_err(|error| fault("write a row", error).to_string())?;
     batch.facts.push(FactWrite {
         id: ObjectId(id.0),
         kind: kind.code(),

@@ -16,7 +16,9 @@ pub(in crate::app) struct Replay {
 
 impl Replay {
     pub(in crate::app) fn new(document: Document) -> Self {
-        Replay { resident: Resident::of(document) }
+        Replay {
+            resident: Resident::of(document),
+        }
     }
 
     /// Applies what one commit applied; gives the rows that it wrote. `None` when nothing came of it.
@@ -27,7 +29,9 @@ impl Replay {
         let resident = &mut self.resident;
         let changes: Vec<(LogId, Entry, Vec<u8>)> = entries
             .iter()
-            .filter_map(|(log, bytes)| change_of(bytes).map(|(entry, change)| (*log, entry, change)))
+            .filter_map(|(log, bytes)| {
+                change_of(bytes).map(|(entry, change)| (*log, entry, change))
+            })
             .collect();
         let mut incoming = Vec::with_capacity(changes.len());
         for (at, (log, entry, change)) in changes.iter().enumerate() {
@@ -41,7 +45,11 @@ impl Replay {
                     },
                 );
             }
-            incoming.push(Incoming { key: at as u64, author: author_of(log), bytes: change });
+            incoming.push(Incoming {
+                key: at as u64,
+                author: author_of(log),
+                bytes: change,
+            });
         }
         let ingested = resident.document.ingest(&incoming);
         let mut applied = false;
@@ -59,7 +67,13 @@ impl Replay {
         if !applied {
             return Ok(None);
         }
-        let rows = rows::rows(resident, None, &ingested.resolved, ingested.view, ingested.saved)?;
+        let rows = rows::rows(
+            resident,
+            None,
+            &ingested.resolved,
+            ingested.view,
+            ingested.saved,
+        )?;
         Ok(Some((rows.document, rows.conflicts)))
     }
 }
@@ -71,9 +85,16 @@ pub(in crate::app) fn fact_write(
     entry_bytes: &[u8],
 ) -> Option<FactWrite> {
     let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
-    let Payload::Plain(bytes) = payload else { return None };
+    let Payload::Plain(bytes) = payload else {
+        return None;
+    };
     let fact = domain::facts::decode(kind, &bytes).ok()?;
-    let row = fact_row(&fact.fields, header.time.wall_ms, &log.author.to_string(), header.user);
+    let row = fact_row(
+        &fact.fields,
+        header.time.wall_ms,
+        &log.author.to_string(),
+        header.user,
+    );
     Some(FactWrite {
         id: header.object,
         kind: kind.code(),

@@ -76,7 +76,10 @@ pub(super) fn rows(
         conflicts.push(resolved_row(resident, store, kind, id, conflict)?);
     }
     for conflict in &view.conflicts {
-        let known = resident.conflicts.iter().any(|open| open.conflict == conflict.id.to_string());
+        let known = resident
+            .conflicts
+            .iter()
+            .any(|open| open.conflict == conflict.id.to_string());
         if !known {
             conflicts.push(open_row(resident, store, kind, id, conflict)?);
         }
@@ -92,7 +95,9 @@ pub(super) fn rows(
     // A conflict that is neither open nor settled has become another one (a third value came).
     for gone in &resident.conflicts {
         let still = open.iter().any(|now| now.conflict == gone.conflict)
-            || resolved.iter().any(|settled| settled.conflict.id.to_string() == gone.conflict);
+            || resolved
+                .iter()
+                .any(|settled| settled.conflict.id.to_string() == gone.conflict);
         if !still {
             conflicts.push(ConflictWrite {
                 id: gone.conflict.clone(),
@@ -138,7 +143,11 @@ pub(super) fn rows(
         created_wall_ms: row.meta.created_ms,
         updated_wall_ms: row.meta.updated_ms,
     };
-    Ok(Rows { document, conflicts, row })
+    Ok(Rows {
+        document,
+        conflicts,
+        row,
+    })
 }
 
 fn open_row(
@@ -148,7 +157,10 @@ fn open_row(
     id: ObjectId,
     conflict: &FieldConflict,
 ) -> Result<ConflictWrite, AppError> {
-    let detail = ConflictDetail { values: choices(resident, store, &conflict.values)?, resolved: None };
+    let detail = ConflictDetail {
+        values: choices(resident, store, &conflict.values)?,
+        resolved: None,
+    };
     conflict_write(kind, id, conflict, ConflictState::Open, &detail)
 }
 
@@ -167,7 +179,13 @@ fn resolved_row(
             origin: origin_detail(origin, settled.resolved.time_s),
         }),
     };
-    conflict_write(kind, id, &settled.conflict, ConflictState::Resolved, &detail)
+    conflict_write(
+        kind,
+        id,
+        &settled.conflict,
+        ConflictState::Resolved,
+        &detail,
+    )
 }
 
 fn conflict_write(
@@ -225,8 +243,10 @@ fn origin_detail(origin: Option<Origin>, time_s: i64) -> OriginDetail {
 fn title(kind: Kind, row: &RowView) -> String {
     let mut words = String::new();
     for field in kind.spec().fields {
-        if matches!(field.name, "title" | "name" | "display_name" | "description")
-            && let Some(text) = row.fields.get(field.name).and_then(Value::as_str)
+        if matches!(
+            field.name,
+            "title" | "name" | "display_name" | "description"
+        ) && let Some(text) = row.fields.get(field.name).and_then(Value::as_str)
             && !text.is_empty()
         {
             if !words.is_empty() {
@@ -246,7 +266,10 @@ fn facets(kind: Kind, row: &RowView) -> Vec<(&'static str, String)> {
         match (field.merge, field.value, value) {
             (Merge::Set, _, Some(Value::Array(items))) => {
                 facets.extend(
-                    items.iter().filter_map(Value::as_str).map(|item| (field.name, item.to_owned())),
+                    items
+                        .iter()
+                        .filter_map(Value::as_str)
+                        .map(|item| (field.name, item.to_owned())),
                 );
             }
             (
@@ -273,5 +296,8 @@ fn facets(kind: Kind, row: &RowView) -> Vec<(&'static str, String)> {
 
 fn location(row: &RowView) -> Option<(f64, f64)> {
     let location = row.fields.get("location")?;
-    Some((location.get("lat")?.as_f64()?, location.get("lon")?.as_f64()?))
+    Some((
+        location.get("lat")?.as_f64()?,
+        location.get("lon")?.as_f64()?,
+    ))
 }

@@ -129,7 +129,10 @@ impl Worker {
             .around
             .store
             .read(|reader| Ok((reader.frontier()?, reader.unapplied_entries()?)))?;
-        self.heights = frontier.iter().map(|(log, held)| (*log, held.height)).collect();
+        self.heights = frontier
+            .iter()
+            .map(|(log, held)| (*log, held.height))
+            .collect();
         self.unapplied.clear();
         for (log, seq) in unapplied {
             self.unapplied.entry(log).or_default().insert(seq);
@@ -148,7 +151,10 @@ impl Worker {
 
     /// Notes what became of an entry.
     pub(super) fn mark(&mut self, log: LogId, seq: Seq, disposition: &Disposition) {
-        let waits = matches!(disposition, Disposition::Waiting { .. } | Disposition::Held { .. });
+        let waits = matches!(
+            disposition,
+            Disposition::Waiting { .. } | Disposition::Held { .. }
+        );
         if waits {
             self.unapplied.entry(log).or_default().insert(seq);
         } else if let Some(set) = self.unapplied.get_mut(&log) {
@@ -229,8 +235,13 @@ impl From<CommitError> for AppError {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::DiskFull => AppError::DiskFull,
-            CommitError::Busy { .. } | CommitError::EpochPoisoned | CommitError::Rebuilding => AppError::Busy { retry_after_s: 1 },
-            other => AppError::Fault { context: "commit", source: Box::new(other) },
+            CommitError::Busy { .. } | CommitError::EpochPoisoned | CommitError::Rebuilding => {
+                AppError::Busy { retry_after_s: 1 }
+            }
+            other => AppError::Fault {
+                context: "commit",
+                source: Box::new(other),
+            },
         }
     }
 }
