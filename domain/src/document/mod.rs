@@ -341,11 +341,9 @@ impl Document {
     }
 }
 
-/// The hash by which others name a change; `None` for bytes that are none.
+/// The hash by which others name a change; `None` for bytes that are none. Says nothing about what is in it.
 pub fn change_hash(bytes: &[u8]) -> Option<[u8; 32]> {
-    valid::decode(bytes)
-        .ok()
-        .map(|decoded| decoded.change.hash().0)
+    prescan::hash(bytes)
 }
 
 fn park(pending: Pending) -> Result<Parked, DocumentError> {

@@ -44,7 +44,7 @@ pub async fn create(api: &Api, count: usize) -> anyhow::Result<Vec<Seen>> {
 }
 
 fn incident(number: usize) -> Value {
-    let severity = ["minor", "moderate", "severe"][number % 3];
+    let severity = ["moderate", "unknown"][number % 2];
     json!({
         "title": format!("Water in the cellar, house {number}"),
         "category": "Met",

@@ -16,7 +16,11 @@ use crate::app::present::{Meta, OpenConflict, RowView};
 
 /// Memory for documents that nobody is editing. An incident takes about 17 KiB, so about a thousand stay loaded: what
 /// people work on in an hour, within the memory of a small node.
-const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+const CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Documents in flight that are passed over while looking for one to drop: a catch-up pins all that it touches, and
+/// looking at each of them for every document that comes in would cost more than the work itself.
+const PINNED_LOOKS_MAX: usize = 8;
 
 /// A snapshot is written after so many entries, so that loading replays few of them and a small edit stays small.
 pub(super) const SNAPSHOT_EVERY: u32 = 16;
@@ -59,7 +63,8 @@ pub(super) struct Parked {
 
 /// The cache.
 pub(super) struct Residents {
-    cache: LruCache<DocumentKey, Resident>,
+    /// Boxed: they move between here and the worker with every edit, and are large.
+    cache: LruCache<DocumentKey, Box<Resident>>,
     bytes: usize,
     next_key: u64,
 }
@@ -80,37 +85,34 @@ impl Residents {
         &mut self,
         store: &Store,
         key: DocumentKey,
-    ) -> Result<Resident, AppError> {
+    ) -> Result<Box<Resident>, AppError> {
         match self.cache.pop(&key) {
             Some(resident) => {
                 self.bytes = self.bytes.saturating_sub(resident.document.approx_bytes());
                 Ok(resident)
             }
-            None => load(store, key, &mut self.next_key),
+            None => load(store, key, &mut self.next_key).map(Box::new),
         }
     }
 
     /// Puts a document in, newest, and drops the oldest ones beyond the bound.
-    pub(super) fn put(&mut self, key: DocumentKey, resident: Resident) {
+    pub(super) fn put(&mut self, key: DocumentKey, resident: Box<Resident>) {
         self.bytes += resident.document.approx_bytes();
         self.cache.put(key, resident);
         self.shrink();
     }
 
     fn shrink(&mut self) {
-        let mut pinned = Vec::new();
-        while self.bytes > CACHE_BYTES_MAX {
+        let mut pinned = 0;
+        while self.bytes > CACHE_BYTES_MAX && pinned < PINNED_LOOKS_MAX {
             let Some((key, resident)) = self.cache.pop_lru() else { break };
             if Arc::strong_count(&resident.pin) > 1 {
-                // At most as many as there are batches in flight.
-                pinned.push((key, resident));
+                // In flight means used a moment ago, so it may as well be the newest.
+                pinned += 1;
+                self.cache.put(key, resident);
                 continue;
             }
             self.bytes = self.bytes.saturating_sub(resident.document.approx_bytes());
-        }
-        for (key, resident) in pinned.into_iter().rev() {
-            self.cache.put(key, resident);
-            self.cache.demote(&key);
         }
     }
 
