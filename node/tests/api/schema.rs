@@ -42,7 +42,9 @@ fn differences(document: &Value, schema: &Value, value: &Value, at: &str, out: &
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    if !types.contains(&found) && !(found == "integer" && types.contains(&"number")) {
+    // Every integer is a number (JSON Schema, validation 6.1.1).
+    let allowed = types.contains(&found) || found == "integer" && types.contains(&"number");
+    if !allowed {
         out.push(format!("{at}: {found}, expected {types:?}"));
         return;
     }

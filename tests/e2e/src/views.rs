@@ -34,11 +34,7 @@ pub fn dump(data_dir: &Path) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
     for sql in VIEWS {
         let mut statement = connection.prepare(sql).with_context(|| sql.to_owned())?;
-        let names: Vec<String> = statement
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let mut line = String::new();

@@ -414,7 +414,7 @@ impl Story {
                     return Ok(None);
                 }
             }
-            Ok(agreement_of(nodes).await?)
+            agreement_of(nodes).await
         })
         .await?;
         let incident = nodes[HQ].get(path).await?;
