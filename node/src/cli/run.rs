@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::args::Run;
@@ -38,6 +39,8 @@ pub(super) async fn run(place: &Place, args: Run) -> anyhow::Result<()> {
     logging::start(&config.log);
     let app = open(place, &config).await?;
 
+    // Before anybody is told that the node runs, so that a signal that follows at once ends it in order.
+    let signals = Signals::listen()?;
     let stop = CancellationToken::new();
     let started = start(place, &config, &app, &stop).await;
     let services = match started {
@@ -50,7 +53,7 @@ pub(super) async fn run(place: &Place, args: Run) -> anyhow::Result<()> {
     };
     announce(place, &app, &services.addresses)?;
 
-    wait_for_signal().await?;
+    signals.wait().await;
     tracing::info!("stopping");
     stop.cancel();
     let ended = tokio::time::timeout(SHUTDOWN_MAX, async {
@@ -153,12 +156,25 @@ fn announce(place: &Place, app: &App, addresses: &Addresses) -> anyhow::Result<(
     ))
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result.context("wait for Ctrl-C"),
-        _ = terminate.recv() => Ok(()),
+/// What ends a node in order: Ctrl-C and the service manager.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt()).context("listen for Ctrl-C")?,
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+        })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

@@ -22,6 +22,9 @@ const WINDOW: usize = 50;
 /// Points per request when the readings are read back.
 const POINTS: u32 = 5_000;
 
+/// Says when to stop.
+pub type Stop = watch::Receiver<bool>;
+
 /// Work for one node, with what came of it.
 pub struct Load {
     sensors: Vec<Sensor>,
@@ -96,19 +99,24 @@ impl Load {
         })
     }
 
-    /// Works until the node goes away or `stop` says so; gives itself back with the ledger.
-    pub async fn run(mut self, node: Addresses, api: Api, mut stop: watch::Receiver<bool>) -> Load {
+    /// Works until the node goes away or `stop` says so; gives itself back with the ledger. What is read after `stop` was
+    /// set counts as not acknowledged.
+    pub async fn run(mut self, node: Addresses, api: Api, mut stop: Stop) -> Load {
+        let counting = stop.clone();
         let work = async {
             let sensors = self
                 .sensors
                 .iter_mut()
-                .map(|sensor| sensor.publish(node.mqtt));
-            let editors = self.editors.iter_mut().map(|editor| editor.edit(&api));
+                .map(|sensor| sensor.publish(node.mqtt, &counting));
+            let editors = self
+                .editors
+                .iter_mut()
+                .map(|editor| editor.edit(&api, &counting));
             // Each ends with the error that the dying node left it with.
-            tokio::join!(
+            let _ = tokio::join!(
                 join_all(sensors),
                 join_all(editors),
-                self.reporter.report(&api)
+                self.reporter.report(&api, &counting)
             );
         };
         tokio::select! {
@@ -161,7 +169,7 @@ impl Load {
 }
 
 /// Waits for all; there are a handful.
-async fn join_all<F: Future<Output = anyhow::Error>>(work: impl Iterator<Item = F>) {
+async fn join_all<F: Future<Output = anyhow::Result<()>>>(work: impl Iterator<Item = F>) {
     let mut work: Vec<_> = work.map(Box::pin).collect();
     std::future::poll_fn(|context| {
         work.retain_mut(|one| one.as_mut().poll(context).is_pending());
@@ -196,14 +204,8 @@ impl Sensor {
         }
     }
 
-    async fn publish(&mut self, node: SocketAddr) -> anyhow::Error {
-        match self.try_publish(node).await {
-            Ok(()) => anyhow::anyhow!("never"),
-            Err(error) => error,
-        }
-    }
-
-    async fn try_publish(&mut self, node: SocketAddr) -> anyhow::Result<()> {
+    /// Ends with `stop`, or with the error that the dying node leaves it with.
+    async fn publish(&mut self, node: SocketAddr, stop: &Stop) -> anyhow::Result<()> {
         let mut publisher = Publisher::connect(node, &format!("load-{}", self.device)).await?;
         for number in self.under_way.clone() {
             self.send(&mut publisher, number, true).await?;
@@ -218,6 +220,9 @@ impl Sensor {
             publisher.flush().await?;
             while self.under_way.len() > WINDOW / 2 {
                 let id = publisher.puback().await?;
+                if *stop.borrow() {
+                    return Ok(());
+                }
                 let place = self
                     .under_way
                     .iter()
@@ -328,14 +333,7 @@ struct Editor {
 }
 
 impl Editor {
-    async fn edit(&mut self, api: &Api) -> anyhow::Error {
-        match self.try_edit(api).await {
-            Ok(()) => anyhow::anyhow!("never"),
-            Err(error) => error,
-        }
-    }
-
-    async fn try_edit(&mut self, api: &Api) -> anyhow::Result<()> {
+    async fn edit(&mut self, api: &Api, stop: &Stop) -> anyhow::Result<()> {
         let mut seen = api.get(&self.path).await?;
         loop {
             self.attempted += 1;
@@ -348,6 +346,9 @@ impl Editor {
                     json!({ "description": number.to_string() }),
                 )
                 .await?;
+            if *stop.borrow() {
+                return Ok(());
+            }
             self.acknowledged = number;
         }
     }
@@ -380,15 +381,7 @@ struct Reporter {
 }
 
 impl Reporter {
-    async fn report(&mut self, api: &Api) {
-        // The error is what the dying node left it with.
-        let _: anyhow::Error = match self.try_report(api).await {
-            Ok(()) => return,
-            Err(error) => error,
-        };
-    }
-
-    async fn try_report(&mut self, api: &Api) -> anyhow::Result<()> {
+    async fn report(&mut self, api: &Api, stop: &Stop) -> anyhow::Result<()> {
         loop {
             let title = self.title(self.next);
             let request = api
@@ -397,6 +390,9 @@ impl Reporter {
                 .json(&json!({ "title": title, "category": "Safety" }));
             let made = api.ask(request).await?.success()?;
             let id = made["id"].as_str().context("no id")?.to_owned();
+            if *stop.borrow() {
+                return Ok(());
+            }
             self.acknowledged.insert(self.next, id);
             self.next += 1;
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -49,9 +49,10 @@ async fn cut_power(cuts: u32, environment: &[(&str, &str)]) -> anyhow::Result<Ou
             tokio::spawn(of_truck.run(truck.addresses(), truck.api().await?, stopped)),
         );
         tokio::time::sleep(Duration::from_millis(rand::random_range(200..1_200))).await;
-        disk.cut()?;
-        truck.kill().await?;
+        let cutter = disk.arm()?;
         let _ = stop.send(true);
+        cutter.cut()?;
+        truck.kill().await?;
         (of_hq, of_truck) = (at_work.0.await?, at_work.1.await?);
         disk.power_up()?;
         let survived = async {
