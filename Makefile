@@ -14,6 +14,10 @@ else
 BIN := target/$(PROFILE)/muster
 endif
 
+# The whole workspace, even for one program: cargo chooses features by what is built together, and what the tests build
+# with other features would be built twice.
+CARGO_BUILD := cargo build --workspace
+
 STAMPS := target/stamps
 WEB_SOURCES := $(shell find web-ui node/openapi.json -type f \
 	-not -path '*/node_modules/*' -not -path 'web-ui/dist/*' -not -path 'web-ui/src/api/schema*' 2>/dev/null)
@@ -33,7 +37,7 @@ run: build ## Build everything and run one node with its page at http://127.0.0.
 .PHONY: build
 build: web ## Build the page and the program
 	@./scripts/check-tools.sh cargo cc perl
-	cargo build --profile $(PROFILE) --package node
+	$(CARGO_BUILD) --profile $(PROFILE) --bin muster
 
 .PHONY: test
 test: ## Run every check and every test, then say what was skipped
@@ -47,7 +51,7 @@ demo: build ## Three nodes, a flood, a cut and a healed network, told as it happ
 bench: ## Measure with a release build; tables here, JSON lines under target/bench/
 	@./scripts/check-tools.sh cargo cc perl
 	@mkdir -p target/bench
-	cargo build --release --package node --package bench
+	$(CARGO_BUILD) --release --bin muster --bin bench
 	exec target/release/bench $(ARGS)
 
 .PHONY: dev

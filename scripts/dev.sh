@@ -28,7 +28,8 @@ finish() {
 trap finish EXIT INT TERM
 
 build_and_start() {
-    if cargo build --package node; then
+    # As `make` builds it, so that nothing is built twice.
+    if cargo build --workspace --bin muster; then
         stop_node
         mkdir -p "$data"
         "$bin" run --data-dir "$data" "$@" &
@@ -48,12 +49,6 @@ newest_source() {
 # Not through npm: that would leave Vite behind when it is ended.
 (cd web-ui && exec ./node_modules/.bin/vite) &
 page_pid=$!
-
-if command -v cargo-watch >/dev/null 2>&1; then
-    cargo watch --watch-when-idle --ignore 'web-ui/**' --ignore 'tests/**' \
-        --exec "run --package node -- run --data-dir $data $*"
-    exit
-fi
 
 last=
 while true; do
