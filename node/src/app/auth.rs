@@ -385,6 +385,22 @@ impl App {
         Ok(generated)
     }
 
+    /// [`App::ensure_admin`] on the node that founded the operation, where the founding was cut off before its first user:
+    /// without one nobody could ever sign in. On any other node the users arrive from elsewhere.
+    ///
+    /// # Errors
+    /// As [`App::add_user`].
+    pub async fn finish_founding(
+        &self,
+        password: Option<String>,
+    ) -> Result<Option<String>, AppError> {
+        let identity = self.read(|reader| reader.identity()).await?;
+        if identity.is_none_or(|identity| identity.root_secret.is_none()) {
+            return Ok(None);
+        }
+        self.ensure_admin(password).await
+    }
+
     /// The user whose name and password these are.
     async fn judge(
         &self,

@@ -12,7 +12,7 @@ use crate::PASSWORD;
 /// The node gives up on a request after 30 s.
 const REQUEST_MAX: Duration = Duration::from_secs(35);
 
-/// Signed in as `admin`. Cheap to clone.
+/// Signed in. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Api {
     base: String,
@@ -29,11 +29,19 @@ pub struct Answer {
 }
 
 impl Api {
-    /// Gets a token with the password.
+    /// Gets a token with the password that every test uses.
     ///
     /// # Errors
     /// The node refuses, or does not answer.
     pub async fn sign_in(http: SocketAddr) -> anyhow::Result<Api> {
+        Api::sign_in_as(http, "admin", PASSWORD).await
+    }
+
+    /// Gets a token for somebody.
+    ///
+    /// # Errors
+    /// The node refuses, or does not answer.
+    pub async fn sign_in_as(http: SocketAddr, user: &str, password: &str) -> anyhow::Result<Api> {
         let client = reqwest::Client::builder()
             .timeout(REQUEST_MAX)
             .no_proxy()
@@ -45,8 +53,8 @@ impl Api {
         };
         let form = [
             ("grant_type", "password"),
-            ("username", "admin"),
-            ("password", PASSWORD),
+            ("username", user),
+            ("password", password),
         ];
         let answer = api
             .client

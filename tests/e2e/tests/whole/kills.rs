@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use e2e::load::Load;
-use e2e::node::{Node, agree};
+use e2e::node::{Node, agree, muster};
 use e2e::{rounds, views};
 use tokio::sync::watch;
 
@@ -73,6 +73,50 @@ async fn acknowledged_readings_and_edits_survive_kill_9() -> anyhow::Result<()> 
     for node in [&mut hq, &mut truck] {
         rebuild_changes_nothing(node).await?;
     }
+    Ok(())
+}
+
+/// A crash while a node is founded or joins leaves a directory that can be tried again, or that is finished.
+#[tokio::test(flavor = "multi_thread")]
+async fn founding_and_joining_can_be_cut_off_and_tried_again() -> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let hq = Node::found(&place.path().join("hq"), "HQ").await?;
+    let mut founded = 0;
+    for round in 0..rounds("E2E_KILLS", 10) {
+        let mut node = Node::at(&place.path().join(format!("truck-{round}")), "Truck").await?;
+        let code = hq.invite().await?;
+        let join = ["join", &code, "--name", "Truck"];
+        let init = ["init", "--name", "Truck"];
+        let words = if round % 2 == 0 { &init[..] } else { &join[..] };
+        let mut begun = muster(words);
+        begun
+            .arg("--data-dir")
+            .arg(&node.dir)
+            .stderr(std::process::Stdio::null());
+        let mut begun = begun.spawn()?;
+        tokio::time::sleep(Duration::from_millis(rand::random_range(1..200))).await;
+        begun.kill().await?;
+
+        let again = node.command(words).await?;
+        let finished = again.code == Some(1) && again.stderr.contains("already");
+        assert!(again.code == Some(0) || finished, "{words:?}: {again:?}");
+        founded += u32::from(again.code == Some(0));
+        node.start()
+            .await
+            .with_context(|| format!("{words:?} in round {round}"))?;
+        if round % 2 == 1 {
+            agree(&[&hq, &node]).await?;
+        }
+        // Whenever it was cut off, there is somebody who can sign in.
+        let users = node.command(&["user", "list", "--json"]).await?.json()?;
+        assert_eq!(
+            users["items"].as_array().map(Vec::len),
+            Some(1),
+            "{words:?}: {users}"
+        );
+        node.stop().await?;
+    }
+    eprintln!("{founded} were cut off in time");
     Ok(())
 }
 
