@@ -6,9 +6,10 @@ use tracing_subscriber::EnvFilter;
 /// Unreadable directives fall back to `info` and say so.
 pub fn start(directives: &str) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| directives.to_owned());
-    let (filter, complaint) = match EnvFilter::try_new(&wanted) {
+    // Its spans cost a tenth of loading a document, and nobody has asked for them who does not name it.
+    let (filter, complaint) = match EnvFilter::try_new(format!("automerge=warn,{wanted}")) {
         Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
+        Err(error) => (EnvFilter::new("automerge=warn,info"), Some(error)),
     };
     // A second start in one process (tests) keeps the first.
     let _ = tracing_subscriber::fmt()

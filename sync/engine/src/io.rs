@@ -371,7 +371,9 @@ pub struct Limits {
     /// Bytes of verified runs of one lane waiting for the store, per peer. An honest sender stays below
     /// `unacked_bytes_max` by frame size; this is above it by a run's decompressed growth.
     pub inbox_bytes_max: usize,
-    /// One store batch: bytes and runs. A batch is one transaction and should not hold the writer for long.
+    /// One store batch: bytes and runs. A batch is one transaction, and what comes behind it waits for it: some tenths
+    /// of a second. A smaller one would cost more in all, because a document that several batches change is judged,
+    /// saved and loaded again for each of them.
     pub batch_bytes_max: usize,
     /// See `batch_bytes_max`.
     pub batch_runs_max: usize,
@@ -398,10 +400,10 @@ impl Default for Limits {
             connections_max: 64,
             strangers_max: 16,
             unsent_bytes_max: 128 * 1024,
-            unacked_bytes_max: 1024 * 1024,
+            unacked_bytes_max: 2 * 1024 * 1024,
             inbox_bytes_max: 4 * 1024 * 1024,
-            batch_bytes_max: 256 * 1024,
-            batch_runs_max: 64,
+            batch_bytes_max: 1024 * 1024,
+            batch_runs_max: 256,
             waiting_bytes_max: 1024 * 1024,
             waiting_runs_max: 1024,
             waiting_ms_max: 10_000,
