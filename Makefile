@@ -8,11 +8,8 @@ PROFILE ?= dev
 # More words for the program: make run ARGS="--data-dir /srv/muster"
 ARGS ?=
 
-ifeq ($(PROFILE),dev)
-BIN := target/debug/muster
-else
-BIN := target/$(PROFILE)/muster
-endif
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/muster
 
 # The whole workspace, even for one program: cargo chooses features by what is built together, and what the tests build
 # with other features would be built twice.
@@ -52,7 +49,7 @@ bench: ## Measure with a release build; tables here, JSON lines under target/ben
 	@./scripts/check-tools.sh cargo cc perl
 	@mkdir -p target/bench
 	$(CARGO_BUILD) --release --bin muster --bin bench
-	exec target/release/bench $(ARGS)
+	exec $(TARGET)/release/bench $(ARGS)
 
 .PHONY: dev
 dev: $(STAMPS)/web-ui ## Run a node and the page, both rebuilt whenever a source changes

@@ -16,12 +16,16 @@ mkdir -p "$logs"
 export MUSTER_SKIP_LOG=$PWD/$logs/skipped
 : >"$MUSTER_SKIP_LOG"
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
-# The browser tests and the tests of whole processes run this very program.
-export MUSTER_BIN=$PWD/target/debug/muster
+# The browser tests and the tests of whole processes run this very program, which the step "build" makes.
+target=${CARGO_TARGET_DIR:-target}
+case $target in /*) ;; *) target=$PWD/$target ;; esac
+export MUSTER_BIN=$target/debug/muster
 
 passed=0
 failed=0
 failed_steps=()
+# One line for each step: how long it took.
+times=
 
 # Adds up what a step's own log says; a step that counts nothing (a linter) is one check.
 count() {
@@ -53,11 +57,12 @@ count() {
 
 # step NAME COMMAND…
 step() {
-    local name=$1 status
+    local name=$1 status began=$SECONDS
     shift
     printf '\n== %s\n' "$name"
     "$@" 2>&1 | tee "$logs/$name.log"
     status=${PIPESTATUS[0]}
+    times+=$(printf '%5d s  %s' $((SECONDS - began)) "$name")$'\n'
     count "$logs/$name.log" "$status"
     if [ "$status" -ne 0 ]; then
         failed_steps+=("$name")
@@ -93,6 +98,7 @@ fi
 step no-std-check ./scripts/no-std-check.sh
 
 printf '\n== summary, after %d min %d s\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
+printf '%s' "$times"
 skips=$(grep -c '^SKIPPED-TOOL ' "$MUSTER_SKIP_LOG")
 if [ "$skips" -gt 0 ]; then
     echo "$skips skipped for want of an optional tool:"
