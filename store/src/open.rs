@@ -3,6 +3,7 @@
 //! Always holds: every connection of this crate comes from here.
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -91,6 +92,10 @@ impl Source {
     }
 
     pub(crate) fn open(&self, role: Role) -> Result<Connection, StoreError> {
+        // SQLite counts as ready before SQLCipher in it is: two threads that open the first files of a process at once
+        // would find that their key is refused.
+        static READY: Once = Once::new();
+        READY.call_once(|| drop(Connection::open_in_memory()));
         let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags |= match role {
             Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,

@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use sync_engine::{Frontier, GroupId, Head, Incarnation, Lane, LogId, NodeId, ObjectId, Run, Seq};
+use sync_engine::{Frontier, GroupId, Head, Incarnation, LogId, NodeId, ObjectId, Run, Seq};
 use tokio::sync::oneshot;
 
 use self::batch::{Batch, CommitNo, Committed};
@@ -145,7 +145,7 @@ impl Muster {
     ) -> Ticket<(), StoreError> {
         let (reply, ticket) = oneshot::channel();
         // Ahead of everything: what is queued after it must find it done.
-        let refused = self.shared.queue.push(Lane::Trust, 0, 256, job(reply));
+        let refused = self.shared.queue.push_control(job(reply));
         if let Err((Job::Identity { reply, .. } | Job::Rebuild { reply, .. }, error)) = refused {
             let _ = reply.send(Err(error.into()));
         }

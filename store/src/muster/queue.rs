@@ -105,6 +105,18 @@ impl<J> Queue<J> {
         Ok(())
     }
 
+    /// Queues a job that steers the writer itself, among the most urgent and whatever waits there: there is one of them
+    /// at a time, and a lost one (the end of a rebuild) would leave the writer where it is for ever.
+    pub(crate) fn push_control(&self, job: J) -> Result<(), (J, CommitError)> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err((job, CommitError::Closed));
+        }
+        inner.classes[0].push_back(Queued { job, weight: 0 });
+        self.arrived.notify_one();
+        Ok(())
+    }
+
     /// Asks for a wake-up at that time; the earliest one asked for stands.
     pub(crate) fn set_alarm(&self, at: Instant) {
         let mut inner = self.inner.lock();
@@ -199,6 +211,17 @@ mod tests {
             CommitError::EpochPoisoned
         );
         assert!(queue.push(Lane::Coordination, 4, 1, 0).is_ok());
+    }
+
+    #[test]
+    fn what_steers_the_writer_is_never_refused() {
+        let queue = Queue::new();
+        for number in 0..URGENT_JOBS_MAX {
+            queue.push(Lane::Life, 3, 1, number).expect("room");
+        }
+        queue
+            .push_control(usize::MAX)
+            .expect("whatever waits there");
     }
 
     #[test]

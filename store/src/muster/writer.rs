@@ -15,7 +15,7 @@ use super::apply;
 use super::batch::{Batch, Committed, GroupCommit, RuleCursor};
 use super::events::Event;
 use super::identity::{self, Identity};
-use super::progress::Pending;
+use super::progress::{self, Pending};
 use super::queue::{Queue, Wake};
 use super::rebuild::{self, RebuildStep};
 use super::state::{Author, Mark, State};
@@ -27,6 +27,9 @@ use crate::ticket::{Done, LocalJob};
 const GROUP_WORK_MAX: Duration = Duration::from_millis(5);
 /// Bounds what a transaction that cannot be committed takes with it.
 const GROUP_JOBS_MAX: usize = 1024;
+
+/// How long reports of progress wait after a transaction that failed. A full disk does not get room in a moment.
+const PROGRESS_RETRY: Duration = Duration::from_secs(2);
 
 pub(crate) type CommitHook = Arc<dyn Fn(&GroupCommit) + Send + Sync>;
 pub(crate) type CursorHook = Arc<dyn Fn(&RuleCursor) + Send + Sync>;
@@ -145,7 +148,15 @@ impl Writer {
         while let Some(job) = next {
             // A new identity signs with another key: never in one transaction with entries of the old one.
             let alone = matches!(job, Job::Identity { .. });
-            if matches!(job, Job::Rebuild { .. }) || alone && !answers.is_empty() {
+            // A rebuild is a transaction of its own. Any other step of one has come too late, and is answered so.
+            let begins = matches!(
+                job,
+                Job::Rebuild {
+                    step: RebuildStep::Begin,
+                    ..
+                }
+            );
+            if begins || alone && !answers.is_empty() {
                 deferred = Some(job);
                 break;
             }
@@ -283,6 +294,7 @@ impl Writer {
         let cursor = self.cursor.take();
         if let Err(error) = &result {
             self.state.abort(start);
+            self.wake_for_progress(PROGRESS_RETRY);
             // The first reason is the real one: a full disk that rolled everything back says so to all.
             let error = answers
                 .iter()
@@ -385,12 +397,24 @@ impl Writer {
         let begun = rebuild::begin(&self.connection);
         let ok = begun.is_ok();
         let _ = reply.send(begun);
-        if !ok {
+        if ok {
+            self.rebuild_steps();
+        } else {
             self.roll_back_rebuild();
-            return;
         }
+        self.wake_for_progress(progress::FLUSH_AFTER);
+    }
+
+    fn rebuild_steps(&mut self) {
         loop {
             match self.shared.queue.wait() {
+                Wake::Job(Job::Rebuild {
+                    step: RebuildStep::Begin,
+                    reply,
+                }) => {
+                    // Whoever began first goes on.
+                    let _ = reply.send(rebuild::step(&self.connection, RebuildStep::Begin));
+                }
                 Wake::Job(Job::Rebuild { step, reply }) => {
                     let ends = !matches!(step, RebuildStep::Commits(_));
                     let result = rebuild::step(&self.connection, step);
@@ -410,13 +434,20 @@ impl Writer {
                     let answer = refuse(job, &CommitError::Rebuilding);
                     self.answer_failed(answer, &CommitError::Rebuilding);
                 }
-                // Progress waits; the alarm is set again by the next report.
+                // Progress waits for the end of this.
                 Wake::Alarm => {}
                 Wake::Closed => {
                     self.roll_back_rebuild();
                     return;
                 }
             }
+        }
+    }
+
+    /// Reports of progress that could not be written ask for another try: nothing else does while nobody writes.
+    fn wake_for_progress(&self, after: Duration) {
+        if self.shared.progress.is_due() {
+            self.shared.queue.set_alarm(Instant::now() + after);
         }
     }
 
@@ -463,8 +494,11 @@ fn in_savepoint<T, E: From<CommitError>>(
         }
         Err(error) => {
             if !connection.is_autocommit() {
-                mark("ROLLBACK TO one")?;
-                mark("RELEASE one")?;
+                let undone = mark("ROLLBACK TO one").and_then(|()| mark("RELEASE one"));
+                if undone.is_err() && !connection.is_autocommit() {
+                    // Half of a batch must not be committed with its neighbours.
+                    let _ = connection.execute_batch("ROLLBACK");
+                }
             }
             Err(error)
         }
