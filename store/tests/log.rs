@@ -96,6 +96,7 @@ fn a_failed_batch_leaves_no_trace_and_its_neighbours_stand() {
     bad.facts.push(FactWrite {
         id: id(99),
         kind: NOTE,
+        entry: None,
         view: "{}".into(),
         about: None,
         created_wall_ms: 1,

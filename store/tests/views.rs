@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use common::*;
 use proptest::prelude::*;
 use store::{
-    Batch, BoundingBox, CommitNo, ConflictQuery, ConflictState, ConflictWrite, DocumentQuery,
-    DocumentWrite, FactQuery, FactWrite, RebuildCommit, Store,
+    Batch, BoundingBox, CommitNo, ConflictQuery, ConflictState, ConflictWrite, Disposition,
+    DocumentQuery, DocumentWrite, FactQuery, FactWrite, RebuildCommit, RunEntry, RunWrite, Store,
 };
 use sync_engine::{Lane, ObjectId};
 
@@ -197,6 +197,7 @@ fn busy_day(store: &Store) -> Vec<RebuildCommit> {
             batch.facts.push(FactWrite {
                 id: id(1_000 + number),
                 kind: NOTE,
+                entry: None,
                 view: "{\"text\":\"Seen\"}".into(),
                 about: Some(id(number % 9)),
                 created_wall_ms: number,
@@ -281,6 +282,80 @@ fn a_rebuild_gives_the_same_rows_with_the_same_commits() {
         store.read(|reader| reader.views_fingerprint()).unwrap(),
         before
     );
+}
+
+#[test]
+fn a_second_rebuild_is_refused_and_does_not_end_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = node(dir.path());
+    let replay = busy_day(&store);
+    let before = store.read(|reader| reader.views_fingerprint()).unwrap();
+    let mut rebuild = store.begin_rebuild().unwrap();
+    rebuild.write(replay[..10].to_vec()).unwrap();
+    assert!(store.begin_rebuild().is_err());
+    rebuild.write(replay[10..].to_vec()).unwrap();
+    rebuild.finish().unwrap();
+    assert_eq!(
+        store.read(|reader| reader.views_fingerprint()).unwrap(),
+        before
+    );
+    commit(&store, edit(id(1), "afterwards", 1));
+}
+
+#[test]
+fn of_several_facts_under_one_id_every_node_keeps_the_same_one() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let stores = [node(one.path()), node(two.path())];
+    let batch = |author: u8| {
+        let run = Peer::new(author).verified(&[b"note"]);
+        let (log, seq) = (*run.log(), run.head().seq);
+        let mut batch = Batch::new(Lane::Coordination, 50);
+        batch.facts.push(FactWrite {
+            id: id(7),
+            kind: NOTE,
+            entry: Some((log, seq)),
+            view: format!("{{\"by\":{author}}}"),
+            about: None,
+            created_wall_ms: u64::from(author),
+        });
+        let entries = vec![RunEntry {
+            kind: NOTE,
+            object: id(7),
+            disposition: Disposition::Applied,
+        }];
+        batch.runs.push(RunWrite { run, entries });
+        batch
+    };
+    let authors = [11, 12, 13, 14];
+    let mut kept = Vec::new();
+    for (store, authors) in stores.iter().zip([authors, [14, 13, 12, 11]]) {
+        let mut replay = Vec::new();
+        for author in authors {
+            let batch = batch(author);
+            let facts = batch.facts.clone();
+            let commit = commit(store, batch).commit;
+            replay.push(RebuildCommit {
+                commit,
+                documents: Vec::new(),
+                facts,
+                conflicts: Vec::new(),
+            });
+        }
+        let fact = store
+            .read(|reader| reader.get_fact(&id(7)))
+            .unwrap()
+            .unwrap();
+        let before = store.read(|reader| reader.views_fingerprint()).unwrap();
+        let mut rebuild = store.begin_rebuild().unwrap();
+        rebuild.write(replay).unwrap();
+        rebuild.finish().unwrap();
+        assert_eq!(
+            store.read(|reader| reader.views_fingerprint()).unwrap(),
+            before
+        );
+        kept.push((fact.log, fact.view, fact.created_wall_ms));
+    }
+    assert_eq!(kept[0], kept[1]);
 }
 
 #[test]

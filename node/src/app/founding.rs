@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use store::{Batch, Disposition, Identity, LocalEntry, RunEntry, RunWrite, Store, StoreError};
+use store::{Batch, Disposition, Identity, LocalEntry, RunWrite, Store, StoreError};
 use sync_engine::{
     Entry, EntryHeader, Genesis, Grant, GroupId, HybridTime, Incarnation, Lane, NodeId, ObjectId,
     OperationId, Payload, Role, Trust, TrustRecord, VerifiedRun,
@@ -16,6 +16,7 @@ use sync_quic::{Invite, JoinRequest};
 use zeroize::Zeroizing;
 
 use super::clock::Clock;
+use super::documents::judge_trust_entry;
 use super::{KeySource, OpenConfig, OpenError, open_store};
 
 /// Names are shown in lists on small screens.
@@ -254,11 +255,13 @@ async fn join_with(
         let run = run
             .verify()
             .map_err(|error| FoundingError::Answer(error.to_string()))?;
-        for record in trust_records(&run) {
-            trust
-                .insert(record)
-                .map_err(|error| FoundingError::Answer(error.to_string()))?;
+        if run.log().lane != Lane::Trust {
+            return Err(FoundingError::Answer(
+                "it holds more than the trust lane".into(),
+            ));
         }
+        // A record that does not count is in the lane for ever, and keeps nobody out.
+        let _ = trust.extend(trust_records(&run));
         batch.runs.push(trust_run(run));
     }
     let Some(grant) = trust.grant(node_id) else {
@@ -402,20 +405,7 @@ fn trust_run(run: VerifiedRun) -> RunWrite {
     let entries = run
         .entries()
         .iter()
-        .map(|entry| match Entry::decode(&entry.bytes) {
-            Ok(decoded) => RunEntry {
-                kind: decoded.header.kind.0,
-                object: decoded.header.object,
-                disposition: Disposition::Applied,
-            },
-            Err(error) => RunEntry {
-                kind: 0,
-                object: ObjectId([0; 16]),
-                disposition: Disposition::Quarantined {
-                    reason: error.to_string(),
-                },
-            },
-        })
+        .map(|entry| judge_trust_entry(run.log(), &entry.bytes))
         .collect();
     RunWrite { run, entries }
 }

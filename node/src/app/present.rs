@@ -35,7 +35,7 @@ pub(super) struct OpenConflict {
     pub conflict: String,
 }
 
-/// First and last entry of a document. The last is the greatest by (hybrid time, node), so that every node names the
+/// First and last entry of a document. The last is the greatest by (hybrid time, node, user), so that every node names the
 /// same one, whatever arrived first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Meta {
@@ -62,13 +62,14 @@ impl Meta {
         if first || wall_ms < self.created_ms {
             self.created_ms = wall_ms;
         }
-        let newer =
-            (wall_ms, logical, node) > (self.updated_ms, self.updated_logical, self.node.as_str());
+        let user = user.map(Uuid::from_bytes);
+        let last = (self.updated_ms, self.updated_logical, self.node.as_str());
+        let newer = ((wall_ms, logical, node), user) > (last, self.user);
         if first || newer {
             self.updated_ms = wall_ms;
             self.updated_logical = logical;
             self.node = node.to_owned();
-            self.user = user.map(Uuid::from_bytes);
+            self.user = user;
         }
     }
 }
@@ -188,6 +189,7 @@ mod tests {
         let entries = [
             (20, 0, "node-b", None),
             (20, 0, "node-a", Some([1; 16])),
+            (20, 0, "node-b", Some([3; 16])),
             (10, 3, "node-c", Some([2; 16])),
         ];
         let mut forward = Meta::default();

@@ -134,7 +134,7 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
 }
 
 fn fact(kind: FactKind, entry: &JournalEntry) -> Option<FactWrite> {
-    super::documents::fact_write(kind, &entry.log, &entry.bytes)
+    super::documents::fact_write(kind, &entry.log, entry.seq, &entry.bytes)
 }
 
 /// Takes one document through all of its commits.

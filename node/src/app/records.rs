@@ -10,11 +10,11 @@ use store::{
     CommitNo, DocumentQuery, DocumentRow, FactQuery, FactRow, ListCursor, Reader, RuleCursor,
     StoreError,
 };
-use sync_engine::{Entry, ObjectId, Payload};
+use sync_engine::ObjectId;
 use uuid::Uuid;
 
 use super::clock::rfc3339_wall;
-use super::documents::{By, EditRequest, IfExists, Outcome, Step};
+use super::documents::{By, EditRequest, IfExists, Outcome, Step, change_in};
 use super::present::{self, RowView, SeenBy};
 use super::{App, AppError, Caller, Created, IdempotencyKey, ListQuery, Page, RecordKind};
 
@@ -253,7 +253,12 @@ impl App {
                     .and_then(|fact| fact.about);
                 Step::Fact {
                     kind: FactKind::Note,
-                    id: self.new_id(kind.code()),
+                    id: ids::new_fact_id(
+                        kind.code(),
+                        &self.me.node.0,
+                        self.clock.wall_ms(),
+                        &rand::random(),
+                    ),
                     bytes,
                     about,
                 }
@@ -488,9 +493,11 @@ impl App {
         self.authorise(caller, Action::Read, Subject::Document(kind))?;
         let record = self.existing_id(kind, id)?;
         let object = ObjectId(record.0);
-        let (entries, since) = self
+        let (mut entries, since) = self
             .read(move |reader| Ok((reader.entries_of_object(&object)?, reader.newest_commit()?)))
             .await?;
+        // Kinds of later versions may name the document, too.
+        entries.retain(|entry| entry.kind == kind.spec().code);
         if entries.is_empty() {
             return Err(AppError::NotFound {
                 what: kind.spec().name,
@@ -747,11 +754,7 @@ fn history(
     let mut before = document.view().fields;
     let mut items = Vec::with_capacity(entries.len());
     for stored in entries {
-        let Ok(Entry {
-            header,
-            payload: Payload::Plain(bytes),
-        }) = Entry::decode(&stored.bytes)
-        else {
+        let Some((header, bytes)) = change_in((kind, id), &stored.log, &stored.bytes) else {
             continue;
         };
         let author = domain::Author {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AuditWrite, Batch, GroupCommit};
 use sync_engine::{
-    Engine, Grant, GroupId, Interest, Lane, Limits, LocalNode, LogId, NodeId, Now, PeerState,
-    ProgressItem, Run, Seq, StoreFault, Stored, TrustRecord, VerifiedRun,
+    Counters, Engine, Grant, GroupId, Interest, Lane, Limits, LocalNode, LogId, NodeId, Now,
+    PeerState, ProgressItem, Run, Seq, StoreFault, Stored, TrustRecord, VerifiedRun,
 };
 use sync_quic::{
     Host, Invite, JoinRefusal, JoinReply, JoinRequest, MemberAddresses, PeerAddr, PeerStatus,
@@ -316,9 +316,14 @@ impl App {
         Ok(json!({ "peers": peers, "complete": report.complete || !wait }))
     }
 
+    /// What sync counted since it began; `None` while this node does not sync.
+    pub fn sync_counters(&self) -> Option<Counters> {
+        self.sync.get().map(SyncNode::counters)
+    }
+
     /// Gives what sync counted to the figures for Prometheus.
     pub fn publish_sync_counters(&self) {
-        let Some(counters) = self.sync.get().map(SyncNode::counters) else {
+        let Some(counters) = self.sync_counters() else {
             return;
         };
         for (why, count) in [

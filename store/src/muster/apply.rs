@@ -67,12 +67,19 @@ pub(crate) fn apply(
         tell(connection, state, commit, subject, events_out)?;
     }
     for fact in &batch.facts {
-        let entry = placed
-            .iter()
-            .rev()
-            .find(|entry| entry.object == fact.id)
-            .ok_or_else(|| CommitError::fault("a fact without its entry in the batch"))?;
-        rows::write_fact(connection, fact, &entry.log, entry.at, commit)?;
+        let entry = match &fact.entry {
+            None => placed[..batch.local.len()]
+                .iter()
+                .rfind(|entry| entry.object == fact.id),
+            Some((log, seq)) => placed
+                .iter()
+                .find(|entry| entry.log == *log && entry_seq(entry.at) == *seq),
+        };
+        let entry =
+            entry.ok_or_else(|| CommitError::fault("a fact without its entry in the batch"))?;
+        if !rows::write_fact(connection, fact, &entry.log, entry.at, commit)? {
+            continue;
+        }
         let subject = EventSubject::Object {
             kind: fact.kind,
             id: fact.id,

@@ -83,11 +83,14 @@ pub struct DocumentWrite {
     pub updated_wall_ms: u64,
 }
 
-/// A new fact. Its entry is the one of this batch whose object is `id`.
+/// A new fact. Where several entries claim one id, the store keeps the one with the smallest chain hash: the same on
+/// every node, whatever arrived first.
 #[derive(Debug, Clone)]
 pub struct FactWrite {
     pub id: ObjectId,
     pub kind: u16,
+    /// Its entry among the runs of this batch; `None`: the local one whose object is `id`.
+    pub entry: Option<(LogId, Seq)>,
     pub view: String,
     pub about: Option<ObjectId>,
     pub created_wall_ms: u64,

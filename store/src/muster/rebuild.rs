@@ -10,7 +10,7 @@ use super::batch::{CommitNo, ConflictWrite, DocumentWrite, FactWrite};
 use super::rows::{self, At};
 use crate::error::{Doing, StoreError};
 use crate::migrate::{META_REBUILD_NEEDED, VIEWS, meta, set_meta};
-use crate::sql::{blob, log_id};
+use crate::sql::{blob, entry_seq, log_id};
 
 /// Up to this commit the history of documents has been pruned.
 pub(crate) const META_PAST_PRUNED: &str = "past_pruned_to_commit";
@@ -95,7 +95,10 @@ fn write(
         let entry = entries
             .iter()
             .rev()
-            .find(|entry| entry.object == fact.id)
+            .find(|entry| match &fact.entry {
+                None => entry.object == fact.id,
+                Some((log, seq)) => entry.log == *log && entry_seq(entry.at) == *seq,
+            })
             .ok_or_else(|| {
                 StoreError::Refused(format!(
                     "rebuild: commit {} has no entry of the fact",

@@ -278,18 +278,29 @@ fn write_place(
     Ok(())
 }
 
-/// Writes a fact whose entry is at `entry` in `log`. A fact that is there already stays as it is: facts are immutable.
+/// Writes a fact whose entry is at `entry` in `log`, unless another entry stands under its id that goes before it: the
+/// one with the smaller chain hash. Answers whether it was written.
 pub(crate) fn write_fact(
     connection: &Connection,
     fact: &FactWrite,
     log: &LogId,
     entry: i64,
     commit: CommitNo,
-) -> Result<(), rusqlite::Error> {
+) -> Result<bool, rusqlite::Error> {
+    let stands: Option<bool> = connection
+        .prepare_cached(
+            "SELECT standing.chain <= new.chain FROM fact f JOIN entry standing ON standing.at = f.entry \
+             JOIN entry new ON new.at = ?2 WHERE f.id = ?1",
+        )?
+        .query_row((&fact.id.0[..], entry), |row| row.get(0))
+        .optional()?;
+    if stands == Some(true) {
+        return Ok(false);
+    }
     connection
         .prepare_cached(
-            "INSERT INTO fact (id, kind, grp, lane, entry, about, from_commit, created_wall_ms, view) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+            "INSERT OR REPLACE INTO fact (id, kind, grp, lane, entry, about, from_commit, created_wall_ms, view) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             &fact.id.0[..],
@@ -302,7 +313,7 @@ pub(crate) fn write_fact(
             millis(fact.created_wall_ms),
             fact.view
         ])?;
-    Ok(())
+    Ok(true)
 }
 
 pub(crate) fn write_conflict(

@@ -62,6 +62,10 @@ impl Worker {
         if let Some(reason) = self.around.writes_stopped.load_full() {
             return Err(AppError::WritesStopped(reason.as_ref().clone()));
         }
+        let same = request
+            .idempotency
+            .as_ref()
+            .map(|key| self.wait_for_the_same(&scope(request), &key.key));
         if self.answered_before(request)?.is_some() {
             return Ok(None);
         }
@@ -69,7 +73,7 @@ impl Worker {
         let lane = request.steps.iter().map(Step::lane).min();
         let mut draft = Draft {
             batch: Batch::new(lane.unwrap_or(sync_engine::Lane::Life), wall_ms),
-            pins: Vec::new(),
+            pins: same.into_iter().collect(),
             changed: Vec::new(),
             outcomes: Vec::new(),
             touched: Vec::new(),
@@ -83,7 +87,10 @@ impl Worker {
             }
         }
         draft.batch.rule_cursor.clone_from(&request.rule_cursor);
-        self.finish(&mut draft, request)?;
+        if let Err(error) = self.finish(&mut draft, request) {
+            self.undo(std::mem::take(&mut draft.touched));
+            return Err(error);
+        }
         let answer = draft.outcomes.clone();
         Ok(Some((draft, answer)))
     }
@@ -202,6 +209,7 @@ impl Worker {
                 draft.batch.facts.push(FactWrite {
                     id: ObjectId(id.0),
                     kind: code,
+                    entry: None,
                     view: serde_json::to_string(&row)
                         .map_err(|error| fault("write a row", error))?,
                     about: about.map(|about| ObjectId(about.0)),

@@ -5,6 +5,7 @@
 //! the next command is taken. What always holds:
 //!
 //! - an answer leaves after the commit of its batch, never before;
+//! - a local edit goes in between while remote entries are worked off, unless it is about a document that they changed;
 //! - a document whose batch is on its way to the disk stays in memory, so that the next edit builds on it;
 //! - when a commit fails, everything in memory is forgotten and the store refuses what was built on it (its *epoch*), so
 //!   that no entry ever follows one that was lost.
@@ -17,6 +18,7 @@ mod resident;
 mod rows;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -33,8 +35,10 @@ use super::error::AppError;
 use super::present::RowView;
 use super::types::IdempotencyKey;
 use queue::{Class, Queue, Refused};
+use resident::DocumentKey;
 
-pub(in crate::app) use replay::{Replay, fact_write};
+pub(in crate::app) use remote::{change_in, fact_write, judge_trust_entry};
+pub(in crate::app) use replay::Replay;
 pub(in crate::app) use rows::{ConflictDetail, OriginDetail};
 
 /// Who writes a document's fields.
@@ -106,6 +110,19 @@ pub(in crate::app) struct EditRequest {
     pub steps: Vec<Step>,
     pub idempotency: Option<IdempotencyKey>,
     pub rule_cursor: Option<RuleCursor>,
+}
+
+impl EditRequest {
+    /// Whether it changes one of these documents.
+    fn touches(&self, documents: &BTreeSet<DocumentKey>) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::Create { kind, id, .. }
+            | Step::Patch { kind, id, .. }
+            | Step::Resolve { kind, id, .. }
+            | Step::SetDeleted { kind, id, .. } => documents.contains(&(*kind, *id)),
+            Step::Fact { .. } => false,
+        })
+    }
 }
 
 /// What a step left behind; also what is kept for a request that may be sent again.

@@ -13,9 +13,9 @@ use sync_engine::Lane;
 /// a clear "busy" helps more than a longer queue.
 const LOCAL_MAX: usize = 1_024;
 
-/// Remote batches waiting per class. The engine keeps only a few batches of 256 KiB in flight per peer; this holds the
-/// memory at 64 MiB per class should very many peers deliver at once.
-const REMOTE_MAX: usize = 256;
+/// Remote batches waiting per class. The engine keeps one batch per lane at the store, of at most 1 MiB; this only
+/// keeps the memory bounded should that ever change.
+const REMOTE_MAX: usize = 64;
 
 /// Batches of one class between the worker and the disk: enough for the writer to group, few enough that a refused
 /// commit throws little work away.
@@ -143,6 +143,25 @@ impl<L, R> Queue<L, R> {
         }
     }
 
+    /// A local command that goes before the rest of what the worker has in hand: at least as urgent as `class`, and
+    /// allowed by `may`. One that is not allowed holds back its class, so that edits stay in order.
+    pub(super) fn take_local_if(
+        &self,
+        class: Class,
+        may: impl Fn(&L) -> bool,
+    ) -> Option<(Class, L)> {
+        let mut lanes = self.lanes.lock();
+        for class in Class::ALL.into_iter().filter(|urgent| *urgent <= class) {
+            let at = class as usize;
+            if lanes.in_flight[at] < IN_FLIGHT_MAX && lanes.local[at].front().is_some_and(&may) {
+                let command = lanes.local[at].pop_front()?;
+                lanes.in_flight[at] += 1;
+                return Some((class, command));
+            }
+        }
+        None
+    }
+
     /// The batch of a taken command has been committed or refused.
     pub(super) fn settled(&self, class: Class) {
         let mut lanes = self.lanes.lock();
@@ -150,10 +169,10 @@ impl<L, R> Queue<L, R> {
         self.changed.notify_all();
     }
 
-    /// Waits until nothing is in flight except the command that the caller itself has taken.
-    pub(super) fn wait_until_settled(&self) {
+    /// Waits until nothing is in flight except the `in_hand` commands that the caller itself has taken.
+    pub(super) fn wait_until_settled(&self, in_hand: usize) {
         let mut lanes = self.lanes.lock();
-        while lanes.in_flight.iter().sum::<usize>() > 1 {
+        while lanes.in_flight.iter().sum::<usize>() > in_hand {
             self.changed.wait(&mut lanes);
         }
     }
@@ -193,15 +212,34 @@ mod tests {
     #[test]
     fn slow_bulk_commits_leave_the_worker_to_urgent_work() {
         let queue: Queue<usize, usize> = Queue::new();
-        for n in 0..IN_FLIGHT_MAX + 1 {
+        for n in 0..IN_FLIGHT_MAX {
             queue.push_remote(Class::Bulk, n).unwrap();
-        }
-        for _ in 0..IN_FLIGHT_MAX {
             queue.take().unwrap();
         }
+        queue.push_remote(Class::Bulk, IN_FLIGHT_MAX).unwrap();
         queue.push_local(Class::Coordination, 7).unwrap();
         let (class, _) = queue.take().unwrap();
         assert_eq!(class, Class::Coordination);
+    }
+
+    #[test]
+    fn an_edit_goes_in_between_unless_it_is_less_urgent_or_not_allowed() {
+        let queue: Queue<&str, &str> = Queue::new();
+        queue.push_local(Class::Coordination, "resource").unwrap();
+        queue.push_local(Class::Life, "held incident").unwrap();
+        queue.push_local(Class::Life, "other incident").unwrap();
+        let may = |command: &&str| *command != "held incident";
+        assert!(queue.take_local_if(Class::Life, may).is_none());
+        let (class, name) = queue.take_local_if(Class::Coordination, may).unwrap();
+        assert_eq!((class, name), (Class::Coordination, "resource"));
+        assert_eq!(
+            queue.take_local_if(Class::Life, |_| true).unwrap().1,
+            "held incident"
+        );
+        assert_eq!(
+            queue.take_local_if(Class::Life, may).unwrap().1,
+            "other incident"
+        );
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Remote runs: every entry gets a disposition, every document that moved gets new rows, and all of it is one batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::{FactKind, Incoming, Kind, Outcome, RecordId, Settled};
 use store::{Batch, Disposition, FactWrite, RunEntry, RunWrite};
 use sync_engine::{
-    Entry, EntryHeader, EntryKind, LogId, ObjectId, Payload, Seq, StoreFault, Stored, TrustRecord,
-    VerifiedEntry,
+    Entry, EntryHeader, EntryKind, GroupId, Lane, LogId, ObjectId, Payload, Seq, StoreFault,
+    Stored, TrustRecord, VerifiedEntry,
 };
 
 use super::edits::fact_row;
@@ -43,7 +43,7 @@ impl Worker {
     pub(super) fn ingest(&mut self, class: Class, command: RemoteCommand) {
         let RemoteCommand { lane, runs, reply } = command;
         let logs: Vec<LogId> = runs.iter().map(|run| *run.log()).collect();
-        match self.remote_batch(lane, runs) {
+        match self.remote_batch(class, lane, runs) {
             Ok(Drafted {
                 batch,
                 pins,
@@ -82,7 +82,8 @@ impl Worker {
 
     fn remote_batch(
         &mut self,
-        lane: sync_engine::Lane,
+        class: Class,
+        lane: Lane,
         runs: Vec<sync_engine::VerifiedRun>,
     ) -> Result<Drafted, AppError> {
         let wall_ms = self.around.clock.wall_ms();
@@ -107,14 +108,28 @@ impl Worker {
             changed: Vec::new(),
             moved: Vec::new(),
         };
-        let mut touched = Vec::new();
-        for (key, changes) in by_document {
-            touched.push(key);
+        // What is in memory goes first: in the order of ids, a catch-up over more documents than fit there would find
+        // each of them just dropped.
+        let (here, elsewhere): (Vec<_>, Vec<_>) = by_document
+            .into_iter()
+            .partition(|(key, _)| self.residents.holds(key));
+        let mut touched = BTreeSet::new();
+        for (key, changes) in here.into_iter().chain(elsewhere) {
+            self.edits_in_between(class, &touched);
+            touched.insert(key);
             if let Err(error) = self.document(key, changes, &mut entries, &mut drafted) {
                 self.undo(touched);
+                // Some of these documents may have settled what waited for them.
+                self.load_marks()
+                    .map_err(|error| fault("read what waits to be applied", error))?;
                 return Err(error);
             }
         }
+        // The rows must not depend on what happened to be in memory.
+        drafted
+            .batch
+            .documents
+            .sort_by_key(|document| (document.kind, document.id));
         for (run, judged) in runs.iter().zip(&entries) {
             let log = *run.log();
             for (verified, judgement) in run.entries().iter().zip(judged) {
@@ -164,8 +179,9 @@ impl Worker {
             Target::Carried => {}
             Target::Refused(reason) => judged.disposition = Disposition::Quarantined { reason },
             Target::Fact(kind, id) => {
-                if let Err(reason) = add_fact(batch, kind, id, log, &header, &payload) {
-                    judged.disposition = Disposition::Quarantined { reason };
+                match fact(kind, id, (*log, verified.seq), &header, &payload) {
+                    Ok(fact) => batch.facts.extend(fact),
+                    Err(reason) => judged.disposition = Disposition::Quarantined { reason },
                 }
             }
             Target::Change(kind, id) => {
@@ -207,16 +223,6 @@ impl Worker {
         let mut incoming = Vec::with_capacity(changes.len());
         for change in &changes {
             let number = self.residents.next_key();
-            if let Some(hash) = domain::change_hash(&change.bytes) {
-                resident.note_origin(
-                    hash,
-                    Origin {
-                        author: change.log.author.0,
-                        user: change.header.user,
-                        wall_ms: change.header.time.wall_ms,
-                    },
-                );
-            }
             incoming.push(Incoming {
                 key: number,
                 author: author_of(&change.log),
@@ -227,6 +233,10 @@ impl Worker {
         let mut applied = 0;
         for ((change, sent), outcome) in changes.iter().zip(&incoming).zip(&ingested.outcomes) {
             let disposition = disposition(outcome);
+            // Only of what stands: a copy in somebody else's log says nothing about who made the change.
+            if !matches!(outcome, Outcome::Quarantined { .. } | Outcome::Duplicate) {
+                resident.note_origin_of(&change.bytes, Origin::of(&change.log, &change.header));
+            }
             if matches!(outcome, Outcome::Applied) {
                 observe(&mut resident.meta, &change.log, &change.header);
                 applied += 1;
@@ -318,7 +328,11 @@ fn observe(meta: &mut Meta, log: &LogId, header: &EntryHeader) {
 
 fn disposition(outcome: &Outcome) -> Disposition {
     match outcome {
-        Outcome::Applied | Outcome::Duplicate => Disposition::Applied,
+        Outcome::Applied => Disposition::Applied,
+        // Only its own author can write a change twice. The first stands, whatever becomes of it.
+        Outcome::Duplicate => Disposition::Quarantined {
+            reason: "its log holds this change already".into(),
+        },
         Outcome::Waiting { missing } => Disposition::Waiting {
             missing: missing.clone(),
         },
@@ -331,11 +345,51 @@ fn disposition(outcome: &Outcome) -> Disposition {
     }
 }
 
-/// What an entry is for, by its kind; a known kind in a lane that is not its own is refused, and so is an id of another
-/// kind's.
+/// What is to be known of an entry of the trust lane where there is nothing but that lane yet: at a node that joins.
+pub(in crate::app) fn judge_trust_entry(log: &LogId, entry_bytes: &[u8]) -> RunEntry {
+    let quarantined = |kind, object, reason| RunEntry {
+        kind,
+        object,
+        disposition: Disposition::Quarantined { reason },
+    };
+    match Entry::decode(entry_bytes) {
+        Err(error) => quarantined(0, ObjectId([0; 16]), error.to_string()),
+        Ok(Entry { header, payload }) => match target(log, &header, &payload) {
+            Target::Refused(reason) => quarantined(header.kind.0, header.object, reason),
+            // Neither a document nor a fact belongs into that lane.
+            Target::Carried | Target::Change(..) | Target::Fact(..) => RunEntry {
+                kind: header.kind.0,
+                object: header.object,
+                disposition: Disposition::Applied,
+            },
+        },
+    }
+}
+
+/// The change of a document in a stored entry; `None` for an entry that has the document's id and is something else, or
+/// stands where the document's changes do not belong.
+pub(in crate::app) fn change_in(
+    (kind, id): (Kind, RecordId),
+    log: &LogId,
+    entry_bytes: &[u8],
+) -> Option<(EntryHeader, Vec<u8>)> {
+    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
+    match (target(log, &header, &payload), payload) {
+        (Target::Change(of, object), Payload::Plain(bytes)) if (of, object) == (kind, id) => {
+            Some((header, bytes))
+        }
+        _ => None,
+    }
+}
+
+/// What an entry is for, by its kind; a known kind in a log that is not for it is refused, and so is an id of another
+/// kind's, and a fact's id that is another author's.
 fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
     let code = header.kind.0;
     if header.kind < EntryKind::FIRST_OPAQUE {
+        if log.lane != Lane::Trust {
+            return Target::Refused("this kind belongs into lane 0".into());
+        }
         return match payload {
             Payload::Plain(bytes) => match TrustRecord::decode(header.kind, bytes) {
                 Ok(_) => Target::Carried,
@@ -358,41 +412,63 @@ fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
     if !domain::ids::fits_kind(id, code) {
         return Target::Refused("the id is not one of this kind".into());
     }
+    if matches!(target, Target::Fact(..)) && !domain::ids::fits_author(id, &log.author.0) {
+        return Target::Refused("the id is another author's".into());
+    }
+    if log.group != GroupId::SHARED && matches!(payload, Payload::Plain(_)) {
+        return Target::Refused("only what is for everybody is not sealed".into());
+    }
     match payload {
         Payload::Plain(_) => target,
         Payload::Sealed { .. } => Target::Carried,
     }
 }
 
-fn add_fact(
-    batch: &mut Batch,
+/// The row of a fact; `None` for a sealed one. Of several entries under one id the store keeps the same one on every
+/// node.
+fn fact(
     kind: FactKind,
     id: RecordId,
-    log: &LogId,
+    place: (LogId, Seq),
     header: &EntryHeader,
     payload: &Payload,
-) -> Result<(), String> {
+) -> Result<Option<FactWrite>, String> {
     let Payload::Plain(bytes) = payload else {
-        return Ok(());
+        return Ok(None);
     };
     let fact = domain::facts::decode(kind, bytes).map_err(|error| error.to_string())?;
-    if batch.facts.iter().any(|other| other.id.0 == id.0) {
-        return Err("a fact with this id is there already".into());
-    }
     let row = fact_row(
         &fact.fields,
         header.time.wall_ms,
-        &log.author.to_string(),
+        &place.0.author.to_string(),
         header.user,
     );
     let view =
         serde_json::to_string(&row).map_err(|error| fault("write a row", error).to_string())?;
-    batch.facts.push(FactWrite {
+    Ok(Some(FactWrite {
         id: ObjectId(id.0),
         kind: kind.code(),
+        entry: Some(place),
         view,
         about: fact.about.map(|about| ObjectId(about.0)),
         created_wall_ms: header.time.wall_ms,
-    });
-    Ok(())
+    }))
+}
+
+/// The row of a fact from its stored entry; `None` for bytes that are none.
+pub(in crate::app) fn fact_write(
+    kind: FactKind,
+    log: &LogId,
+    seq: Seq,
+    entry_bytes: &[u8],
+) -> Option<FactWrite> {
+    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
+    fact(
+        kind,
+        RecordId(header.object.0),
+        (*log, seq),
+        &header,
+        &payload,
+    )
+    .ok()?
 }

@@ -1,11 +1,11 @@
 //! A document on its way through its past: what the worker did commit by commit, done once more for a rebuild.
 
-use domain::{Document, FactKind, Incoming, Outcome};
-use store::{ConflictWrite, DocumentWrite, FactWrite};
-use sync_engine::{Entry, LogId, ObjectId, Payload};
+use domain::{Document, Incoming, Outcome};
+use store::{ConflictWrite, DocumentWrite};
+use sync_engine::{EntryHeader, LogId};
 
-use super::edits::fact_row;
-use super::resident::{Origin, Resident, author_of, change_of};
+use super::remote::change_in;
+use super::resident::{Origin, Resident, author_of};
 use super::rows;
 use crate::app::error::AppError;
 
@@ -27,24 +27,16 @@ impl Replay {
         entries: &[(LogId, Vec<u8>)],
     ) -> Result<Option<(DocumentWrite, Vec<ConflictWrite>)>, AppError> {
         let resident = &mut self.resident;
-        let changes: Vec<(LogId, Entry, Vec<u8>)> = entries
+        let key = (resident.document.kind(), resident.document.id());
+        let changes: Vec<(LogId, EntryHeader, Vec<u8>)> = entries
             .iter()
             .filter_map(|(log, bytes)| {
-                change_of(bytes).map(|(entry, change)| (*log, entry, change))
+                change_in(key, log, bytes).map(|(header, change)| (*log, header, change))
             })
             .collect();
         let mut incoming = Vec::with_capacity(changes.len());
-        for (at, (log, entry, change)) in changes.iter().enumerate() {
-            if let Some(hash) = domain::change_hash(change) {
-                resident.note_origin(
-                    hash,
-                    Origin {
-                        author: log.author.0,
-                        user: entry.header.user,
-                        wall_ms: entry.header.time.wall_ms,
-                    },
-                );
-            }
+        for (at, (log, header, change)) in changes.iter().enumerate() {
+            resident.note_origin_of(change, Origin::of(log, header));
             incoming.push(Incoming {
                 key: at as u64,
                 author: author_of(log),
@@ -53,14 +45,14 @@ impl Replay {
         }
         let ingested = resident.document.ingest(&incoming);
         let mut applied = false;
-        for ((log, entry, _), outcome) in changes.iter().zip(&ingested.outcomes) {
+        for ((log, header, _), outcome) in changes.iter().zip(&ingested.outcomes) {
             if matches!(outcome, Outcome::Applied) {
                 applied = true;
                 resident.meta.observe(
-                    entry.header.time.wall_ms,
-                    entry.header.time.logical,
+                    header.time.wall_ms,
+                    header.time.logical,
                     &log.author.to_string(),
-                    entry.header.user,
+                    header.user,
                 );
             }
         }
@@ -76,30 +68,4 @@ impl Replay {
         )?;
         Ok(Some((rows.document, rows.conflicts)))
     }
-}
-
-/// The row of a fact from its entry; `None` for bytes that are none.
-pub(in crate::app) fn fact_write(
-    kind: FactKind,
-    log: &LogId,
-    entry_bytes: &[u8],
-) -> Option<FactWrite> {
-    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
-    let Payload::Plain(bytes) = payload else {
-        return None;
-    };
-    let fact = domain::facts::decode(kind, &bytes).ok()?;
-    let row = fact_row(
-        &fact.fields,
-        header.time.wall_ms,
-        &log.author.to_string(),
-        header.user,
-    );
-    Some(FactWrite {
-        id: header.object,
-        kind: kind.code(),
-        view: serde_json::to_string(&row).ok()?,
-        about: fact.about.map(|about| ObjectId(about.0)),
-        created_wall_ms: header.time.wall_ms,
-    })
 }

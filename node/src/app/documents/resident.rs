@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use domain::{Author, Document, Kind, RecordId};
 use lru::LruCache;
-use store::{LoadedDocument, Store};
-use sync_engine::{Entry, LogId, ObjectId, Payload, Seq};
+use store::{LoadedDocument, Store, StoredEntry};
+use sync_engine::{EntryHeader, LogId, ObjectId, Seq};
 
+use super::remote::change_in;
 use crate::app::error::AppError;
 use crate::app::present::{Meta, OpenConflict, RowView};
 
@@ -71,7 +72,11 @@ pub(super) struct Residents {
 
 impl Residents {
     pub(super) fn new() -> Self {
-        Residents { cache: LruCache::unbounded(), bytes: 0, next_key: 1 }
+        Residents {
+            cache: LruCache::unbounded(),
+            bytes: 0,
+            next_key: 1,
+        }
     }
 
     /// Keys under which waiting changes are known; unique while the process lives.
@@ -105,7 +110,9 @@ impl Residents {
     fn shrink(&mut self) {
         let mut pinned = 0;
         while self.bytes > CACHE_BYTES_MAX && pinned < PINNED_LOOKS_MAX {
-            let Some((key, resident)) = self.cache.pop_lru() else { break };
+            let Some((key, resident)) = self.cache.pop_lru() else {
+                break;
+            };
             if Arc::strong_count(&resident.pin) > 1 {
                 // In flight means used a moment ago, so it may as well be the newest.
                 pinned += 1;
@@ -114,6 +121,11 @@ impl Residents {
             }
             self.bytes = self.bytes.saturating_sub(resident.document.approx_bytes());
         }
+    }
+
+    /// Whether the document is in memory.
+    pub(super) fn holds(&self, key: &DocumentKey) -> bool {
+        self.cache.contains(key)
     }
 
     /// Forgets one document; only when none of its batches is in flight.
@@ -132,18 +144,19 @@ impl Residents {
 
 /// The domain's name for an author.
 pub(super) fn author_of(log: &LogId) -> Author {
-    Author { node: log.author.0, incarnation: log.incarnation.0 }
+    Author {
+        node: log.author.0,
+        incarnation: log.incarnation.0,
+    }
 }
 
-/// The Automerge change in an entry's bytes.
-pub(super) fn change_of(entry_bytes: &[u8]) -> Option<(Entry, Vec<u8>)> {
-    let mut entry = Entry::decode(entry_bytes).ok()?;
-    match &mut entry.payload {
-        Payload::Plain(bytes) => {
-            let bytes = std::mem::take(bytes);
-            Some((entry, bytes))
+impl Origin {
+    pub(super) fn of(log: &LogId, header: &EntryHeader) -> Self {
+        Origin {
+            author: log.author.0,
+            user: header.user,
+            wall_ms: header.time.wall_ms,
         }
-        Payload::Sealed { .. } => None,
     }
 }
 
@@ -171,49 +184,66 @@ fn restore(
     next_key: &mut u64,
 ) -> Result<Resident, AppError> {
     let mut keys = HashMap::new();
+    let mut origins = Vec::new();
+    // What else stands under this id never was the document's.
+    let change = |entry: &StoredEntry| change_in((kind, id), &entry.log, &entry.bytes);
     let mut stored = domain::Stored {
         snapshot: loaded.snapshot.unwrap_or_default(),
         applied: loaded
             .applied
             .iter()
-            .filter_map(|entry| change_of(&entry.bytes).map(|(_, change)| change))
+            .filter_map(|entry| change(entry).map(|(_, change)| change))
             .collect(),
         ..domain::Stored::default()
     };
     let unsaved = u32::try_from(stored.applied.len()).unwrap_or(u32::MAX);
-    let mut park = |entry: &store::StoredEntry| {
-        let (decoded, bytes) = change_of(&entry.bytes)?;
+    let mut park = |entry: &StoredEntry| {
+        let (header, bytes) = change(entry)?;
+        origins.push((bytes.clone(), Origin::of(&entry.log, &header)));
         *next_key += 1;
         keys.insert(
             *next_key,
             Parked {
                 log: entry.log,
                 seq: entry.seq,
-                wall_ms: decoded.header.time.wall_ms,
-                logical: decoded.header.time.logical,
-                user: decoded.header.user,
+                wall_ms: header.time.wall_ms,
+                logical: header.time.logical,
+                user: header.user,
             },
         );
-        Some(domain::Pending { key: *next_key, author: author_of(&entry.log), bytes })
+        Some(domain::Pending {
+            key: *next_key,
+            author: author_of(&entry.log),
+            bytes,
+        })
     };
-    stored.waiting = loaded.waiting.iter().filter_map(|waiting| park(&waiting.entry)).collect();
+    stored.waiting = loaded
+        .waiting
+        .iter()
+        .filter_map(|waiting| park(&waiting.entry))
+        .collect();
     for quarantined in &loaded.quarantined {
         if quarantined.held {
             stored.held.extend(park(&quarantined.entry));
-        } else if let Some((_, bytes)) = change_of(&quarantined.entry.bytes) {
+        } else if let Some((_, bytes)) = change(&quarantined.entry) {
             let author = author_of(&quarantined.entry.log);
             stored.quarantined.push(domain::Refused { author, bytes });
         }
     }
-    let document = Document::restore(kind, id, stored)
-        .map_err(|error| fault("restore a document", error))?;
-    Ok(Resident {
+    let document =
+        Document::restore(kind, id, stored).map_err(|error| fault("restore a document", error))?;
+    let mut resident = Resident {
         meta: row.meta,
         conflicts: row.conflicts,
         unsaved,
         keys,
         ..Resident::of(document)
-    })
+    };
+    // The store tells where a change came from once it is applied; these are applied before it can.
+    for (change, origin) in origins {
+        resident.note_origin_of(&change, origin);
+    }
+    Ok(resident)
 }
 
 impl Resident {
@@ -236,6 +266,13 @@ impl Resident {
         self.origins.insert(change, origin);
     }
 
+    /// The same for a change in its bytes.
+    pub(super) fn note_origin_of(&mut self, change: &[u8], origin: Origin) {
+        if let Some(hash) = domain::change_hash(change) {
+            self.note_origin(hash, origin);
+        }
+    }
+
     /// Where a change of this document came from.
     pub(super) fn origin(
         &mut self,
@@ -251,18 +288,10 @@ impl Resident {
             let entries = store
                 .read(|reader| reader.entries_of_object(&object))
                 .map_err(|error| fault("read a document's entries", error))?;
+            let key = (self.document.kind(), self.document.id());
             for stored in entries {
-                if let Some((entry, bytes)) = change_of(&stored.bytes)
-                    && let Some(hash) = domain::change_hash(&bytes)
-                {
-                    self.origins.insert(
-                        hash,
-                        Origin {
-                            author: stored.log.author.0,
-                            user: entry.header.user,
-                            wall_ms: entry.header.time.wall_ms,
-                        },
-                    );
+                if let Some((header, change)) = change_in(key, &stored.log, &stored.bytes) {
+                    self.note_origin_of(&change, Origin::of(&stored.log, &header));
                 }
             }
             self.origins_complete = true;
@@ -275,5 +304,8 @@ pub(super) fn fault(
     context: &'static str,
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> AppError {
-    AppError::Fault { context, source: error.into() }
+    AppError::Fault {
+        context,
+        source: error.into(),
+    }
 }

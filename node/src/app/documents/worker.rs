@@ -1,8 +1,9 @@
 //! The worker's loop: take a command, change documents, hand the batch to the store, go on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use domain::{Kind, RecordId};
 use store::{Batch, CommitError, CommitTicket, Disposition, StoreError};
@@ -10,10 +11,13 @@ use sync_engine::{HybridClock, LogId, Seq};
 use tokio::sync::mpsc;
 
 use super::queue::{Class, Taken};
-use super::resident::Residents;
-use super::{Inbox, Surroundings};
+use super::resident::{DocumentKey, Residents};
+use super::{Inbox, LocalCommand, Surroundings};
 use crate::app::error::AppError;
 use crate::app::present::RowView;
+
+/// Idempotency keys remembered before those of settled batches are forgotten: more than can be in flight.
+const KEYS_MAX: usize = 1_024;
 
 /// A document that a batch changes, for those who follow commits.
 pub(super) struct ChangedDocument {
@@ -45,6 +49,10 @@ pub(super) struct Worker {
     /// Heights of the logs as of the batches handed over.
     pub(super) heights: HashMap<LogId, Seq>,
     pub(super) epoch: u64,
+    /// Commands taken from the inbox and not handed over yet: one, and a second while an edit goes in between.
+    in_hand: usize,
+    /// Requests with an idempotency key that were handed over, and whether their batches are still in flight.
+    keys_in_flight: HashMap<(String, String), Weak<()>>,
     inbox: Arc<Inbox>,
     runtime: tokio::runtime::Handle,
     /// The newest epoch in which a commit failed.
@@ -78,6 +86,8 @@ impl Worker {
             unapplied: BTreeMap::new(),
             heights: HashMap::new(),
             epoch: 1,
+            in_hand: 1,
+            keys_in_flight: HashMap::new(),
             inbox,
             runtime,
             failed_epoch,
@@ -94,17 +104,47 @@ impl Worker {
             if self.failed_epoch.load(Ordering::Acquire) >= self.epoch {
                 self.start_over();
             }
-            match taken {
-                Taken::Local(command) => self.edit(class, command),
-                Taken::Remote(command) => self.ingest(class, command),
-            }
+            self.contained(class, |worker| match taken {
+                Taken::Local(command) => worker.edit(class, command),
+                Taken::Remote(command) => worker.ingest(class, command),
+            });
         }
+    }
+
+    /// A panic costs the command that met it and what is in memory, never the thread that everybody needs. A batch is
+    /// handed over last of all, so nothing of that command is on its way to the disk.
+    fn contained(&mut self, class: Class, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            tracing::error!("a command of the document worker panicked and was dropped");
+            self.in_hand = 1;
+            self.failed_epoch.fetch_max(self.epoch, Ordering::AcqRel);
+            self.inbox.settled(class);
+        }
+    }
+
+    /// Waits while the same request is on its way to the disk: then its answer is there, or it failed.
+    pub(super) fn wait_for_the_same(&mut self, scope: &str, key: &str) -> Arc<()> {
+        if self.keys_in_flight.len() > KEYS_MAX {
+            self.keys_in_flight
+                .retain(|_, batch| batch.strong_count() > 0);
+        }
+        let name = (scope.to_owned(), key.to_owned());
+        if self
+            .keys_in_flight
+            .get(&name)
+            .is_some_and(|batch| batch.strong_count() > 0)
+        {
+            self.inbox.wait_until_settled(self.in_hand);
+        }
+        let pin = Arc::new(());
+        self.keys_in_flight.insert(name, Arc::downgrade(&pin));
+        pin
     }
 
     /// After a failed commit: wait until the store has answered for everything handed over, forget what is in memory,
     /// and go on in a new epoch.
     fn start_over(&mut self) {
-        self.inbox.wait_until_settled();
+        self.inbox.wait_until_settled(self.in_hand);
         self.residents.clear();
         self.epoch = self.failed_epoch.load(Ordering::Acquire) + 1;
         if let Err(error) = self.load_marks() {
@@ -112,19 +152,38 @@ impl Worker {
         }
     }
 
+    /// Edits that wait while a remote batch of `class` is worked off. A catch-up may take a second, and somebody waits
+    /// for each of them. Those that touch a document of the batch wait for its end: the batch's changes are not handed
+    /// over yet, and an edit must not get to the disk before what it builds on.
+    pub(super) fn edits_in_between(&mut self, class: Class, touched: &BTreeSet<DocumentKey>) {
+        let inbox = Arc::clone(&self.inbox);
+        let may = |command: &LocalCommand| !command.request.touches(touched);
+        while let Some((class, command)) = inbox.take_local_if(class, may) {
+            self.in_hand += 1;
+            let edited = catch_unwind(AssertUnwindSafe(|| self.edit(class, command)));
+            if let Err(panic) = edited {
+                // What the edit changed in memory must not be built on: the batch in hand is given up with it.
+                inbox.settled(class);
+                resume_unwind(panic);
+            }
+            self.in_hand -= 1;
+        }
+    }
+
     /// Documents that were changed in memory for a batch that will not be handed over.
-    pub(super) fn undo(&mut self, keys: impl IntoIterator<Item = super::resident::DocumentKey>) {
+    pub(super) fn undo(&mut self, keys: impl IntoIterator<Item = DocumentKey>) {
         let mut keys = keys.into_iter().peekable();
         if keys.peek().is_none() {
             return;
         }
-        self.inbox.wait_until_settled();
+        self.inbox.wait_until_settled(self.in_hand);
         for key in keys {
             self.residents.forget(key);
         }
     }
 
-    fn load_marks(&mut self) -> Result<(), StoreError> {
+    /// Heights and waiting entries as they are on the disk. Nothing may be in flight.
+    pub(super) fn load_marks(&mut self) -> Result<(), StoreError> {
         let (frontier, unapplied) = self
             .around
             .store
