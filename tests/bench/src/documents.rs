@@ -25,6 +25,15 @@ pub enum Side {
     Field,
 }
 
+/// In which order people come to the documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Somebody makes all edits of a document, then of the next.
+    InTurn,
+    /// Every edit is of some other document: the hard case, because what belongs together arrives apart.
+    Mixed,
+}
+
 /// Edits of each document on each side.
 pub const EDITS: usize = 5;
 
@@ -55,11 +64,17 @@ fn incident(number: usize) -> Value {
     })
 }
 
-/// The edits of one side, each document's in order, the documents mixed: as many people would.
+/// The edits of one side, each document's in order.
 ///
 /// # Errors
 /// A request is refused.
-pub async fn edit(api: &Api, documents: &mut Vec<Seen>, side: Side, edits: usize) -> anyhow::Result<()> {
+pub async fn edit(
+    api: &Api,
+    documents: &mut Vec<Seen>,
+    side: Side,
+    order: Order,
+    edits: usize,
+) -> anyhow::Result<()> {
     let count = documents.len();
     let mut shares: Vec<Vec<Seen>> = vec![Vec::new(); CONCURRENCY];
     for (number, document) in std::mem::take(documents).into_iter().enumerate() {
@@ -68,8 +83,10 @@ pub async fn edit(api: &Api, documents: &mut Vec<Seen>, side: Side, edits: usize
     let work = shares.into_iter().enumerate().map(|(worker, mut share)| async move {
         // A seed per worker and side, so that every run mixes alike.
         let mut random = StdRng::seed_from_u64(worker as u64 * 2 + side as u64);
-        let mut turns: Vec<usize> = (0..share.len() * edits).map(|turn| turn % share.len()).collect();
-        turns.shuffle(&mut random);
+        let mut turns: Vec<usize> = (0..share.len() * edits).map(|turn| turn / edits).collect();
+        if order == Order::Mixed {
+            turns.shuffle(&mut random);
+        }
         let mut done = vec![0; share.len()];
         for at in turns {
             let document = &mut share[at];

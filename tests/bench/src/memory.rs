@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::Effort;
 use crate::api::Api;
 use crate::child::{Memory, Node};
-use crate::documents::{self, EDITS, Side};
+use crate::documents::{self, EDITS, Order, Side};
 use crate::report::Report;
 
 const DOCUMENTS: usize = 10_000;
@@ -39,7 +39,7 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     let api = Api::sign_in(node.http).await?;
     note(&mut report, "started, empty", node.memory(), "");
     let mut documents = documents::create(&api, DOCUMENTS).await?;
-    documents::edit(&api, &mut documents, Side::Hq, edits).await?;
+    documents::edit(&api, &mut documents, Side::Hq, Order::Mixed, edits).await?;
     anyhow::ensure!(
         api.all("/v1/incidents").await?.len() == DOCUMENTS,
         "documents are missing"

@@ -84,7 +84,7 @@ impl Pair {
     /// seen.
     ///
     /// The list of peers is in memory and cheap; the digest costs a look at every document, so it is asked for only
-    /// when nobody is behind any more. The answer is late by one look at most, about 5 ms, and by the digest.
+    /// when nobody is behind any more. The answer is late by one look at most, about 10 ms, and by the digest.
     ///
     /// # Errors
     /// A node does not answer, or it takes two minutes.
@@ -102,7 +102,7 @@ impl Pair {
                 );
                 bail!("the nodes do not agree: {} and {}", peers.0, peers.1);
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
