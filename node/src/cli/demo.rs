@@ -45,7 +45,12 @@ async fn tell(dir: &Path, nodes: &mut Vec<DemoNode>, exit: bool) -> anyhow::Resu
     }
     println!("\nThe nodes stay up; sign in as admin with the password {password}");
     for node in nodes.iter() {
-        println!("  {:<8} {:<28} sensors mqtt://{}", node.name, node.page(), node.addresses.mqtt);
+        println!(
+            "  {:<8} {:<28} sensors mqtt://{}",
+            node.name,
+            node.page(),
+            node.addresses.mqtt
+        );
     }
     println!("Ctrl-C ends them.");
     std::future::pending().await
@@ -81,7 +86,10 @@ impl Directory {
             std::env::temp_dir().join(format!("muster-demo-{:08x}", rand::random::<u32>()))
         });
         if std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
-            bail!("{} is not empty: the demo founds an operation of its own, give it another --dir", path.display());
+            bail!(
+                "{} is not empty: the demo founds an operation of its own, give it another --dir",
+                path.display()
+            );
         }
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -97,9 +105,10 @@ impl Directory {
             Ok(()) if self.temporary => std::fs::remove_dir_all(&self.path)
                 .with_context(|| format!("remove {}", self.path.display())),
             Ok(()) => Ok(()),
-            Err(error) => {
-                Err(error.context(format!("the demo failed; data and logs are in {}", self.path.display())))
-            }
+            Err(error) => Err(error.context(format!(
+                "the demo failed; data and logs are in {}",
+                self.path.display()
+            ))),
         }
     }
 }
