@@ -384,8 +384,11 @@ pub async fn agree(nodes: &[&Node]) -> anyhow::Result<String> {
     match agreed {
         Ok(digest) => Ok(digest),
         Err(error) => {
-            let statuses = look().await?;
-            Err(error.context(format!("{statuses:#?}")))
+            let mut how = String::new();
+            for (node, status) in nodes.iter().zip(look().await?) {
+                how.push_str(&format!("{}: {status:#}\n{}\n", node.name, node.log_tail()));
+            }
+            Err(error.context(how))
         }
     }
 }

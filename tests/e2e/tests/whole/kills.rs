@@ -92,6 +92,7 @@ async fn founding_and_joining_can_be_cut_off_and_tried_again() -> anyhow::Result
         begun
             .arg("--data-dir")
             .arg(&node.dir)
+            .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
         let mut begun = begun.spawn()?;
         tokio::time::sleep(Duration::from_millis(rand::random_range(1..200))).await;

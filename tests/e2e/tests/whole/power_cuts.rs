@@ -1,7 +1,6 @@
 //! Power cuts under load, on a real file system: nothing that was acknowledged is missing afterwards.
 //!
-//! The same harness is turned against two nodes that cheat, to show that it would notice: run those with
-//! `cargo test -p e2e --test whole -- --ignored`.
+//! The same harness is turned against two nodes that are made to cheat, to show that it would notice.
 
 use std::time::Duration;
 
@@ -19,6 +18,8 @@ use super::kills::rebuild_changes_nothing;
 enum Outcome {
     /// No rights to mount here.
     NotRun,
+    /// The program is a release build, which no switch can make cheat.
+    Honest,
     AllThere,
     Lost(anyhow::Error),
 }
@@ -38,6 +39,9 @@ async fn cut_power(cuts: u32, environment: &[(&str, &str)]) -> anyhow::Result<Ou
         .map(|(name, value)| ((*name).into(), (*value).into()))
         .collect();
     truck.start().await?;
+    if !environment.is_empty() && !truck.log_tail().contains("fault injection") {
+        return Ok(Outcome::Honest);
+    }
     let at_hq = hq.api().await?;
     let mut of_hq = Load::new("hq", &at_hq, 0).await?;
     let mut of_truck = Load::new("truck", &truck.api().await?, 3).await?;
@@ -50,11 +54,17 @@ async fn cut_power(cuts: u32, environment: &[(&str, &str)]) -> anyhow::Result<Ou
         );
         tokio::time::sleep(Duration::from_millis(rand::random_range(200..1_200))).await;
         let cutter = disk.arm()?;
+        // The node lives on for some milliseconds. What it says in them, to sensors, people or HQ, nobody may hear: it
+        // would have been dead (see `Ext4`).
         let _ = stop.send(true);
+        truck.relay.cut();
+        hq.relay.cut();
         cutter.cut()?;
         truck.kill().await?;
         (of_hq, of_truck) = (at_work.0.await?, at_work.1.await?);
         disk.power_up()?;
+        truck.relay.heal();
+        hq.relay.heal();
         let survived = async {
             truck.start().await?;
             of_truck.check(&truck.api().await?, false).await
@@ -86,7 +96,7 @@ async fn acknowledged_readings_and_edits_survive_power_cuts() -> anyhow::Result<
             "mount-rights",
             "acknowledged_readings_and_edits_survive_power_cuts",
         ),
-        Outcome::AllThere => {}
+        Outcome::AllThere | Outcome::Honest => {}
         Outcome::Lost(error) => return Err(error.context("something acknowledged was lost")),
     }
     Ok(())
@@ -101,6 +111,7 @@ async fn is_found_out(test: &str, switch: &str) -> anyhow::Result<()> {
         .context(switch.to_owned())?
     {
         Outcome::NotRun => skipped("mount-rights", test),
+        Outcome::Honest => skipped("debug-build", test),
         Outcome::AllThere => {
             panic!("{CUTS_TO_FIND_OUT} power cuts did not show that {switch} loses data")
         }
@@ -110,7 +121,6 @@ async fn is_found_out(test: &str, switch: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "shows that the harness can fail; the node is made to cheat"]
 async fn a_node_that_does_not_synchronise_its_disk_is_found_out() -> anyhow::Result<()> {
     is_found_out(
         "a_node_that_does_not_synchronise_its_disk_is_found_out",
@@ -120,7 +130,6 @@ async fn a_node_that_does_not_synchronise_its_disk_is_found_out() -> anyhow::Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "shows that the harness can fail; the node is made to cheat"]
 async fn a_node_that_acknowledges_before_the_commit_is_found_out() -> anyhow::Result<()> {
     is_found_out(
         "a_node_that_acknowledges_before_the_commit_is_found_out",
