@@ -170,13 +170,14 @@ impl Document {
             document.history = None;
         }
         if !stored.applied.is_empty() {
-            let mut changes = Vec::with_capacity(stored.applied.len());
-            for bytes in &stored.applied {
-                changes.push(valid::decode(bytes).map_err(damaged)?.change);
-            }
             document.history = None;
             let doc = &mut document.doc;
             contained(|| {
+                let mut changes = Vec::with_capacity(stored.applied.len());
+                for bytes in stored.applied {
+                    let change = Change::from_bytes(bytes);
+                    changes.push(change.map_err(|error| format!("a stored change: {error}"))?);
+                }
                 doc.apply_changes(changes)
                     .map_err(|error| error.to_string())?;
                 if doc.get_missing_deps(&[]).is_empty() {

@@ -15,9 +15,10 @@ use super::remote::change_in;
 use crate::app::error::AppError;
 use crate::app::present::{Meta, OpenConflict, RowView};
 
-/// Memory for documents that nobody is editing. An incident takes about 17 KiB, so about a thousand stay loaded: what
-/// people work on in an hour, within the memory of a small node.
-const CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Memory for documents that nobody is editing. An incident with a few lines of text and some edits takes about 45 KiB,
+/// so about a thousand stay loaded: what people work on in an hour, and within the 250 MiB that a loaded node may use.
+/// It is empty after a start.
+const CACHE_BYTES_MAX: usize = 48 * 1024 * 1024;
 
 /// Documents in flight that are passed over while looking for one to drop: a catch-up pins all that it touches, and
 /// looking at each of them for every document that comes in would cost more than the work itself.
