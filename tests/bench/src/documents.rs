@@ -1,8 +1,8 @@
 //! Incidents as people make and edit them, over HTTP with keep-alive and several requests at a time.
 
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
-use rand::SeedableRng as _;
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -80,23 +80,26 @@ pub async fn edit(
     for (number, document) in std::mem::take(documents).into_iter().enumerate() {
         shares[number % CONCURRENCY].push(document);
     }
-    let work = shares.into_iter().enumerate().map(|(worker, mut share)| async move {
-        // A seed per worker and side, so that every run mixes alike.
-        let mut random = StdRng::seed_from_u64(worker as u64 * 2 + side as u64);
-        let mut turns: Vec<usize> = (0..share.len() * edits).map(|turn| turn / edits).collect();
-        if order == Order::Mixed {
-            turns.shuffle(&mut random);
-        }
-        let mut done = vec![0; share.len()];
-        for at in turns {
-            let document = &mut share[at];
-            let path = format!("/v1/incidents/{}", document.id);
-            let fields = change(side, done[at]);
-            *document = seen(&api.patch(&path, &document.version, &fields).await?);
-            done[at] += 1;
-        }
-        anyhow::Ok(share)
-    });
+    let work = shares
+        .into_iter()
+        .enumerate()
+        .map(|(worker, mut share)| async move {
+            // A seed per worker and side, so that every run mixes alike.
+            let mut random = StdRng::seed_from_u64(worker as u64 * 2 + side as u64);
+            let mut turns: Vec<usize> = (0..share.len() * edits).map(|turn| turn / edits).collect();
+            if order == Order::Mixed {
+                turns.shuffle(&mut random);
+            }
+            let mut done = vec![0; share.len()];
+            for at in turns {
+                let document = &mut share[at];
+                let path = format!("/v1/incidents/{}", document.id);
+                let fields = change(side, done[at]);
+                *document = seen(&api.patch(&path, &document.version, &fields).await?);
+                done[at] += 1;
+            }
+            anyhow::Ok(share)
+        });
     *documents = futures::future::try_join_all(work).await?.concat();
     anyhow::ensure!(documents.len() == count, "documents were lost");
     Ok(())
@@ -107,7 +110,9 @@ fn change(side: Side, number: usize) -> Value {
     match (side, number % EDITS) {
         (Side::Hq, 0) => json!({ "severity": "severe" }),
         (Side::Hq, 1) => json!({ "status": "confirmed" }),
-        (Side::Hq, 2) => json!({ "title": format!("Cellar under water, pumps asked for ({round})") }),
+        (Side::Hq, 2) => {
+            json!({ "title": format!("Cellar under water, pumps asked for ({round})") })
+        }
         (Side::Hq, 3) => json!({ "tags": ["flood", "cellar", format!("pump-{round}")] }),
         (Side::Hq, _) => json!({ "severity": "extreme" }),
         (Side::Field, 0) => json!({ "status": "active" }),
@@ -125,5 +130,8 @@ fn change(side: Side, number: usize) -> Value {
 
 fn seen(answer: &Value) -> Seen {
     let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-    Seen { id: text("id"), version: text("version") }
+    Seen {
+        id: text("id"),
+        version: text("version"),
+    }
 }

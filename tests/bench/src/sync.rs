@@ -28,7 +28,11 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     ] {
         let (mut times_ms, mut bytes, mut datagrams) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..effort.rounds {
-            let Measured { taken_ms, passed, cpu_ms } = measure(order).await?;
+            let Measured {
+                taken_ms,
+                passed,
+                cpu_ms,
+            } = measure(order).await?;
             report.line(json!({
                 "order": words,
                 "round": round,
@@ -54,7 +58,11 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         );
         report.row(
             "UDP payload for that, both directions",
-            format!("{} bytes in {} datagrams", thousands(median(&bytes)), thousands(median(&datagrams))),
+            format!(
+                "{} bytes in {} datagrams",
+                thousands(median(&bytes)),
+                thousands(median(&datagrams))
+            ),
             "",
         );
     }
@@ -93,7 +101,15 @@ async fn measure(order: Order) -> anyhow::Result<Measured> {
     let first = passed.first.context("nothing passed the relay")?;
 
     let conflicts = pair.hq_api.all("/v1/conflicts?state=open").await?.len();
-    anyhow::ensure!(conflicts == 2 * DOCUMENTS, "{conflicts} conflicts instead of {}", 2 * DOCUMENTS);
+    anyhow::ensure!(
+        conflicts == 2 * DOCUMENTS,
+        "{conflicts} conflicts instead of {}",
+        2 * DOCUMENTS
+    );
     let cpu_ms = [0, 1].map(|node| (cpu_after[node] - cpu_before[node]).as_millis() as u64);
-    Ok(Measured { taken_ms: level.duration_since(first).as_secs_f64() * 1e3, passed, cpu_ms })
+    Ok(Measured {
+        taken_ms: level.duration_since(first).as_secs_f64() * 1e3,
+        passed,
+        cpu_ms,
+    })
 }
