@@ -17,8 +17,12 @@ const URGENT_JOBS_MAX: usize = 1024;
 const COORDINATION_JOBS_MAX: usize = 4096;
 /// Summaries and bulk can always be asked for again.
 const REST_JOBS_MAX: usize = 2048;
-/// Per class: 64 receive batches of the largest size, about half of what one node may hold in memory.
+/// Per class: a few receive batches of the largest size and what people write meanwhile, within what one node may hold
+/// in memory.
 const CLASS_BYTES_MAX: usize = 16 << 20;
+/// What a batch counts for at most. A mebibyte of entries may rewrite documents of many times that size, and there is
+/// one such batch per lane at a time: the edits of people behind it must not be refused for it.
+const BATCH_BYTES_MAX: usize = CLASS_BYTES_MAX / 4;
 
 const NAMES: [&str; 3] = ["urgent", "coordination", "rest"];
 const JOBS_MAX: [usize; 3] = [URGENT_JOBS_MAX, COORDINATION_JOBS_MAX, REST_JOBS_MAX];
@@ -87,9 +91,9 @@ impl<J> Queue<J> {
         if epoch != 0 && epoch <= inner.poisoned {
             return Err((job, CommitError::EpochPoisoned));
         }
-        // A single batch larger than the bound must still get through an empty queue.
+        let weight = weight.min(BATCH_BYTES_MAX);
         let full = inner.classes[class].len() >= JOBS_MAX[class]
-            || (inner.bytes[class] > 0 && inner.bytes[class] + weight > CLASS_BYTES_MAX);
+            || inner.bytes[class] + weight > CLASS_BYTES_MAX;
         if full {
             inner.poisoned = inner.poisoned.max(epoch);
             return Err((
@@ -225,11 +229,15 @@ mod tests {
     }
 
     #[test]
-    fn bytes_bound_a_queue_but_never_stop_a_lone_batch() {
+    fn bytes_bound_a_queue_and_a_large_batch_leaves_room_for_small_ones() {
         let queue = Queue::new();
+        let large = CLASS_BYTES_MAX * 2;
+        queue.push(Lane::Life, 0, large, 0).expect("it passes");
         queue
-            .push(Lane::Life, 0, CLASS_BYTES_MAX * 2, 0)
-            .expect("a lone batch passes");
-        assert!(queue.push(Lane::Life, 0, 1, 0).is_err());
+            .push(Lane::Life, 0, 10_000, 0)
+            .expect("room beside it");
+        while queue.push(Lane::Life, 0, large, 0).is_ok() {}
+        let held: usize = queue.inner.lock().bytes.iter().sum();
+        assert!(held <= CLASS_BYTES_MAX);
     }
 }
