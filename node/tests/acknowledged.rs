@@ -10,7 +10,7 @@ use std::time::Duration;
 use domain::{FactKind, Kind};
 use node::app::founding::{self, Founding};
 use node::app::{
-    App, AppError, Caller, IdempotencyKey, KeySource, ListQuery, OpenConfig, RecordKind,
+    App, AppError, Caller, IdempotencyKey, KeySource, ListQuery, OpenConfig, RecordKind, Resolution,
 };
 use serde_json::{Map, Value, json};
 
@@ -199,5 +199,46 @@ async fn a_second_rebuild_is_refused_and_does_not_end_the_first() {
     let done = all.iter().filter(|rebuilt| rebuilt.is_ok()).count();
     assert!(done >= 1, "{all:#?}");
     assert_eq!(list(&app, INCIDENTS).await.len(), 300);
+    app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_settle_a_conflict_at_once_one_is_told_that_it_was_settled() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = node(&dir.path().join("hq")).await;
+    let caller = Caller::socket();
+    for _ in 0..10 {
+        let fields = object(json!({ "title": "Dam" }));
+        let created = app
+            .create(&caller, INCIDENTS, fields, None)
+            .await
+            .unwrap()
+            .value;
+        let (id, base) = (created["id"].as_str().unwrap(), created["version"].as_str());
+        for severity in ["minor", "extreme"] {
+            let patch = object(json!({ "severity": severity }));
+            app.patch(&caller, Kind::Incident, id, base, patch, None)
+                .await
+                .unwrap();
+        }
+        let open = app
+            .list_conflicts(&caller, Some("open".into()), Some(id.into()), None, None)
+            .await
+            .unwrap()
+            .items;
+        let conflict = open[0]["id"].as_str().unwrap();
+        let settle = |value: &'static str| {
+            app.resolve_conflict(&caller, conflict, Resolution::Value(json!(value)))
+        };
+        let both = tokio::join!(settle("minor"), settle("extreme"));
+        let (resolved, refused) = match both {
+            (Ok(resolved), Err(refused)) | (Err(refused), Ok(resolved)) => (resolved, refused),
+            both => panic!("{both:#?}"),
+        };
+        assert!(matches!(refused, AppError::Conflict(_)), "{refused:?}");
+        let shown = app.get(&caller, INCIDENTS, id, None).await.unwrap();
+        assert_eq!(shown["severity"], resolved["resolution"]["value"]);
+        assert_eq!(shown["conflicts"], json!([]));
+    }
     app.shutdown().await;
 }

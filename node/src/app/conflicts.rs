@@ -142,6 +142,7 @@ impl App {
         let step = Step::Resolve {
             kind,
             id: RecordId(row.object.0),
+            conflict: row.id.clone(),
             field: row.field.clone(),
             value,
             choices: detail

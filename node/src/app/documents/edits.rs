@@ -174,12 +174,21 @@ impl Worker {
             Step::Resolve {
                 kind,
                 id,
+                conflict,
                 field,
                 value,
                 choices,
             } => self.change(draft, *kind, *id, None, false, |document| {
-                let current = document.view().fields;
-                domain::check_resolution(*kind, field, value, choices, &current)
+                let current = document.view();
+                let mut open = current.conflicts.iter().map(|open| open.id.to_string());
+                if open.all(|open| open != *conflict) {
+                    return Err(AppError::Conflict(
+                        "this conflict was settled, or another value came, in the meantime: \
+                         look at it again"
+                            .into(),
+                    ));
+                }
+                domain::check_resolution(*kind, field, value, choices, &current.fields)
                     .map_err(AppError::Invalid)
             }),
             Step::SetDeleted {

@@ -81,6 +81,8 @@ pub(in crate::app) enum Step {
     Resolve {
         kind: Kind,
         id: RecordId,
+        /// The conflict that its author saw.
+        conflict: String,
         field: String,
         value: Value,
         choices: Vec<Value>,
