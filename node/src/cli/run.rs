@@ -64,7 +64,10 @@ pub(super) async fn run(place: &Place, args: Run) -> anyhow::Result<()> {
     })
     .await;
     if ended.is_err() {
-        anyhow::bail!("not everything stopped within {} s; nothing acknowledged is lost", SHUTDOWN_MAX.as_secs());
+        anyhow::bail!(
+            "not everything stopped within {} s; nothing acknowledged is lost",
+            SHUTDOWN_MAX.as_secs()
+        );
     }
     Ok(())
 }
@@ -80,14 +83,21 @@ async fn open(place: &Place, config: &Config) -> anyhow::Result<Arc<App>> {
                 place.data_dir.display()
             );
         }
-        let name = std::env::var("MUSTER_NAME").ok().unwrap_or_else(default_name);
+        let name = std::env::var("MUSTER_NAME")
+            .ok()
+            .unwrap_or_else(default_name);
         let founded = setup::found(place, key.clone(), name, "hq", "Operation".into()).await?;
-        eprintln!("muster: founded a new operation in {}", place.data_dir.display());
+        eprintln!(
+            "muster: founded a new operation in {}",
+            place.data_dir.display()
+        );
         setup::announce_password(founded.admin_password.as_deref().map(String::as_str));
     }
     setup::warn_of_key_beside_data(place, &key);
     let app = App::open(OpenConfig::new(&place.data_dir, key)).await?;
-    let password = app.finish_founding(std::env::var("MUSTER_ADMIN_PASSWORD").ok()).await?;
+    let password = app
+        .finish_founding(std::env::var("MUSTER_ADMIN_PASSWORD").ok())
+        .await?;
     setup::announce_password(password.as_deref());
     Ok(app)
 }
@@ -112,12 +122,20 @@ async fn start(
     app: &Arc<App>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Services> {
-    let http = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("listen on {} for the page and the API (--listen)", config.listen))?;
+    let http = TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "listen on {} for the page and the API (--listen)",
+            config.listen
+        )
+    })?;
     let mqtt = TcpListener::bind(config.mqtt_listen)
         .await
-        .with_context(|| format!("listen on {} for sensors (--mqtt-listen)", config.mqtt_listen))?;
+        .with_context(|| {
+            format!(
+                "listen on {} for sensors (--mqtt-listen)",
+                config.mqtt_listen
+            )
+        })?;
     let sync = app
         .start_sync(SyncSettings {
             listen: config.sync_listen,
@@ -127,8 +145,11 @@ async fn start(
         })
         .await
         .with_context(|| format!("listen on {} for sync (--sync-listen)", config.sync_listen))?;
-    let addresses =
-        Addresses { http: http.local_addr()?, sync, mqtt: mqtt.local_addr()? };
+    let addresses = Addresses {
+        http: http.local_addr()?,
+        sync,
+        mqtt: mqtt.local_addr()?,
+    };
     app.set_addresses(addresses);
 
     let socket = LocalSocket::bind(&place.data_dir)?;
@@ -138,7 +159,9 @@ async fn start(
         tokio::spawn(ingest::mqtt::serve(
             mqtt,
             Arc::clone(app),
-            ingest::mqtt::MqttSettings { anonymous_anywhere: config.mqtt_anonymous_anywhere },
+            ingest::mqtt::MqttSettings {
+                anonymous_anywhere: config.mqtt_anonymous_anywhere,
+            },
             stop.clone(),
         )),
     ];
@@ -195,7 +218,10 @@ pub(super) async fn sync_once(place: &Place, request: LocalRequest) -> anyhow::R
         })
         .await;
     let answer = match started {
-        Ok(_) => handle(&app, request).await.into_result().map_err(anyhow::Error::msg),
+        Ok(_) => handle(&app, request)
+            .await
+            .into_result()
+            .map_err(anyhow::Error::msg),
         Err(error) => Err(error.into()),
     };
     app.shutdown().await;
