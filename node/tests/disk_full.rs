@@ -147,3 +147,112 @@ async fn a_full_disk_withholds_acknowledgements_until_there_is_room() {
     assert_eq!(node.count("gauge").await, acknowledged + 1);
     node.stop().await;
 }
+
+/// Edits one incident until `refusals` edits were refused for want of room, or `edits` went through; the versions that
+/// were acknowledged.
+async fn edit_until(
+    node: &Node,
+    id: &str,
+    refusals: usize,
+    edits: usize,
+) -> Vec<serde_json::Value> {
+    let caller = Caller::socket();
+    let incidents = RecordKind::Document(domain::Kind::Incident);
+    let (mut acknowledged, mut refused) = (Vec::new(), 0);
+    while refused < refusals && acknowledged.len() < edits {
+        let shown = node.app.get(&caller, incidents, id, None).await.unwrap();
+        let text = format!("{} {}", acknowledged.len(), "water ".repeat(800));
+        let patch = json!({ "description": text }).as_object().unwrap().clone();
+        let version = shown["version"].as_str();
+        match node
+            .app
+            .patch(&caller, domain::Kind::Incident, id, version, patch, None)
+            .await
+        {
+            Ok(merged) => acknowledged.push(merged["version"].clone()),
+            // What was built on a refused edit of somebody else is refused as busy.
+            Err(AppError::DiskFull) => refused += 1,
+            Err(AppError::Busy { .. }) => tokio::time::sleep(Duration::from_millis(2)).await,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_refused_by_a_full_disk_leave_nothing_behind_and_acknowledged_ones_stay() {
+    let Some(disk) = SmallDisk::mount() else {
+        skip(
+            "root",
+            "edits_refused_by_a_full_disk_leave_nothing_behind_and_acknowledged_ones_stay",
+        );
+        return;
+    };
+    let node = Node::start_in(in_directory(&disk.at)).await;
+    let mut incidents = Vec::new();
+    for number in 0..4 {
+        let title = format!("incident {number}");
+        let created = node
+            .create(domain::Kind::Incident, json!({ "title": title }))
+            .await;
+        incidents.push(created["id"].as_str().unwrap().to_owned());
+    }
+    let ballast = disk.fill();
+    let full = incidents.iter().map(|id| edit_until(&node, id, 5, 2_000));
+    let mut acknowledged = futures::future::join_all(full).await;
+    assert!(
+        acknowledged.iter().all(|edits| edits.len() < 2_000),
+        "the disk was full"
+    );
+    std::fs::remove_file(ballast).unwrap();
+    let again = incidents.iter().map(|id| edit_until(&node, id, 5, 10));
+    for (all, more) in acknowledged
+        .iter_mut()
+        .zip(futures::future::join_all(again).await)
+    {
+        assert_eq!(more.len(), 10, "there is room again");
+        all.extend(more);
+    }
+
+    let check = async |node: &Node| {
+        for (id, acknowledged) in incidents.iter().zip(&acknowledged) {
+            let (mut items, mut cursor) = (Vec::new(), None);
+            loop {
+                let page = node
+                    .app
+                    .history(
+                        &Caller::socket(),
+                        domain::Kind::Incident,
+                        id,
+                        Some(500),
+                        cursor,
+                    )
+                    .await
+                    .unwrap();
+                items.extend(page.items);
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            let versions: Vec<_> = items.iter().map(|item| &item["version"]).collect();
+            assert!(
+                acknowledged
+                    .iter()
+                    .all(|version| versions.contains(&version))
+            );
+            assert_eq!(
+                versions.len(),
+                acknowledged.len() + 1,
+                "nothing else is there"
+            );
+        }
+        let rebuilt = node.app.rebuild(&Caller::socket()).await.unwrap();
+        assert_eq!(rebuilt["views_changed"], json!(false));
+        node.list(domain::Kind::Incident).await
+    };
+    let before = check(&node).await;
+    let node = node.restart().await;
+    assert_eq!(check(&node).await, before, "memory and disk say the same");
+    node.stop().await;
+}
