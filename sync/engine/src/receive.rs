@@ -412,8 +412,6 @@ impl Engine {
         self.take_records(now, records);
     }
 
-    /// The store could not take a batch: its sender is cut off and comes back later; the other peers that offered the
-    /// same logs are asked to send from where we stand.
     /// Whoever sends an entry holds it, and its author has applied it: nobody acknowledges that, because own commits are
     /// not announced.
     fn credit_sender(&mut self, batch: &Batch) {
@@ -440,6 +438,8 @@ impl Engine {
         }
     }
 
+    /// The store could not take a batch: its sender is cut off and comes back later; the other peers that offered the
+    /// same logs are asked to send from where we stand.
     fn on_store_fault(&mut self, batch: Batch, fault: &StoreFault) {
         self.counters.store_faults += 1;
         let logs: BTreeSet<LogId> = batch.runs.iter().map(|run| run.log).collect();
