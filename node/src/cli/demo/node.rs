@@ -48,7 +48,13 @@ pub(super) struct Addresses {
 
 /// `muster` with the settings of the demo alone: those of the person who runs it must not reach its nodes.
 fn muster(dir: &Path) -> anyhow::Result<Command> {
-    let program = std::env::current_exe().context("find the muster program")?;
+    // Where there is such a link it leads to this very program, even after a new one was built in its place.
+    let link = Path::new("/proc/self/exe");
+    let program = if link.exists() {
+        link.to_owned()
+    } else {
+        std::env::current_exe().context("find the muster program")?
+    };
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MUSTER_") {

@@ -79,8 +79,11 @@ async fn a_demo_that_is_ended_early_ends_its_nodes() -> anyhow::Result<()> {
     tokio::time::timeout(STORY_MAX, raining)
         .await
         .context("no rain")??;
-    // Three nodes, the sensors, and the demo itself.
-    assert_eq!(processes_in(&dir)?.len(), 5);
+    until(
+        "three nodes, the sensors and the demo itself run",
+        || async { Ok((processes_in(&dir)?.len() == 5).then_some(())) },
+    )
+    .await?;
     signal(demo.id().context("it runs")?, "TERM").await?;
     let status = tokio::time::timeout(STORY_MAX, demo.wait())
         .await
