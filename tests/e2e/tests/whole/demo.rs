@@ -63,36 +63,40 @@ async fn the_demo_tells_the_whole_story_and_leaves_nothing_running() -> anyhow::
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_that_is_ended_early_ends_its_nodes() -> anyhow::Result<()> {
-    let place = tempfile::tempdir()?;
-    let dir = place.path().join("demo");
-    let mut demo = muster(&["demo", "--dir"]);
-    let mut demo = demo.arg(&dir).stdout(Stdio::piped()).spawn()?;
-    let mut lines = BufReader::new(demo.stdout.take().context("piped")?).lines();
-    let raining = async {
-        while let Some(line) = lines.next_line().await? {
-            if line.contains("Rain.") {
-                return anyhow::Ok(());
+    for end in ["TERM", "KILL"] {
+        let place = tempfile::tempdir()?;
+        let dir = place.path().join("demo");
+        let mut demo = muster(&["demo", "--dir"]);
+        let mut demo = demo.arg(&dir).stdout(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(demo.stdout.take().context("piped")?).lines();
+        let raining = async {
+            while let Some(line) = lines.next_line().await? {
+                if line.contains("Rain.") {
+                    return anyhow::Ok(());
+                }
             }
-        }
-        anyhow::bail!("it ended before the rain")
-    };
-    tokio::time::timeout(STORY_MAX, raining)
+            anyhow::bail!("it ended before the rain")
+        };
+        tokio::time::timeout(STORY_MAX, raining)
+            .await
+            .context("no rain")??;
+        until(
+            "three nodes, the sensors and the demo itself run",
+            || async { Ok((processes_in(&dir)?.len() == 5).then_some(())) },
+        )
+        .await?;
+        signal(demo.id().context("it runs")?, end).await?;
+        let status = tokio::time::timeout(STORY_MAX, demo.wait())
+            .await
+            .context("it did not end")??;
+        assert_eq!(status.success(), end == "TERM", "{status}");
+        until("nothing of it runs", || async {
+            Ok(processes_in(&dir)?.is_empty().then_some(()))
+        })
         .await
-        .context("no rain")??;
-    until(
-        "three nodes, the sensors and the demo itself run",
-        || async { Ok((processes_in(&dir)?.len() == 5).then_some(())) },
-    )
-    .await?;
-    signal(demo.id().context("it runs")?, "TERM").await?;
-    let status = tokio::time::timeout(STORY_MAX, demo.wait())
-        .await
-        .context("it did not end")??;
-    assert!(status.success(), "{status}");
-    until("nothing of it runs", || async {
-        Ok(processes_in(&dir)?.is_empty().then_some(()))
-    })
-    .await
+        .context(end)?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
