@@ -76,7 +76,10 @@ pub(crate) fn since(
     limit: usize,
 ) -> Result<Option<Vec<Event>>, StoreError> {
     let (oldest, newest): (Option<i64>, i64) = connection
-        .prepare_cached("SELECT min(position), coalesce(max(position), 0) FROM event")
+        // Two questions: both ends of the key, where one with both would read every event.
+        .prepare_cached(
+            "SELECT (SELECT min(position) FROM event), (SELECT coalesce(max(position), 0) FROM event)",
+        )
         .and_then(|mut statement| statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))))
         .doing("read bounds of events")?;
     let oldest = oldest.unwrap_or(1);
