@@ -104,6 +104,9 @@ pub(super) struct Run {
     /// Exit instead of founding an operation when the data directory is empty
     #[arg(long)]
     pub(super) no_found: bool,
+    /// End when standard input ends, so that the node goes with the program that started it, however that ends
+    #[arg(long, hide = true)]
+    pub(super) end_with_stdin: bool,
 }
 
 #[derive(Debug, ClapArgs)]

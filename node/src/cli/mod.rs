@@ -65,6 +65,27 @@ async fn dispatch(args: Args) -> anyhow::Result<()> {
     }
 }
 
+/// Answers when standard input ends, which is how a program whose child this is goes away, by SIGKILL too. Never where
+/// nobody wants to know.
+async fn stdin_ended(watched: bool) {
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    if !watched {
+        return std::future::pending().await;
+    }
+    // A thread of its own: the runtime would wait at its end for a read that never ends.
+    let reader = std::thread::Builder::new().name("stdin".into()).spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        drop(ended);
+    });
+    match reader {
+        Ok(_) => drop(end.await),
+        Err(error) => {
+            tracing::error!(%error, "nobody watches standard input");
+            std::future::pending().await
+        }
+    }
+}
+
 /// What every command needs to know.
 struct Place {
     data_dir: PathBuf,

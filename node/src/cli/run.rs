@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::args::Run;
-use super::{Place, print, setup};
+use super::{Place, print, setup, stdin_ended};
 use crate::app::founding;
 use crate::app::{Addresses, App, OpenConfig, SyncSettings};
 use crate::config::{Config, Overrides};
@@ -40,7 +40,7 @@ pub(super) async fn run(place: &Place, args: Run) -> anyhow::Result<()> {
     let app = open(place, &config).await?;
 
     // Before anybody is told that the node runs, so that a signal that follows at once ends it in order.
-    let signals = Signals::listen()?;
+    let signals = Signals::listen(args.end_with_stdin)?;
     let stop = CancellationToken::new();
     let started = start(place, &config, &app, &stop).await;
     let services = match started {
@@ -182,17 +182,19 @@ fn announce(place: &Place, app: &App, addresses: &Addresses) -> anyhow::Result<(
     ))
 }
 
-/// What ends a node in order: Ctrl-C and the service manager.
+/// What ends a node in order: Ctrl-C, the service manager, and with `--end-with-stdin` whoever started it.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    end_with_stdin: bool,
 }
 
 impl Signals {
-    fn listen() -> anyhow::Result<Signals> {
+    fn listen(end_with_stdin: bool) -> anyhow::Result<Signals> {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt()).context("listen for Ctrl-C")?,
             terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            end_with_stdin,
         })
     }
 
@@ -200,6 +202,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = stdin_ended(self.end_with_stdin) => {}
         }
     }
 }

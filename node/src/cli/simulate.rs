@@ -67,6 +67,9 @@ pub struct SimulateArgs {
     /// Do not approve the sensors: their readings are kept, and no rule looks at them
     #[arg(long, conflicts_with = "http")]
     pub no_approve: bool,
+    /// End at once when standard input ends
+    #[arg(long, hide = true)]
+    pub end_with_stdin: bool,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -101,17 +104,16 @@ pub async fn run(data_dir: &Path, args: SimulateArgs) -> anyhow::Result<()> {
     let acknowledged = Arc::new(AtomicU64::new(0));
     let driver = tokio::spawn(drive(eventloop, Arc::clone(&acknowledged)));
 
-    let until = args.duration.map(Duration::from_secs);
     let started = Instant::now();
     let mut published = 0_u64;
     let mut reported = started;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-    'publishing: while until.is_none_or(|until| started.elapsed() < until) {
+    let mut end = std::pin::pin!(end(args.duration, args.end_with_stdin));
+    let ended = 'publishing: loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = &mut interrupted => break,
+            ended = &mut end => break ended,
         }
         let due = (started.elapsed().as_secs_f64() * args.rate) as u64;
         while published < due {
@@ -120,7 +122,7 @@ pub async fn run(data_dir: &Path, args: SimulateArgs) -> anyhow::Result<()> {
                 sent = client.publish(message.topic, message.payload, PublishOptions::new(QoS::AtLeastOnce)) => {
                     sent.context("publish")?;
                 }
-                _ = &mut interrupted => break 'publishing,
+                ended = &mut end => break 'publishing ended,
             }
             published += 1;
         }
@@ -133,6 +135,9 @@ pub async fn run(data_dir: &Path, args: SimulateArgs) -> anyhow::Result<()> {
                 flood.in_words(started.elapsed()),
             );
         }
+    };
+    if let End::Abandoned = ended {
+        return Ok(());
     }
     let deadline = Instant::now() + DRAIN;
     while acknowledged.load(Ordering::Relaxed) < published
@@ -142,9 +147,12 @@ pub async fn run(data_dir: &Path, args: SimulateArgs) -> anyhow::Result<()> {
         tokio::time::sleep(TICK).await;
     }
     let acknowledged = acknowledged.load(Ordering::Relaxed);
-    // Best effort: the connection may be gone.
-    let _ = client.disconnect().await;
-    let _ = tokio::time::timeout(Duration::from_secs(2), driver).await;
+    // Best effort: the connection may be gone, and the way to it full.
+    let _ = tokio::time::timeout(Duration::from_secs(2), async {
+        let _ = client.disconnect().await;
+        driver.await
+    })
+    .await;
     println!("{published} published, {acknowledged} acknowledged");
     if acknowledged < published {
         bail!(
@@ -153,6 +161,28 @@ pub async fn run(data_dir: &Path, args: SimulateArgs) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Why publishing ends.
+enum End {
+    /// The time is over, or a person said so: what was published should arrive.
+    InOrder,
+    /// Whoever started this is gone, and with it most likely the node.
+    Abandoned,
+}
+
+async fn end(duration_s: Option<u64>, end_with_stdin: bool) -> End {
+    let over = async {
+        match duration_s {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = over => End::InOrder,
+        _ = tokio::signal::ctrl_c() => End::InOrder,
+        () = super::stdin_ended(end_with_stdin) => End::Abandoned,
+    }
 }
 
 /// Keeps the connection going and counts PUBACKs.

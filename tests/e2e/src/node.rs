@@ -231,13 +231,20 @@ impl Node {
             .append(true)
             .open(self.log_file())?;
         let advertised = self.relay.address().to_string();
-        let mut run = muster(&["run", "--json", "--no-mdns", "--no-found"]);
+        let mut run = muster(&[
+            "run",
+            "--json",
+            "--no-mdns",
+            "--no-found",
+            "--end-with-stdin",
+        ]);
         run.args(["--listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"])
             .args(["--sync-listen", "127.0.0.1:0", "--advertise", &advertised])
             .args(&self.words)
             .arg("--data-dir")
             .arg(&self.dir)
             .envs(self.environment.iter().cloned())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log);
         let mut process = run.spawn()?;

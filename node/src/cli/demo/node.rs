@@ -4,14 +4,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::relay::Relay;
 
@@ -56,6 +56,7 @@ fn muster(dir: &Path) -> anyhow::Result<Command> {
         std::env::current_exe().context("find the muster program")?
     };
     let mut command = Command::new(program);
+    command.arg0("muster");
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MUSTER_") {
             command.env_remove(name);
@@ -90,14 +91,38 @@ pub(super) async fn command(
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Starts a command that goes on beside the story; what it prints goes to a file.
-pub(super) fn background(dir: &Path, words: &[&str], log: &Path) -> anyhow::Result<Child> {
+/// Starts a command that goes on beside the story, and ends with it; what it prints goes to a file.
+pub(super) fn background(dir: &Path, words: &[&str], log: &Path) -> anyhow::Result<Background> {
     let out = std::fs::File::create(log).with_context(|| format!("create {}", log.display()))?;
     let mut command = muster(dir)?;
-    command.args(words).stdout(out.try_clone()?).stderr(out);
     command
+        .args(words)
+        .arg("--end-with-stdin")
+        .stdin(Stdio::piped())
+        .stdout(out.try_clone()?)
+        .stderr(out);
+    let mut process = command
         .spawn()
-        .with_context(|| format!("start muster {}", words[0]))
+        .with_context(|| format!("start muster {}", words[0]))?;
+    // Apart, because waiting for a process closes its standard input.
+    let lifeline = process.stdin.take();
+    Ok(Background {
+        process,
+        _lifeline: lifeline,
+    })
+}
+
+/// A command beside the story.
+pub(super) struct Background {
+    process: Child,
+    _lifeline: Option<ChildStdin>,
+}
+
+impl Background {
+    /// Answers when it has ended by itself.
+    pub(super) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+        self.process.wait().await
+    }
 }
 
 impl DemoNode {
@@ -113,11 +138,19 @@ impl DemoNode {
             std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
         let advertised = relay.address().to_string();
         let mut run = muster(&dir)?;
-        run.args(["run", "--json", "--no-mdns", "--no-found"])
-            .args(["--listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"])
-            .args(["--sync-listen", "127.0.0.1:0", "--advertise", &advertised])
-            .stdout(Stdio::piped())
-            .stderr(stderr);
+        // Standard input ends when this program does, be it by SIGKILL.
+        run.args([
+            "run",
+            "--json",
+            "--no-mdns",
+            "--no-found",
+            "--end-with-stdin",
+        ])
+        .args(["--listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"])
+        .args(["--sync-listen", "127.0.0.1:0", "--advertise", &advertised])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(stderr);
         if let Some(peer) = peer {
             run.args(["--peer", &peer]);
         }

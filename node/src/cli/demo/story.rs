@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
-use tokio::process::Child;
 
-use super::node::{DemoNode, background, command};
+use super::node::{Background, DemoNode, background, command};
 use super::relay::Relay;
 
 /// Index of each node in the list.
@@ -255,7 +254,11 @@ impl Story {
     }
 
     /// The nodes notice that they are alone, and the flood passes meanwhile.
-    async fn flood_goes_on(&self, nodes: &[DemoNode], sensors: &mut Child) -> anyhow::Result<()> {
+    async fn flood_goes_on(
+        &self,
+        nodes: &[DemoNode],
+        sensors: &mut Background,
+    ) -> anyhow::Result<()> {
         until("the nodes notice that the links are down", || async {
             Ok((connected(nodes).await? == vec![0, 0, 0]).then_some(()))
         })
@@ -265,7 +268,7 @@ impl Story {
             "Every node knows that it is alone. `muster peers` at Truck:\n{}",
             peers.trim_end()
         ));
-        let ended = tokio::time::timeout(PATIENCE, sensors.wait()).await;
+        let ended = tokio::time::timeout(PATIENCE, sensors.ended()).await;
         ensure!(
             ended.context("the sensors go on for too long")??.success(),
             "the sensors failed: see sensors.log"
