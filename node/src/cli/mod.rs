@@ -73,10 +73,12 @@ async fn stdin_ended(watched: bool) {
         return std::future::pending().await;
     }
     // A thread of its own: the runtime would wait at its end for a read that never ends.
-    let reader = std::thread::Builder::new().name("stdin".into()).spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        drop(ended);
-    });
+    let reader = std::thread::Builder::new()
+        .name("stdin".into())
+        .spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            drop(ended);
+        });
     match reader {
         Ok(_) => drop(end.await),
         Err(error) => {
