@@ -402,7 +402,7 @@ impl Default for Limits {
             unsent_bytes_max: 128 * 1024,
             unacked_bytes_max: 2 * 1024 * 1024,
             inbox_bytes_max: 4 * 1024 * 1024,
-            batch_bytes_max: 2 * 1024 * 1024,
+            batch_bytes_max: 1024 * 1024,
             batch_runs_max: 256,
             waiting_bytes_max: 1024 * 1024,
             waiting_runs_max: 1024,

@@ -13,7 +13,7 @@ use sync_engine::Lane;
 /// a clear "busy" helps more than a longer queue.
 const LOCAL_MAX: usize = 1_024;
 
-/// Remote batches waiting per class. The engine keeps one batch per lane at the store, of at most 2 MiB; this only
+/// Remote batches waiting per class. The engine keeps one batch per lane at the store, of at most 1 MiB; this only
 /// keeps the memory bounded should that ever change.
 const REMOTE_MAX: usize = 64;
 
