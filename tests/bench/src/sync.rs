@@ -57,7 +57,7 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
             "1000 ms",
         );
         report.row(
-            "UDP payload for that, both directions",
+            format!("UDP payload for that ({words}), both directions"),
             format!(
                 "{} bytes in {} datagrams",
                 thousands(median(&bytes)),
