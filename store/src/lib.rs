@@ -34,12 +34,13 @@ pub use key::{DbKey, KEY_FILE, key_from_file, key_from_passphrase, key_in_data_d
 pub use lock::DataDirLock;
 pub use muster::batch::{
     AuditWrite, Batch, CommitNo, Committed, ConflictState, ConflictWrite, Disposition,
-    DocumentWrite, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry, RuleCursor, RunEntry,
-    RunWrite,
+    DocumentWrite, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry, ReceiptWrite, RuleCursor,
+    RunEntry, RunWrite,
 };
 pub use muster::conflicts::{AuditRow, ConflictQuery, ConflictRow};
 pub use muster::events::{Event, EventSubject};
 pub use muster::identity::Identity;
+pub use muster::inspect::{EntryState, HeldLog, InspectedEntry, LogSize};
 pub use muster::journal::{JournalCommit, JournalEntry};
 pub use muster::log::{
     DigestItem, LoadedDocument, QuarantinedEntry, StoredEntry, UnappliedCounts, WaitingEntry,

@@ -7,12 +7,14 @@ pub(crate) mod batch;
 pub(crate) mod conflicts;
 pub(crate) mod events;
 pub(crate) mod identity;
+pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod log;
 pub(crate) mod progress;
 pub(crate) mod queries;
 mod queue;
 pub(crate) mod rebuild;
+mod receipts;
 mod rows;
 pub(crate) mod sessions;
 mod state;
@@ -24,7 +26,9 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use sync_engine::{Frontier, GroupId, Head, Incarnation, LogId, NodeId, ObjectId, Run, Seq};
+use sync_engine::{
+    Frontier, GroupId, Head, Incarnation, LogId, NodeId, ObjectId, ProgressItem, Run, Seq,
+};
 use tokio::sync::oneshot;
 
 use self::batch::{Batch, CommitNo, Committed};
@@ -352,20 +356,19 @@ impl Reader<'_> {
         conflicts::rule_cursor(self.connection)
     }
 
-    /// Which peers have all entries of a document or fact.
-    pub fn seen_by(&self, object: &ObjectId) -> Result<Vec<progress::SeenBy>, StoreError> {
-        progress::seen_by(self.connection, object)
+    /// Which nodes but `me` have all entries of a document or fact, in the order of their ids.
+    pub fn seen_by(
+        &self,
+        object: &ObjectId,
+        me: &NodeId,
+    ) -> Result<Vec<progress::SeenBy>, StoreError> {
+        progress::seen_by(self.connection, object, me)
     }
 
-    /// The same for a list, in its order.
-    pub fn seen_by_all(
-        &self,
-        objects: &[ObjectId],
-    ) -> Result<Vec<Vec<progress::SeenBy>>, StoreError> {
-        objects
-            .iter()
-            .map(|object| progress::seen_by(self.connection, object))
-            .collect()
+    /// The logs of others, lanes 1 to 3 of a group, of which there is more here than the receipts of this node, `me`,
+    /// have said (see [`batch::Batch::receipt_said`]).
+    pub fn unsaid(&self, me: &NodeId, group: &GroupId) -> Result<Vec<ProgressItem>, StoreError> {
+        receipts::unsaid(self.connection, me, group)
     }
 
     /// Journal commits after `after`, until `entries_max` entries; empty at the end.
