@@ -6,7 +6,7 @@ use sync_engine::{NodeId, ReasonCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::connection::run;
+use crate::connection::{Arrival, run};
 use crate::host::Host;
 use crate::identity::{self, ALPN_JOIN, ALPN_SYNC};
 use crate::join;
@@ -55,7 +55,12 @@ async fn accept<H: Host>(
     joins: Arc<Semaphore>,
 ) {
     let remote = incoming.remote_address();
-    let connection = match timeout(shared.limits.handshake, incoming).await {
+    let (place, config) = shared.windows.for_incoming();
+    let connecting = match incoming.accept_with(config) {
+        Ok(connecting) => connecting,
+        Err(error) => return tracing::debug!(%remote, %error, "incoming handshake failed"),
+    };
+    let connection = match timeout(shared.limits.handshake, connecting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::debug!(%remote, %error, "incoming handshake failed"),
         Err(_) => return tracing::debug!(%remote, "incoming handshake took too long"),
@@ -74,9 +79,20 @@ async fn accept<H: Host>(
     match protocol.as_deref() {
         Some(ALPN_JOIN) => {
             drop(slot);
+            // The one exchange of a join; sync connections get no streams with answers.
+            connection.set_max_concurrent_bi_streams(quinn::VarInt::from_u32(1));
             serve_join(&shared, &host, &connection, peer, &joins).await;
         }
-        Some(ALPN_SYNC) => run(shared, connection, peer, false, Some(slot), None).await,
+        Some(ALPN_SYNC) => {
+            let arrival = Arrival {
+                connection,
+                peer,
+                dialled: false,
+                place,
+                handshake: Some(slot),
+            };
+            run(shared, arrival, None).await;
+        }
         _ => wire::close(
             &connection,
             ReasonCode::Protocol.code(),

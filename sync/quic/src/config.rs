@@ -91,8 +91,20 @@ pub struct SyncLimits {
     pub joins_max: usize,
     /// Peers known from mDNS and from other members' announcements.
     pub discovered_max: usize,
-    /// Bytes of received frames, of all connections together, that wait for the engine.
-    pub received_bytes_max: usize,
+    /// How long a node is refused after its first violation of the protocol; doubles with each further one.
+    pub refuse_min: Duration,
+    /// Longest time for which a violating node is refused: one that was repaired is back within it.
+    pub refuse_max: Duration,
+    /// After this long without a violation a node's earlier ones are forgotten.
+    pub refuse_forget: Duration,
+    /// Bytes of one lane, of all connections together, that were received and are not stored yet. A lane whose store
+    /// falls behind stops being read at this, and no other lane is.
+    pub lane_bytes_max: usize,
+    /// Bytes of control frames, of all connections together, that wait for the engine.
+    pub control_bytes_max: usize,
+    /// Bytes of all connections together that wait for a slow or silent peer: frames queued for it, and the beginnings
+    /// of frames whose rest it has not sent. Beyond this the connection that holds most is closed.
+    pub held_bytes_max: usize,
     /// How long a shutdown waits for stores in flight.
     pub shutdown: Duration,
 }
@@ -112,7 +124,12 @@ impl Default for SyncLimits {
             strangers_max: 16,
             joins_max: 8,
             discovered_max: 256,
-            received_bytes_max: 32 * 1024 * 1024,
+            refuse_min: Duration::from_secs(2),
+            refuse_max: Duration::from_secs(10 * 60),
+            refuse_forget: Duration::from_secs(60 * 60),
+            lane_bytes_max: 8 * 1024 * 1024,
+            control_bytes_max: 8 * 1024 * 1024,
+            held_bytes_max: 256 * 1024 * 1024,
             shutdown: Duration::from_secs(5),
         }
     }

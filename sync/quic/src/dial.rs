@@ -12,16 +12,17 @@ use std::time::{Duration, Instant};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
+use rand::RngExt as _;
 use sync_engine::NodeId;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{ADVERTISE_MAX, PeerAddr, SyncLimits};
+use crate::connection::{self, Arrival};
 use crate::identity::{ALPN_SYNC, SERVER_NAME};
 use crate::links::Known;
 use crate::shared::Shared;
 use crate::status::PeerStatus;
-use crate::{connection, endpoint};
 
 /// Addresses tried in one dial: a name with both families on two interfaces.
 const ADDRESSES_MAX: usize = ADVERTISE_MAX;
@@ -69,8 +70,24 @@ struct TargetState {
 }
 
 impl Target {
-    fn node(&self) -> Option<NodeId> {
+    pub(crate) fn node(&self) -> Option<NodeId> {
         self.expected.or(self.state.lock().node)
+    }
+
+    /// How dialling it goes, for people.
+    pub(crate) fn describe(&self, row: &mut PeerStatus) {
+        let state = self.state.lock();
+        if let Some(name) = self.name() {
+            row.configured.get_or_insert_with(|| name.to_owned());
+        }
+        row.dialling |= state.dialling;
+        if let Some(next) = state.next_dial {
+            let ms = next.saturating_duration_since(Instant::now()).as_millis() as u64;
+            row.next_dial_in_ms = Some(row.next_dial_in_ms.map_or(ms, |other| other.min(ms)));
+        }
+        if row.addr.is_none() && state.last_error.is_some() {
+            row.last_error = state.last_error.clone();
+        }
     }
 
     fn name(&self) -> Option<&str> {
@@ -104,7 +121,7 @@ impl Target {
 pub(crate) struct Targets(Mutex<Vec<Arc<Target>>>);
 
 impl Targets {
-    fn all(&self) -> Vec<Arc<Target>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Target>> {
         self.0.lock().clone()
     }
 
@@ -220,6 +237,7 @@ async fn keep(shared: &Arc<Shared>, target: &Target) {
         if let Some(node) = target.node() {
             shared.until_connected(node, false).await;
         }
+        until_not_refused(shared, target).await;
         target.state.lock().dialling = true;
         shared.peers_change();
         let outcome = attempt_until_done(shared, target).await;
@@ -256,7 +274,7 @@ async fn keep(shared: &Arc<Shared>, target: &Target) {
                     .and_then(|known| known.last_live)
             })
             .map(|at| at.elapsed());
-        let pause = pause_max(&shared.limits, failures, since_live).mul_f64(rand::random::<f64>());
+        let pause = pause(&shared.limits, failures, since_live, &mut rand::rng());
         target.state.lock().next_dial = Some(Instant::now() + pause);
         shared.peers_change();
         tokio::select! {
@@ -266,6 +284,35 @@ async fn keep(shared: &Arc<Shared>, target: &Target) {
         }
         target.state.lock().next_dial = None;
     }
+}
+
+/// A node that broke the protocol is not dialled before its time is over, whoever asks.
+async fn until_not_refused(shared: &Shared, target: &Target) {
+    while let Some(refusal) = target.node().and_then(|node| shared.refusal(node)) {
+        {
+            let mut state = target.state.lock();
+            state.next_dial = Some(Instant::now() + refusal.left);
+            state.last_error = Some(refusal.to_string());
+        }
+        shared.peers_change();
+        tokio::select! {
+            () = sleep(refusal.left) => {}
+            // Who asks for a sync is not kept waiting for it.
+            () = target.wake.notified() => drop(target.attempts.fetch_add(1, Ordering::Relaxed)),
+        }
+        target.state.lock().next_dial = None;
+        shared.peers_change();
+    }
+}
+
+/// The pause after `failures` in a row: anything up to the longest (full jitter).
+fn pause(
+    limits: &SyncLimits,
+    failures: u32,
+    since_live: Option<Duration>,
+    random: &mut impl rand::Rng,
+) -> Duration {
+    pause_max(limits, failures, since_live).mul_f64(random.random::<f64>())
 }
 
 /// Longest pause after `failures` in a row. A peer that was live lately is expected back soon.
@@ -332,16 +379,9 @@ async fn attempt(shared: &Arc<Shared>, target: &Target) -> Outcome {
         }
     };
     drop(dials);
-    let (connection, node) = found;
+    let node = found.peer;
     let (registered, outcome) = oneshot::channel();
-    let running = connection::run(
-        shared.clone(),
-        connection,
-        node,
-        true,
-        None,
-        Some(registered),
-    );
+    let running = connection::run(shared.clone(), found, Some(registered));
     shared.tasks.spawn(running);
     match outcome.await {
         Ok(Ok(_)) => Outcome::Connected(node),
@@ -351,25 +391,28 @@ async fn attempt(shared: &Arc<Shared>, target: &Target) -> Outcome {
     }
 }
 
-async fn dial(
-    shared: &Shared,
-    target: &Target,
-    address: SocketAddr,
-) -> Result<(quinn::Connection, NodeId), String> {
+async fn dial(shared: &Shared, target: &Target, address: SocketAddr) -> Result<Arrival, String> {
     let told = |error: &dyn std::fmt::Display| format!("{address}: {error}");
     let (crypto, found) = shared
         .identity
         .client(ALPN_SYNC, target.expected)
         .map_err(|e| told(&e))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(endpoint::transport(&shared.limits).map_err(|e| told(&e))?);
+    let (place, transport) = shared.windows.for_dial();
+    config.transport_config(transport);
     let connecting = shared
         .endpoint
         .connect_with(config, address, SERVER_NAME)
         .map_err(|e| told(&e))?;
     match connecting.await {
         Ok(connection) => match found.get() {
-            Some(node) => Ok((connection, node)),
+            Some(peer) => Ok(Arrival {
+                connection,
+                peer,
+                dialled: true,
+                place,
+                handshake: None,
+            }),
             None => Err(told(&"no node key shown")),
         },
         Err(error) => match (target.expected, found.get()) {
@@ -378,83 +421,6 @@ async fn dial(
             }
             _ => Err(told(&connection::reason_text(shared, &error))),
         },
-    }
-}
-
-/// Every peer for people: the engine's first, each with how it is reached, then targets that nobody has answered at.
-pub(crate) fn statuses(shared: &Shared) -> Vec<PeerStatus> {
-    let views = shared.engine.lock().peers();
-    let targets = shared.targets.all();
-    let links = shared.links.lock();
-    let mut rows: Vec<PeerStatus> = views
-        .into_iter()
-        .filter(|view| view.node != shared.node)
-        .map(|view| PeerStatus {
-            node: Some(view.node),
-            view: Some(view),
-            ..unmet()
-        })
-        .collect();
-    for row in &mut rows {
-        let Some(known) = row.node.and_then(|node| links.get(node)) else {
-            continue;
-        };
-        row.last_error = known.last_error.clone();
-        if let Some(link) = &known.link {
-            let stats = link.connection.stats();
-            row.addr = Some(link.connection.remote_address());
-            row.dialled = link.dialled;
-            row.rtt_ms = Some(stats.path.rtt.as_secs_f64() * 1000.0);
-            row.datagrams_sent = stats.udp_tx.datagrams;
-            row.datagrams_received = stats.udp_rx.datagrams;
-            row.bytes_sent = stats.udp_tx.bytes;
-            row.bytes_received = stats.udp_rx.bytes;
-        }
-    }
-    drop(links);
-    for target in targets {
-        let node = target.node();
-        let at = rows
-            .iter()
-            .position(|row| row.node.is_some() && row.node == node);
-        let row = match at {
-            Some(at) => &mut rows[at],
-            None => {
-                rows.push(PeerStatus { node, ..unmet() });
-                rows.last_mut().expect("a row was pushed just now")
-            }
-        };
-        let state = target.state.lock();
-        if let Some(name) = target.name() {
-            row.configured.get_or_insert_with(|| name.to_owned());
-        }
-        row.dialling |= state.dialling;
-        if let Some(next) = state.next_dial {
-            let ms = next.saturating_duration_since(Instant::now()).as_millis() as u64;
-            row.next_dial_in_ms = Some(row.next_dial_in_ms.map_or(ms, |other| other.min(ms)));
-        }
-        if row.addr.is_none() && state.last_error.is_some() {
-            row.last_error = state.last_error.clone();
-        }
-    }
-    rows
-}
-
-fn unmet() -> PeerStatus {
-    PeerStatus {
-        node: None,
-        view: None,
-        configured: None,
-        addr: None,
-        dialled: false,
-        rtt_ms: None,
-        dialling: false,
-        next_dial_in_ms: None,
-        last_error: None,
-        datagrams_sent: 0,
-        datagrams_received: 0,
-        bytes_sent: 0,
-        bytes_received: 0,
     }
 }
 
@@ -475,5 +441,23 @@ mod tests {
         assert_eq!(lately(0), limits.redial_min);
         assert_eq!(lately(20), Duration::from_secs(5));
         assert_eq!(lately(3600), limits.redial_max);
+    }
+
+    #[test]
+    fn nodes_that_lost_hq_together_come_back_spread_over_the_whole_pause() {
+        use rand::SeedableRng as _;
+        let limits = SyncLimits::default();
+        let mut random = rand::rngs::StdRng::seed_from_u64(20261121);
+        let mut quarters = [0; 4];
+        for _ in 0..1_000 {
+            let pause = pause(&limits, 60, None, &mut random);
+            assert!(pause < limits.redial_max, "{pause:?}");
+            quarters[(pause.as_secs_f64() / limits.redial_max.as_secs_f64() * 4.0) as usize] += 1;
+        }
+        // No moment at which a quarter of the nodes more than should come at once.
+        assert!(
+            quarters.iter().all(|count| (200..300).contains(count)),
+            "{quarters:?}"
+        );
     }
 }

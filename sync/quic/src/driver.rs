@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use crate::dial;
 use crate::host::Host;
 use crate::links::{Link, Meeting, newcomer_wins};
+use crate::offenders::is_violation;
 use crate::outgoing::Outgoing;
 use crate::shared::Shared;
 use crate::wire::{self, Preface};
@@ -33,7 +34,10 @@ pub(crate) enum Event {
         conn: ConnId,
         stream: StreamKind,
         bytes: Vec<u8>,
-        _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+        /// Lets its stream's reader go on.
+        turn: OwnedSemaphorePermit,
+        /// What it takes of its lane's room.
+        room: OwnedSemaphorePermit,
     },
     Unsent {
         conn: ConnId,
@@ -185,6 +189,7 @@ impl<H: Host> Driver<H> {
                 biased;
                 () = shared.cancel.cancelled() => break,
                 Some(done) = done.recv() => self.done(done),
+                () = shared.ledger.full.notified() => self.shed(),
                 () = shared.local.ready.notified() => self.local(),
                 Some(event) = urgent.recv() => self.event(event),
                 Some(event) = bulk.recv() => self.event(event),
@@ -262,7 +267,8 @@ impl<H: Host> Driver<H> {
                 conn,
                 stream,
                 bytes,
-                _held,
+                turn: _turn,
+                room,
             } => {
                 if self.conns.contains_key(&conn) {
                     self.feed(Input::Frame {
@@ -270,6 +276,9 @@ impl<H: Host> Driver<H> {
                         stream,
                         bytes,
                     });
+                }
+                if let StreamKind::Lane(lane) = stream {
+                    self.shared.rooms.leave(lane, room, 0);
                 }
             }
             Event::Unsent { conn, lane, bytes } => {
@@ -312,6 +321,7 @@ impl<H: Host> Driver<H> {
             boot,
         };
         shared.links.lock().opened(peer, link);
+        shared.ledger.open(conn);
         shared.links_move();
         self.conns.insert(
             conn,
@@ -387,6 +397,7 @@ impl<H: Host> Driver<H> {
         let Some((peer, _)) = self.conns.remove(&conn) else {
             return;
         };
+        self.shared.ledger.close(conn);
         if self
             .shared
             .links
@@ -396,6 +407,22 @@ impl<H: Host> Driver<H> {
             self.shared.links_move();
         }
         self.inputs.push_back(Input::Disconnected { conn, reason });
+    }
+
+    /// More waits for slow peers than there is memory for: those for whom most waits have to go.
+    fn shed(&mut self) {
+        while let Some((conn, bytes)) = self.shared.ledger.to_shed() {
+            let Some((peer, outgoing)) = self.conns.get(&conn) else {
+                // It is ending already.
+                self.shared.ledger.close(conn);
+                continue;
+            };
+            let text = format!("{} KiB wait for a peer that is slow", bytes / 1024);
+            tracing::warn!(%peer, bytes, "closed to free memory");
+            wire::close(outgoing.connection(), ReasonCode::Busy.code(), &text);
+            self.drop_conn(conn, text);
+        }
+        self.feed_all();
     }
 
     fn refresh_trust(&self) {
@@ -485,6 +512,9 @@ impl<H: Host> Driver<H> {
             Effect::Disconnect { conn, code, detail } => {
                 if let Some((peer, outgoing)) = self.conns.get(&conn) {
                     tracing::info!(%peer, ?code, %detail, "connection closed");
+                    if is_violation(code) {
+                        self.shared.violated(*peer, &detail);
+                    }
                     wire::close(outgoing.connection(), code.code(), &detail);
                     self.drop_conn(conn, detail);
                 }

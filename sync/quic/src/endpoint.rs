@@ -1,30 +1,17 @@
 //! The UDP endpoint: one socket on which a node both accepts and dials.
 //!
-//! Memory per connection is bounded here. A peer can make this node hold at most [`RECEIVE_WINDOW`] bytes of streams that
-//! nobody has read, and this node holds at most [`SEND_WINDOW`] bytes that the peer has not acknowledged. Both grow with
-//! use: an idle connection holds some tens of KiB.
+//! What one connection may hold in QUIC's own buffers is decided in `windows`.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::EndpointConfig;
 
 use crate::config::SyncLimits;
 use crate::error::SyncError;
 use crate::identity::Identity;
 
-/// Unread bytes of one stream: at 50 ms round trip this carries 80 Mbit/s, more than the links between nodes do.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// Unread bytes of one connection: every lane and the control stream can be full at once, so that one that stalls never
-/// takes credit from another.
-pub(crate) const RECEIVE_WINDOW: u32 = 8 * STREAM_WINDOW;
-/// Unacknowledged bytes of one connection: all streams at their window, and what is on its way besides.
-pub(crate) const SEND_WINDOW: u64 = RECEIVE_WINDOW as u64 + 1024 * 1024;
-/// Streams a peer may open towards us: control, seven lanes, and room for kinds that a newer version adds.
-const UNI_STREAMS_MAX: u8 = 16;
-/// A join is one exchange.
-const BIDI_STREAMS_MAX: u8 = 1;
 /// The kernel's buffers: 20 ms of a fast LAN.
 const SOCKET_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 /// Incoming handshakes wait in quinn until they are looked at; their first packets may hold this much.
@@ -33,8 +20,7 @@ const INCOMING_BUFFER_BYTES: u64 = 64 * 1024;
 pub(crate) fn bind(
     listen: SocketAddr,
     key: &SigningKey,
-    identity: &Identity,
-    limits: &SyncLimits,
+    server: quinn::ServerConfig,
 ) -> Result<quinn::Endpoint, SyncError> {
     let listen_error = |source| SyncError::Listen {
         addr: listen,
@@ -42,12 +28,6 @@ pub(crate) fn bind(
     };
     let socket = UdpSocket::bind(listen).map_err(listen_error)?;
     widen(&socket);
-    let mut server = quinn::ServerConfig::with_crypto(Arc::new(identity.server()?));
-    server
-        .transport_config(transport(limits)?)
-        .max_incoming(limits.handshakes_max)
-        .incoming_buffer_size(INCOMING_BUFFER_BYTES)
-        .incoming_buffer_size_total(INCOMING_BUFFER_BYTES * limits.handshakes_max as u64);
     quinn::Endpoint::new(
         endpoint_config(key),
         Some(server),
@@ -93,24 +73,19 @@ pub(crate) fn bind_client(
     .map_err(listen_error)
 }
 
-pub(crate) fn transport(limits: &SyncLimits) -> Result<Arc<TransportConfig>, SyncError> {
-    let idle = IdleTimeout::try_from(limits.idle).map_err(|_| SyncError::Limit { name: "idle" })?;
-    let mut transport = TransportConfig::default();
-    transport
-        .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(limits.keep_alive))
-        .initial_rtt(limits.initial_rtt)
-        .mtu_discovery_config(limits.mtu_discovery.then(MtuDiscoveryConfig::default))
-        .max_concurrent_uni_streams(VarInt::from(UNI_STREAMS_MAX))
-        .max_concurrent_bidi_streams(VarInt::from(BIDI_STREAMS_MAX))
-        .stream_receive_window(VarInt::from(STREAM_WINDOW))
-        .receive_window(VarInt::from(RECEIVE_WINDOW))
-        .send_window(SEND_WINDOW)
-        // Stream priorities carry the lanes; switching fairness off would defeat them.
-        .send_fairness(true)
-        // Unreliable datagrams are not used.
-        .datagram_receive_buffer_size(None);
-    Ok(Arc::new(transport))
+/// How the endpoint takes connections in; what each of them gets is chosen when it comes (`windows`).
+pub(crate) fn server(
+    identity: &Identity,
+    limits: &SyncLimits,
+) -> Result<quinn::ServerConfig, SyncError> {
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(identity.server()?));
+    server
+        .max_incoming(limits.handshakes_max)
+        .incoming_buffer_size(INCOMING_BUFFER_BYTES)
+        .incoming_buffer_size_total(INCOMING_BUFFER_BYTES * limits.handshakes_max as u64)
+        // A truck that drives from Wi-Fi into a mobile network keeps its connection (RFC 9000 §9).
+        .migration(true);
+    Ok(server)
 }
 
 fn endpoint_config(key: &SigningKey) -> EndpointConfig {

@@ -17,7 +17,7 @@ use crate::endpoint;
 use crate::error::SyncError;
 use crate::identity::{self, Identity};
 use crate::invite::Invite;
-use crate::wire;
+use crate::{windows, wire};
 
 /// A request is a name and a proof.
 const REQUEST_BYTES_MAX: usize = 4 * 1024;
@@ -264,7 +264,7 @@ async fn join_within(
         let endpoint = endpoint::bind_client(address, key)?;
         let (crypto, found) = identity.client(identity::ALPN_JOIN, Some(invite.inviter))?;
         let mut config = quinn::ClientConfig::new(std::sync::Arc::new(crypto));
-        config.transport_config(endpoint::transport(&limits)?);
+        config.transport_config(windows::single(&limits)?);
         let dialled = match endpoint.connect_with(config, address, identity::SERVER_NAME) {
             Ok(connecting) => tokio::time::timeout(share.min(limits.handshake), connecting).await,
             Err(error) => {

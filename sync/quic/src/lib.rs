@@ -31,11 +31,17 @@ mod host;
 mod identity;
 mod invite;
 mod join;
+mod ledger;
 mod links;
 mod node;
+mod offenders;
 mod outgoing;
+mod rooms;
 mod shared;
 mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod windows;
 mod wire;
 
 pub use config::{ADVERTISE_MAX, PeerAddr, SyncConfig, SyncLimits};
@@ -45,3 +51,4 @@ pub use invite::{INVITE_ADDRESSES_MAX, Invite, InviteError};
 pub use join::{JoinError, JoinRefusal, JoinReply, JoinRequest, MemberAddresses, join};
 pub use node::SyncNode;
 pub use status::{PeerStatus, SyncReport, SyncReportPeer};
+pub use windows::receive_bytes_max;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use sync_engine::{Counters, Engine, Head, LogId, NodeId, PeerState, Run, Seq, Trust, TrustRecord};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -18,15 +18,18 @@ use crate::driver;
 use crate::error::SyncError;
 use crate::host::Host;
 use crate::identity::Identity;
+use crate::ledger::Ledger;
 use crate::links::Links;
+use crate::rooms::Rooms;
 use crate::shared::{Events, Local, Shared};
-use crate::status::{PeerStatus, SyncReport, SyncReportPeer};
+use crate::status::{self, PeerStatus, SyncReport, SyncReportPeer};
+use crate::windows::Windows;
 use crate::wire::Preface;
 use crate::{accept, closed, discovery, endpoint};
 
 /// Small and urgent events in front of the driver: control, lanes 0 to 2, comings and goings.
 const URGENT_EVENTS_MAX: usize = 256;
-/// Frames of the other lanes in front of the driver; their bytes are bounded by `SyncLimits::received_bytes_max`.
+/// Frames of the other lanes in front of the driver; their bytes are bounded by `SyncLimits::lane_bytes_max`.
 const BULK_EVENTS_MAX: usize = 64;
 /// After everybody has everything, this much silence says that nobody is sending us anything either.
 const QUIET_MIN: Duration = Duration::from_millis(50);
@@ -54,7 +57,9 @@ impl SyncNode {
         host: Arc<H>,
     ) -> Result<Self, SyncError> {
         let identity = Identity::new(&config.key)?;
-        let endpoint = endpoint::bind(config.listen, &config.key, &identity, &config.limits)?;
+        let server = endpoint::server(&identity, &config.limits)?;
+        let windows = Windows::new(&server, &config.limits)?;
+        let endpoint = endpoint::bind(config.listen, &config.key, server)?;
         let local_addr = endpoint.local_addr().map_err(|source| SyncError::Listen {
             addr: config.listen,
             source,
@@ -84,7 +89,10 @@ impl SyncNode {
             local: Local::default(),
             events: Events { urgent, bulk },
             conns: AtomicU64::new(1),
-            received: Arc::new(Semaphore::new(config.limits.received_bytes_max / 1024)),
+            rooms: Rooms::new(&config.limits),
+            ledger: Ledger::new(config.limits.held_bytes_max),
+            windows,
+            offenders: Mutex::default(),
             cancel: cancel.clone(),
             tasks: TaskTracker::new(),
             limits: config.limits,
@@ -132,7 +140,7 @@ impl SyncNode {
 
     /// Every peer: members and others met, then configured addresses where nobody has answered yet.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        dial::statuses(&self.shared)
+        status::all(&self.shared)
     }
 
     /// Who may do what, as of now.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use quinn::SendStream;
-use sync_engine::{ConnId, StreamKind};
+use sync_engine::{CONTROL_FRAME_BYTES_MAX, ConnId, StreamKind};
 use tokio::sync::mpsc;
 
 use crate::driver::Event;
@@ -18,9 +18,9 @@ use crate::wire::{self, STREAMS};
 const UNSENT_STEP_BYTES: usize = 16 * 1024;
 /// Control frames queued for a peer that does not read them. The engine bounds what it queues on lanes; control it may
 /// always send, so that this bound is the shell's.
-const CONTROL_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Frames queued on one lane: far above the engine's own bound, which normally holds.
-const LANE_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+const CONTROL_QUEUE_BYTES_MAX: usize = 2 * CONTROL_FRAME_BYTES_MAX;
+/// Frames queued on one lane: above the engine's own bound (`Limits::unsent_bytes_max` and a run), which normally holds.
+const LANE_QUEUE_BYTES_MAX: usize = 512 * 1024;
 
 /// The sending half of a connection, as the driver holds it.
 pub(crate) struct Outgoing {
@@ -71,6 +71,7 @@ impl Outgoing {
         if self.queued[at].fetch_add(frame.len(), Ordering::AcqRel) + frame.len() > bytes_max {
             return Err(QueueFull);
         }
+        shared.ledger.add(self.conn, frame.len());
         if self.streams[at].is_none() {
             self.spawn_writer(shared, kind, None);
         }
@@ -89,7 +90,7 @@ impl Outgoing {
             kind,
             queue,
             queued: self.queued.clone(),
-            urgent: shared.events.urgent.clone(),
+            shared: shared.clone(),
         };
         let connection = self.connection.clone();
         shared.tasks.spawn(async move {
@@ -104,7 +105,7 @@ struct Writer {
     kind: StreamKind,
     queue: mpsc::UnboundedReceiver<Bytes>,
     queued: Arc<[AtomicUsize; STREAMS]>,
-    urgent: mpsc::Sender<Event>,
+    shared: Arc<Shared>,
 }
 
 impl Writer {
@@ -127,6 +128,7 @@ impl Writer {
         while let Some(frame) = self.queue.recv().await {
             let bytes = frame.len();
             wire::write_frame(&mut stream, frame).await?;
+            self.shared.ledger.sub(self.conn, bytes);
             let unsent = self.queued[at].fetch_sub(bytes, Ordering::AcqRel) - bytes;
             if let StreamKind::Lane(lane) = self.kind
                 && (unsent == 0 || usize::abs_diff(told, unsent) >= UNSENT_STEP_BYTES)
@@ -137,7 +139,7 @@ impl Writer {
                     lane,
                     bytes: unsent,
                 };
-                if self.urgent.send(event).await.is_err() {
+                if self.shared.events.urgent.send(event).await.is_err() {
                     break;
                 }
             }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use sync_engine::{ConnId, Engine, Head, LogId, NodeId, Run, Seq, Trust, TrustRecord};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,7 +16,11 @@ use crate::config::SyncLimits;
 use crate::dial::Targets;
 use crate::driver::Event;
 use crate::identity::Identity;
+use crate::ledger::Ledger;
 use crate::links::Links;
+use crate::offenders::{Offenders, Refusal};
+use crate::rooms::Rooms;
+use crate::windows::Windows;
 use crate::wire::Preface;
 
 /// See the fields. Locks are held for moments and never across an `await`; where two are needed, the engine's is taken
@@ -44,8 +47,14 @@ pub(crate) struct Shared {
     pub(crate) local: Local,
     pub(crate) events: Events,
     pub(crate) conns: AtomicU64,
-    /// One permit per KiB of received frames that wait for the engine.
-    pub(crate) received: Arc<Semaphore>,
+    /// Room for what was received and is not stored.
+    pub(crate) rooms: Rooms,
+    /// What waits for slow peers.
+    pub(crate) ledger: Ledger,
+    /// What QUIC itself may hold for each connection.
+    pub(crate) windows: Windows,
+    /// Who broke the protocol.
+    pub(crate) offenders: Mutex<Offenders>,
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -64,6 +73,23 @@ impl Shared {
     pub(crate) fn peers_change(&self) {
         self.peers_changed
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// `node` broke the protocol: it is refused for a while.
+    pub(crate) fn violated(&self, node: NodeId, why: &str) {
+        let trust = self.trust.load();
+        let pause = self
+            .offenders
+            .lock()
+            .note(Instant::now(), &self.limits, node, why, |node| {
+                trust.is_member(node)
+            });
+        tracing::warn!(%node, why, refused_for = ?pause, "a peer broke the protocol");
+    }
+
+    /// Why `node` is refused at this moment, if it is.
+    pub(crate) fn refusal(&self, node: NodeId) -> Option<Refusal> {
+        self.offenders.lock().refusal(Instant::now(), node)
     }
 
     /// Waits until `node` is connected, or is not.

@@ -1,8 +1,11 @@
 //! What people see of the network: one row per peer, and the report of a sync that was asked for.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use sync_engine::{NodeId, PeerState, PeerView};
+
+use crate::shared::Shared;
 
 /// One peer: what the engine knows of it and how this node reaches it.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +28,10 @@ pub struct PeerStatus {
     pub next_dial_in_ms: Option<u64>,
     /// Why the last dial failed or the last connection ended.
     pub last_error: Option<String>,
+    /// How often it broke the protocol lately.
+    pub violations: u32,
+    /// Milliseconds for which it is still refused for that; `None` when it is not.
+    pub refused_for_ms: Option<u64>,
     /// UDP datagrams of the present connection.
     pub datagrams_sent: u64,
     /// See `datagrams_sent`.
@@ -41,6 +48,90 @@ impl PeerStatus {
         self.view
             .as_ref()
             .map_or(PeerState::Disconnected, |view| view.state)
+    }
+}
+
+/// Every peer for people: the engine's first, each with how it is reached, then targets that nobody has answered at.
+pub(crate) fn all(shared: &Shared) -> Vec<PeerStatus> {
+    let views = shared.engine.lock().peers();
+    let mut rows: Vec<PeerStatus> = views
+        .into_iter()
+        .filter(|view| view.node != shared.node)
+        .map(|view| PeerStatus {
+            node: Some(view.node),
+            view: Some(view),
+            ..unmet()
+        })
+        .collect();
+    describe_links(shared, &mut rows);
+    for target in shared.targets.all() {
+        let node = target.node();
+        let at = rows
+            .iter()
+            .position(|row| row.node.is_some() && row.node == node);
+        let row = match at {
+            Some(at) => &mut rows[at],
+            None => {
+                rows.push(PeerStatus { node, ..unmet() });
+                rows.last_mut().expect("a row was pushed just now")
+            }
+        };
+        target.describe(row);
+    }
+    describe_violations(shared, &mut rows);
+    rows
+}
+
+fn describe_links(shared: &Shared, rows: &mut [PeerStatus]) {
+    let links = shared.links.lock();
+    for row in rows {
+        let Some(known) = row.node.and_then(|node| links.get(node)) else {
+            continue;
+        };
+        row.last_error = known.last_error.clone();
+        if let Some(link) = &known.link {
+            let stats = link.connection.stats();
+            row.addr = Some(link.connection.remote_address());
+            row.dialled = link.dialled;
+            row.rtt_ms = Some(stats.path.rtt.as_secs_f64() * 1000.0);
+            row.datagrams_sent = stats.udp_tx.datagrams;
+            row.datagrams_received = stats.udp_rx.datagrams;
+            row.bytes_sent = stats.udp_tx.bytes;
+            row.bytes_received = stats.udp_rx.bytes;
+        }
+    }
+}
+
+/// What somebody did that it must not stands before what a later dial said of it.
+fn describe_violations(shared: &Shared, rows: &mut [PeerStatus]) {
+    let (now, offenders) = (Instant::now(), shared.offenders.lock());
+    for row in rows {
+        let Some(node) = row.node else { continue };
+        row.violations = offenders.violations(node);
+        if let Some(refusal) = offenders.refusal(now, node) {
+            row.refused_for_ms = Some(refusal.left.as_millis() as u64);
+            row.last_error = Some(refusal.to_string());
+        }
+    }
+}
+
+fn unmet() -> PeerStatus {
+    PeerStatus {
+        node: None,
+        view: None,
+        configured: None,
+        addr: None,
+        dialled: false,
+        rtt_ms: None,
+        dialling: false,
+        next_dial_in_ms: None,
+        last_error: None,
+        violations: 0,
+        refused_for_ms: None,
+        datagrams_sent: 0,
+        datagrams_received: 0,
+        bytes_sent: 0,
+        bytes_received: 0,
     }
 }
 

@@ -21,6 +21,8 @@ const FRAME_BYTES_START: usize = 4 * 1024;
 
 /// The other end was this very node.
 pub(crate) const CLOSE_SELF: u32 = 0x101;
+/// The other end violated the protocol a short while ago: see `offenders`.
+pub(crate) const CLOSE_REFUSED: u32 = 0x102;
 /// The exchange of a join is over.
 pub(crate) const CLOSE_DONE: u32 = ReasonCode::Shutdown.code();
 
@@ -141,10 +143,12 @@ pub(crate) async fn read_length(
     Ok(Some(bytes))
 }
 
-/// The `length` bytes of a frame whose length was read. Memory grows with what has come, not with what was claimed.
+/// The `length` bytes of a frame whose length was read. Memory grows with what has come, not with what was claimed;
+/// `grows` is told of each piece.
 pub(crate) async fn read_body(
     stream: &mut RecvStream,
     length: usize,
+    mut grows: impl FnMut(usize),
 ) -> Result<Vec<u8>, FrameError> {
     let mut body = Vec::with_capacity(length.min(FRAME_BYTES_START));
     while body.len() < length {
@@ -152,6 +156,7 @@ pub(crate) async fn read_body(
             .read_chunk(length - body.len(), true)
             .await?
             .ok_or(FrameError::Ended)?;
+        grows(chunk.bytes.len());
         body.extend_from_slice(&chunk.bytes);
     }
     Ok(body)
@@ -159,7 +164,7 @@ pub(crate) async fn read_body(
 
 async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<Option<Vec<u8>>, FrameError> {
     match read_length(stream, max).await? {
-        Some(length) => read_body(stream, length).await.map(Some),
+        Some(length) => read_body(stream, length, |_| {}).await.map(Some),
         None => Ok(None),
     }
 }
