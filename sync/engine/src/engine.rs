@@ -1,7 +1,8 @@
 //! The engine: one value that takes inputs and gives effects.
 //!
-//! Greetings and claims are in `greet`, the sending half in `send`, the receiving half in `receive`. What is here is
-//! what they share: the state, the way of an input to its handler, connections that end, and the views.
+//! Greetings are in `greet`, what peers say they have in `claims`, frontiers agreed on in `marking`, the sending half in
+//! `send`, the receiving half in `receive`. What is here is what they share: the state, the way of an input to its
+//! handler, connections that end, and the views.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,14 +11,21 @@ use crate::frontier::Frontier;
 use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::inbox::Inbox;
 use crate::io::{
-    ConnId, Counters, Effect, Input, Interest, Limits, LoadId, LocalNode, Now, OwnLogConflict,
-    PeerState, PeerView, ReasonCode, StreamKind,
+    ConnId, Counters, Effect, Input, Interest, LaneBehind, Limits, LoadId, LocalNode, Now,
+    OwnLogConflict, PeerView, ReasonCode, StreamKind, Usage,
 };
+use crate::marks::{Marks, Memory};
+use crate::members::Members;
 use crate::peer::{Peer, Phase, Stage};
 use crate::trust::Trust;
 
 /// What an entry is taken to weigh before any was seen, bytes.
 const ENTRY_BYTES_GUESS: u64 = 200;
+
+/// Why a peer is looked at again, for who asks what the engine waits for.
+pub(crate) const GREETING: &str = "greeting takes too long";
+pub(crate) const RETRY_LOAD: &str = "retry a load";
+pub(crate) const MARK: &str = "agree on a frontier";
 
 /// A run being read from the store for a peer.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +56,17 @@ pub struct Engine {
     pub(crate) forks: BTreeSet<LogId>,
     own_conflicts: BTreeSet<LogId>,
     own_conflict: Option<OwnLogConflict>,
-    /// Entries and bytes seen, for the mean.
-    pub(crate) seen_entries: u64,
-    pub(crate) seen_bytes: u64,
+    pub(crate) marks: Marks,
+    /// The members in the order in which frontiers count them.
+    pub(crate) members: Members,
+    /// When anything last moved that a mark would name (monotonic milliseconds).
+    pub(crate) moved_ms: u64,
+    /// Peers that may have a load to start: looked at after each input.
+    pub(crate) busy: BTreeSet<NodeId>,
+    /// When to look at which peer again, and why. One that is no longer due does nothing.
+    timers: BTreeSet<(u64, NodeId, &'static str)>,
+    /// Entries and bytes seen, by lane, for the mean.
+    seen: [LaneBehind; 7],
     pub(crate) next_batch: u64,
     next_load: u64,
     jitter: u64,
@@ -77,10 +93,11 @@ impl Engine {
             .filter(|(log, _)| log.lane == Lane::Trust)
             .map(|(log, held)| (*log, held.height))
             .collect();
-        Self {
+        let mut engine = Self {
             local,
-            interest,
+            interest: interest.normal(),
             limits,
+            members: Members::of(&trust),
             trust,
             frontier,
             applied,
@@ -92,13 +109,44 @@ impl Engine {
             forks: BTreeSet::new(),
             own_conflicts: BTreeSet::new(),
             own_conflict: None,
-            seen_entries: 0,
-            seen_bytes: 0,
+            marks: Marks::default(),
+            moved_ms: 0,
+            busy: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            seen: [LaneBehind::default(); 7],
             next_batch: 0,
             next_load: 0,
             jitter: seed,
             counters: Counters::default(),
             effects: VecDeque::new(),
+        };
+        engine.meet_members();
+        engine
+    }
+
+    /// Takes back what [`Effect::KeepMark`] gave out before a restart. To be called before any connection.
+    pub fn recall(&mut self, memory: Memory) {
+        let used: BTreeSet<_> = memory.peers.iter().map(|(_, hash)| *hash).collect();
+        for mark in memory.marks {
+            self.marks.keep(mark, |hash| used.contains(&hash));
+        }
+        for (node, hash) in memory.peers {
+            let (Some(peer), Some(mark)) = (self.peers.get_mut(&node), self.marks.find(hash))
+            else {
+                continue;
+            };
+            peer.mark = Some(hash);
+            peer.interest = mark.scope.clone();
+            peer.count_from(&self.frontier, |log| mark.height(log));
+        }
+    }
+
+    /// Every member is a peer, met or not.
+    pub(crate) fn meet_members(&mut self) {
+        for node in self.members.iter().filter(|node| **node != self.local.node) {
+            self.peers
+                .entry(*node)
+                .or_insert_with(|| Peer::new(*node, &self.frontier));
         }
     }
 
@@ -114,11 +162,15 @@ impl Engine {
                 conn,
                 stream,
                 bytes,
-            } => self.on_frame(now, conn, stream, bytes),
+            } => {
+                self.on_frame(now, conn, stream, bytes);
+                self.touch(conn);
+            }
             Input::Unsent { conn, lane, bytes } => {
                 if let Some(session) = self.peer_of(conn).and_then(Peer::session_mut) {
                     session.lane(lane).unsent_bytes = bytes;
                 }
+                self.touch(conn);
             }
             Input::Disconnected { conn, reason } => {
                 if let Some(node) = self.conns.get(&conn).copied() {
@@ -149,20 +201,10 @@ impl Engine {
 
     /// When to call again with [`Input::Timeout`], milliseconds on the monotonic clock, and why. May lie in the past.
     pub fn poll_timeout(&self) -> Option<(u64, &'static str)> {
-        let sessions = self.peers.values().filter_map(Peer::session);
-        let mut next = self
-            .inbox
-            .waiting_until_ms()
-            .map(|at| (at, "author still unknown"));
-        for session in sessions {
-            let greeting = session
-                .deadline_ms()
-                .map(|at| (at, "greeting takes too long"));
-            let rests = session.lanes.iter().flat_map(|lane| lane.resting.values());
-            let retry = rests.min().map(|at| (*at, "retry a load"));
-            next = [next, greeting, retry].into_iter().flatten().min();
-        }
-        next
+        let waiting = self.inbox.waiting_until_ms();
+        let waiting = waiting.map(|at_ms| (at_ms, "author still unknown"));
+        let timer = self.timers.first().map(|(at_ms, _, why)| (*at_ms, *why));
+        [waiting, timer].into_iter().flatten().min()
     }
 
     /// Who may do what, as far as lane 0 on our disk says.
@@ -193,32 +235,51 @@ impl Engine {
         nodes.into_iter().map(|node| self.peer_view(node)).collect()
     }
 
+    /// What is held in memory now.
+    pub fn usage(&self) -> Usage {
+        let lanes = || {
+            let sessions = self.peers.values().filter_map(Peer::session);
+            sessions.flat_map(|session| &session.lanes)
+        };
+        Usage {
+            connections: self.conns.len(),
+            inbox_bytes_max: self.inbox.held_bytes_max(),
+            waiting_bytes: self.inbox.waiting_bytes(),
+            unacked_bytes_max: lanes().map(|lane| lane.unacked_bytes).max().unwrap_or(0),
+            unsent_bytes_max: lanes().map(|lane| lane.unsent_bytes).max().unwrap_or(0),
+            peer_logs: self.peers.values().map(|peer| peer.logs.len()).sum(),
+            loads: self.loads.len(),
+        }
+    }
+
     fn peer_view(&self, node: NodeId) -> PeerView {
-        let stranger = Peer::new(node);
-        let peer = self.peers.get(&node).unwrap_or(&stranger);
-        let behind_entries: u64 = self
-            .frontier
-            .iter()
-            .filter(|(log, _)| peer.wants(log))
-            .map(|(log, held)| {
-                let stored = peer.logs.get(log).map_or(Seq::NONE, |log| log.stored);
-                held.height
-                    .0
-                    .saturating_sub(stored.0.max(held.floor.before().0))
-            })
-            .sum();
-        let mean = self
-            .seen_bytes
-            .checked_div(self.seen_entries)
-            .unwrap_or(ENTRY_BYTES_GUESS);
+        let stranger;
+        let peer = match self.peers.get(&node) {
+            Some(peer) => peer,
+            None => {
+                stranger = Peer::new(node, &self.frontier);
+                &stranger
+            }
+        };
+        let mut behind = [LaneBehind::default(); 7];
+        for (lane, entries) in peer.behind(&self.frontier).into_iter().enumerate() {
+            behind[lane] = LaneBehind {
+                entries,
+                bytes: entries.saturating_mul(self.entry_bytes_mean(lane)),
+            };
+        }
         let granted = self.trust.grant(node).map(|grant| grant.name.clone());
         PeerView {
             node,
             name: granted.or_else(|| peer.name.clone()),
             state: peer.state(),
             last_seen_wall_ms: peer.last_seen_wall_ms,
-            behind_entries,
-            behind_bytes: behind_entries.saturating_mul(mean),
+            behind_entries: behind.iter().map(|lane| lane.entries).sum(),
+            behind_bytes: behind
+                .iter()
+                .fold(0, |sum, lane| sum.saturating_add(lane.bytes)),
+            behind,
+            missing_entries: peer.missing(&self.frontier, |log| self.interest.covers(log)),
             protocol: peer.session().and_then(|session| session.protocol),
             software: peer.software.clone(),
             reason: match &peer.phase {
@@ -226,6 +287,20 @@ impl Engine {
                 Phase::Met(_) => None,
             },
         }
+    }
+
+    /// What an entry of a lane weighs, as far as any were seen.
+    fn entry_bytes_mean(&self, lane: usize) -> u64 {
+        let seen = self.seen[lane];
+        seen.bytes
+            .checked_div(seen.entries)
+            .unwrap_or(ENTRY_BYTES_GUESS)
+    }
+
+    pub(crate) fn note_sizes(&mut self, lane: Lane, entries: usize, bytes: usize) {
+        let seen = &mut self.seen[lane.index()];
+        seen.entries += entries as u64;
+        seen.bytes += bytes as u64;
     }
 
     // What the halves share.
@@ -253,6 +328,30 @@ impl Engine {
         if let Some(conn) = conn {
             self.send(conn, StreamKind::Control, frame);
         }
+    }
+
+    /// A peer's room or wishes may have changed.
+    fn touch(&mut self, conn: ConnId) {
+        self.busy.extend(self.conns.get(&conn));
+    }
+
+    /// Looks at a peer again at a time, for a reason that people can read.
+    pub(crate) fn wake(&mut self, at_ms: u64, node: NodeId, why: &'static str) {
+        self.timers.insert((at_ms, node, why));
+    }
+
+    /// Moves our height of a log. Who was level with it is remembered as it was.
+    pub(crate) fn move_frontier(&mut self, now: Now, log: LogId, head: Head) -> bool {
+        let held = self.frontier.get(&log).copied();
+        let height = held.map_or(Seq::NONE, |held| held.height);
+        if head.seq <= height {
+            return false;
+        }
+        for peer in self.peers.values_mut() {
+            peer.before_move(log, held.as_ref(), head.seq.0 - height.0);
+        }
+        self.moved_ms = now.mono_ms;
+        self.frontier.advance(log, head.seq, head.chain)
     }
 
     pub(crate) fn peer_of(&mut self, conn: ConnId) -> Option<&mut Peer> {
@@ -285,9 +384,7 @@ impl Engine {
             return;
         };
         self.conns.remove(&session.conn);
-        peer.phase = Phase::Away {
-            reason: Some(reason),
-        };
+        peer.leave(reason, &self.frontier);
         self.inbox.drop_waiting_from(node);
         self.dropped.retain(|(peer, _)| *peer != node);
         if !self.trust.is_member(node) {
@@ -339,36 +436,54 @@ impl Engine {
     }
 
     fn on_timeout(&mut self, now: Now) {
-        let late: Vec<(NodeId, Stage)> = self
-            .peers
-            .values()
-            .filter_map(|peer| {
-                let session = peer.session()?;
-                let due = session.deadline_ms().is_some_and(|at| at <= now.mono_ms);
-                due.then_some((peer.node, session.stage))
-            })
-            .collect();
-        for (node, stage) in late {
-            let detail = match stage {
-                Stage::Greeting { we_admit: true, .. } => "the peer did not admit us in time",
-                Stage::Greeting { .. } => {
-                    self.counters.refused_author += 1;
-                    "not a member of this operation"
-                }
-                _ => "no greeting in time",
-            };
-            self.disconnect(node, ReasonCode::NotMember, detail.to_owned());
+        while let Some((at_ms, node, why)) = self.timers.first().copied() {
+            if at_ms > now.mono_ms {
+                break;
+            }
+            self.timers.remove(&(at_ms, node, why));
+            self.look_at(now, node);
         }
-        self.wake_rested(now);
         self.expire_waiting(now);
+    }
+
+    /// Does what is due for one peer, and sets its next timers.
+    fn look_at(&mut self, now: Now, node: NodeId) {
+        let Some(session) = self.peers.get(&node).and_then(Peer::session) else {
+            return;
+        };
+        match session.deadline_ms() {
+            Some(at_ms) if at_ms <= now.mono_ms => return self.give_up_greeting(node),
+            Some(at_ms) => self.wake(at_ms, node, GREETING),
+            None => {}
+        }
+        self.wake_rested(now, node);
+        self.mark_if_due(now, node);
+    }
+
+    fn give_up_greeting(&mut self, node: NodeId) {
+        let stage = self
+            .peers
+            .get(&node)
+            .and_then(Peer::session)
+            .map(|session| session.stage);
+        let detail = match stage {
+            Some(Stage::Greeting { we_admit: true, .. }) => "the peer did not admit us in time",
+            Some(Stage::Greeting { .. }) => {
+                self.counters.refused_author += 1;
+                "not a member of this operation"
+            }
+            _ => "no greeting in time",
+        };
+        self.disconnect(node, ReasonCode::NotMember, detail.to_owned());
     }
 
     /// Peers that are connected, in order.
     pub(crate) fn connected(&self) -> Vec<NodeId> {
-        self.peers
+        self.conns
             .values()
-            .filter(|peer| peer.state() != PeerState::Disconnected)
-            .map(|peer| peer.node)
+            .copied()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect()
     }
 }

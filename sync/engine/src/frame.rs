@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hello::{Hello, HelloPrelude, WireFrontier};
+use crate::hello::{FrontierSaid, Hello, HelloPrelude};
 use crate::ids::{LogId, Seq};
+use crate::marks::MarkHash;
 use crate::run::{Run, RunError};
 
 const HELLO: u8 = 1;
@@ -14,6 +15,10 @@ const ADMIT: u8 = 2;
 const PROGRESS: u8 = 3;
 const WANT: u8 = 4;
 const HOLD: u8 = 5;
+const FRONTIER: u8 = 6;
+const WHOLE_PLEASE: u8 = 7;
+const MARK: u8 = 8;
+const MARKED: u8 = 9;
 const RUN: u8 = 16;
 
 /// How many logs one Progress frame names, so that it stays below the control frame's bound.
@@ -35,13 +40,21 @@ pub(crate) enum ControlFrame {
     /// The first frame: who speaks, which versions, what it has. The rest is `None` when no version is common.
     Hello(HelloPrelude, Option<Hello>),
     /// "You are a member": lanes above 0 may come. Carries what the Hello to a non-member left out.
-    Admit(Option<WireFrontier>),
+    Admit(Option<FrontierSaid>),
     /// Heights that moved: the acknowledgement to who sent the entries, news to everyone else.
     Progress(Vec<WireProgress>),
     /// "Send this log from here again": something was dropped on the way.
     Want { log: LogId, from: Seq },
     /// "Do not send this log": we hold another branch of it.
     Hold { log: LogId },
+    /// The whole frontier, where the Hello left it for later or named a mark that the other does not know.
+    Frontier(FrontierSaid),
+    /// "I do not know that mark: say all of it."
+    WholePlease,
+    /// "This is what we both hold now, if you see it as I do."
+    Mark(MarkHash),
+    /// "I do, and I remember it."
+    Marked(MarkHash),
     /// A kind of a later version.
     Unknown,
 }
@@ -61,8 +74,24 @@ pub(crate) fn hello(prelude: &HelloPrelude, hello: &Hello) -> Vec<u8> {
     encode(HELLO, &(prelude, hello))
 }
 
-pub(crate) fn admit(frontier: Option<&WireFrontier>) -> Vec<u8> {
+pub(crate) fn admit(frontier: Option<&FrontierSaid>) -> Vec<u8> {
     encode(ADMIT, &frontier)
+}
+
+pub(crate) fn frontier(said: &FrontierSaid) -> Vec<u8> {
+    encode(FRONTIER, said)
+}
+
+pub(crate) fn whole_please() -> Vec<u8> {
+    vec![WHOLE_PLEASE]
+}
+
+pub(crate) fn mark(hash: MarkHash) -> Vec<u8> {
+    encode(MARK, &hash)
+}
+
+pub(crate) fn marked(hash: MarkHash) -> Vec<u8> {
+    encode(MARKED, &hash)
 }
 
 pub(crate) fn progress(items: &[WireProgress]) -> Vec<u8> {
@@ -97,9 +126,10 @@ pub(crate) fn decode_control(bytes: &[u8]) -> Result<ControlFrame, FrameError> {
     Ok(match kind {
         HELLO => {
             let (prelude, rest) = body::<HelloPrelude>(kind, rest)?;
-            let hello = match prelude.common_protocol() {
-                Some(_) => Some(body(kind, rest)?.0),
-                None => None,
+            let hello = if prelude.is_readable() {
+                Some(body(kind, rest)?.0)
+            } else {
+                None
             };
             ControlFrame::Hello(prelude, hello)
         }
@@ -112,6 +142,10 @@ pub(crate) fn decode_control(bytes: &[u8]) -> Result<ControlFrame, FrameError> {
         HOLD => ControlFrame::Hold {
             log: body(kind, rest)?.0,
         },
+        FRONTIER => ControlFrame::Frontier(body(kind, rest)?.0),
+        WHOLE_PLEASE => ControlFrame::WholePlease,
+        MARK => ControlFrame::Mark(body(kind, rest)?.0),
+        MARKED => ControlFrame::Marked(body(kind, rest)?.0),
         _ => ControlFrame::Unknown,
     })
 }

@@ -1,14 +1,15 @@
-//! Meeting a peer: connections, greetings, admission, and what each says it has.
+//! Meeting a peer: connections, greetings, and admission.
 //!
-//! Invariants: no lane above 0 flows before each end has said that the other is a member; a peer's claims move nothing
-//! but our picture of that peer, and only a member's claims can stop a log of ours.
+//! Invariants: no lane above 0 flows before each end has said that the other is a member and what it has; only one
+//! connection with a peer is kept.
 
-use crate::engine::Engine;
-use crate::frame::{self, PROGRESS_ITEMS_MAX, WireProgress};
-use crate::hello::{Claim, Hello, HelloPrelude, PROTOCOL_MAX, PROTOCOL_MIN, WireFrontier, cut};
-use crate::ids::{Lane, LogId, NodeId, Seq};
-use crate::io::{ConnId, Effect, Now, ProgressItem, ReasonCode, StreamKind};
-use crate::peer::{Peer, Session, Stage};
+use crate::engine::{Engine, GREETING};
+use crate::frame;
+use crate::frontier_wire::{self, Claims};
+use crate::hello::{FrontierSaid, Hello, HelloPrelude, PROTOCOL_MIN, cut};
+use crate::ids::{Lane, NodeId};
+use crate::io::{ConnId, Effect, Now, ReasonCode, StreamKind};
+use crate::peer::{Heard, Peer, Session, Stage, Told};
 
 /// Two connections of one pair that come within this time, milliseconds, are taken for both ends dialling at once; a
 /// later one means that the peer has lost the older.
@@ -16,6 +17,10 @@ const SIMULTANEOUS_MS: u64 = 5_000;
 
 /// How much longer than `Limits::greeting_ms_max` a greeting may take while lane 0 moves.
 const GREETING_STRETCH: u64 = 12;
+
+/// A frontier up to this size goes into the greeting itself, members written out: it saves half a round trip, and one
+/// packet holds it.
+const GREETING_FRONTIER_BYTES_MAX: usize = 1_024;
 
 impl Engine {
     pub(crate) fn on_connected(&mut self, now: Now, conn: ConnId, node: NodeId, dialled: bool) {
@@ -32,32 +37,62 @@ impl Engine {
             ReasonCode::Superseded,
             "a newer connection is kept".to_owned(),
         );
-        let member = self.trust.is_member(node);
         let deadline_ms = now.mono_ms + self.limits.greeting_ms_max;
-        let session = Session::new(conn, dialled, now.mono_ms, deadline_ms, member);
-        self.conns.insert(conn, node);
-        let peer = self.peers.entry(node).or_insert_with(|| Peer::new(node));
-        peer.last_seen_wall_ms = now.wall_ms;
-        peer.begin(session);
-
-        let prelude = HelloPrelude {
-            protocol_min: PROTOCOL_MIN,
-            protocol_max: PROTOCOL_MAX,
-            node: self.local.node,
-            operation: self.trust.operation(),
-        };
-        let frontier = WireFrontier::full(&self.frontier, &self.applied, |log| {
-            member || log.lane == Lane::Trust
-        });
+        let (said, told) = self.first_words(node);
+        let members = self.members.clone();
         let hello = Hello::new(
             &self.local.software,
             &self.local.name,
             &self.interest,
-            frontier,
-            member,
+            members.hash(),
+            said,
+            told != Told::Trust,
         );
+        let session = Session::new(conn, dialled, now.mono_ms, deadline_ms, told, members);
+        self.conns.insert(conn, node);
+        let peer = self
+            .peers
+            .entry(node)
+            .or_insert_with(|| Peer::new(node, &self.frontier));
+        peer.last_seen_wall_ms = now.wall_ms;
+        peer.begin(session);
+        self.wake(deadline_ms, node, GREETING);
+
+        let prelude = HelloPrelude {
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: self.limits.protocol_max,
+            node: self.local.node,
+            operation: self.trust.operation(),
+        };
         self.send(conn, StreamKind::Control, frame::hello(&prelude, &hello));
         self.effect(Effect::PeerChanged { peer: node });
+    }
+
+    /// What the greeting says of our frontier: lane 0 to a stranger, what moved to who stood where we stood, all of it
+    /// where it is small, and otherwise nothing yet.
+    fn first_words(&self, node: NodeId) -> (FrontierSaid, Told) {
+        let whole = |lane_0_only: bool| {
+            let said = self.whole_frontier(|log| !lane_0_only || log.lane == Lane::Trust, None);
+            FrontierSaid::Whole {
+                indexed: false,
+                logs: said,
+            }
+        };
+        if !self.trust.is_member(node) {
+            return (whole(true), Told::Trust);
+        }
+        let mark = self.peers.get(&node).and_then(|peer| peer.mark);
+        if let Some(mark) = mark.and_then(|hash| self.marks.find(hash)) {
+            let moved = self.frontier_since(mark);
+            let mark = mark.hash;
+            return (FrontierSaid::Since { mark, moved }, Told::All);
+        }
+        match whole(false) {
+            FrontierSaid::Whole { logs, .. } if logs.len() > GREETING_FRONTIER_BYTES_MAX => {
+                (FrontierSaid::Later, Told::Nothing)
+            }
+            small => (small, Told::All),
+        }
     }
 
     /// Why a new connection is not taken, if so.
@@ -105,10 +140,11 @@ impl Engine {
             );
             return self.disconnect(node, ReasonCode::OtherOperation, detail);
         }
-        let (Some(protocol), Some(hello)) = (prelude.common_protocol(), hello) else {
+        let protocol_max = self.limits.protocol_max;
+        let (Some(protocol), Some(hello)) = (prelude.common_protocol(protocol_max), hello) else {
             self.counters.refused_protocol += 1;
             let detail = format!(
-                "the peer speaks protocol {} to {}, we speak {PROTOCOL_MIN} to {PROTOCOL_MAX}",
+                "the peer speaks protocol {} to {}, we speak {PROTOCOL_MIN} to {protocol_max}",
                 prelude.protocol_min, prelude.protocol_max
             );
             return self.disconnect(node, ReasonCode::Protocol, detail);
@@ -123,7 +159,6 @@ impl Engine {
         peer.name = Some(cut(&hello.name));
         peer.software = Some(cut(&hello.software));
         peer.interest = hello.interest();
-        peer.forget_claims(|lane| hello.complete || lane == Lane::Trust);
         let Some(session) = peer.session_mut() else {
             return;
         };
@@ -131,21 +166,98 @@ impl Engine {
             return self.refuse_frame(node, "a second greeting");
         }
         session.protocol = Some(protocol);
+        session.their_members = hello.members;
         session.stage = Stage::Greeting {
             deadline_ms,
             we_admit: false,
             they_admit: false,
         };
-        if !self.take_claims(node, hello.frontier.claims().collect()) {
+        if session.told == Told::Nothing {
+            self.say_frontier(node, hello.members);
+        }
+        self.wake(deadline_ms, node, GREETING);
+        let heard = if hello.complete {
+            Heard::All
+        } else {
+            Heard::Trust
+        };
+        if !self.hear_frontier(now, node, hello.frontier, heard) {
             return;
         }
-        self.fill_ready(node);
-        self.try_admit(node);
+        self.try_admit(now, node);
         self.effect(Effect::PeerChanged { peer: node });
     }
 
+    /// Says all that we have, with members by index when the peer counts them as we do.
+    fn say_frontier(&mut self, node: NodeId, their_members: [u8; 8]) {
+        let indexed = their_members == self.members.hash();
+        let members = indexed.then_some(&self.members);
+        let logs = self.whole_frontier(|_| true, members);
+        let said = FrontierSaid::Whole { indexed, logs };
+        self.send_control(node, frame::frontier(&said));
+        if let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) {
+            session.told = Told::All;
+        }
+    }
+
+    /// Takes in what a peer says of its frontier. `false` when the peer is gone for it.
+    fn hear_frontier(&mut self, now: Now, node: NodeId, said: FrontierSaid, heard: Heard) -> bool {
+        let session = self.peers.get(&node).and_then(Peer::session);
+        let Some(members) = session.map(|session| session.members.clone()) else {
+            return false;
+        };
+        let read = |bytes: &[u8], indexed: bool| {
+            frontier_wire::decode(bytes, |index| members.get(index).filter(|_| indexed))
+        };
+        let claims = match said {
+            FrontierSaid::Later => return true,
+            FrontierSaid::Whole { indexed, logs } => read(&logs, indexed),
+            FrontierSaid::Since { mark, moved } => match self.marks.find(mark) {
+                Some(mark) => read(&moved, false).map(|moved| {
+                    self.counters.short_greetings += 1;
+                    Claims::since(mark, moved)
+                }),
+                None => {
+                    self.send_control(node, frame::whole_please());
+                    return true;
+                }
+            },
+        };
+        match claims {
+            Ok(claims) => self.hear(now, node, claims, heard),
+            Err(error) => {
+                self.refuse_frame(node, &error.to_string());
+                false
+            }
+        }
+    }
+
+    /// The whole frontier of a peer that had left it for later, or whose mark we did not know.
+    pub(crate) fn on_frontier(&mut self, now: Now, node: NodeId, said: FrontierSaid) {
+        let heard = self.peers.get(&node).map(|peer| peer.heard);
+        if heard != Some(Heard::Nothing) || !matches!(said, FrontierSaid::Whole { .. }) {
+            return self.refuse_frame(node, "a frontier that nobody asked for");
+        }
+        if self.hear_frontier(now, node, said, Heard::All) {
+            self.try_go_live(now, node);
+        }
+    }
+
+    /// The peer does not know the mark that our greeting named.
+    pub(crate) fn on_whole_please(&mut self, node: NodeId) {
+        let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) else {
+            return;
+        };
+        // Once: it costs us kilobytes and them a byte.
+        if std::mem::replace(&mut session.said_again, true) {
+            return self.refuse_frame(node, "the whole frontier was said before");
+        }
+        let their_members = session.their_members;
+        self.say_frontier(node, their_members);
+    }
+
     /// Tells a peer that it is a member, once it is one.
-    pub(crate) fn try_admit(&mut self, node: NodeId) {
+    pub(crate) fn try_admit(&mut self, now: Now, node: NodeId) {
         if !self.trust.is_member(node) {
             return;
         }
@@ -160,34 +272,20 @@ impl Engine {
             return;
         };
         *we_admit = true;
-        let told_all = std::mem::replace(&mut session.told_all, true);
-        let rest = (!told_all).then(|| {
-            WireFrontier::full(&self.frontier, &self.applied, |log| log.lane != Lane::Trust)
+        let told = std::mem::replace(&mut session.told, Told::All);
+        let rest = (told == Told::Trust).then(|| FrontierSaid::Whole {
+            indexed: false,
+            logs: self.whole_frontier(|log| log.lane != Lane::Trust, None),
         });
         self.send_control(node, frame::admit(rest.as_ref()));
         // What it claimed as a stranger was not held against our own logs.
-        let logs = self
-            .peers
-            .get(&node)
-            .into_iter()
-            .flat_map(|peer| &peer.logs);
-        let claims: Vec<_> = logs
-            .map(|(log, held)| (*log, held.stored, held.chain))
-            .collect();
-        for (log, stored, chain) in claims {
-            self.check_claim(node, log, stored, chain);
-        }
-        self.try_go_live(node);
+        self.check_all_claims(node);
+        self.try_go_live(now, node);
     }
 
-    pub(crate) fn on_admit(&mut self, node: NodeId, frontier: Option<WireFrontier>) {
-        let Some(peer) = self.peers.get_mut(&node) else {
-            return;
-        };
-        if frontier.is_some() {
-            peer.forget_claims(|lane| lane != Lane::Trust);
-        }
-        let Some(session) = peer.session_mut() else {
+    pub(crate) fn on_admit(&mut self, now: Now, node: NodeId, rest: Option<FrontierSaid>) {
+        let session = self.peers.get_mut(&node).and_then(Peer::session_mut);
+        let Some(session) = session else {
             return;
         };
         match &mut session.stage {
@@ -195,26 +293,47 @@ impl Engine {
             Stage::Waiting { .. } => return self.refuse_frame(node, "admission before a greeting"),
             Stage::Live => return,
         }
-        let claims = frontier.iter().flat_map(WireFrontier::claims).collect();
-        if self.take_claims(node, claims) {
-            self.try_go_live(node);
+        let heard = match rest {
+            Some(rest)
+                if self
+                    .peers
+                    .get(&node)
+                    .is_some_and(|peer| peer.heard == Heard::Trust) =>
+            {
+                self.hear_frontier(now, node, rest, Heard::All)
+            }
+            Some(_) => {
+                self.refuse_frame(node, "a frontier that nobody asked for");
+                false
+            }
+            None => true,
+        };
+        if heard {
+            self.try_go_live(now, node);
         }
     }
 
-    fn try_go_live(&mut self, node: NodeId) {
-        let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) else {
+    /// Both ends know each other as members, and each what the other has: all lanes flow.
+    fn try_go_live(&mut self, now: Now, node: NodeId) {
+        let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
-        if matches!(
+        let heard = peer.heard;
+        let Some(session) = peer.session_mut() else {
+            return;
+        };
+        let admitted = matches!(
             session.stage,
             Stage::Greeting {
                 we_admit: true,
                 they_admit: true,
                 ..
             }
-        ) {
+        );
+        if admitted && heard == Heard::All {
             session.stage = Stage::Live;
             self.fill_ready(node);
+            self.plan_mark(now, node);
             self.effect(Effect::PeerChanged { peer: node });
         }
     }
@@ -224,179 +343,8 @@ impl Engine {
         let limit = self.limits.greeting_ms_max;
         if let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) {
             let last_ms = session.since_ms + limit * GREETING_STRETCH;
+            // The timer set before looks again, and sees the new deadline.
             session.extend((now.mono_ms + limit).min(last_ms));
-        }
-    }
-
-    pub(crate) fn on_progress(&mut self, now: Now, node: NodeId, items: Vec<WireProgress>) {
-        if items.iter().any(|item| item.log.lane == Lane::Trust) {
-            self.stretch_greeting(now, node);
-        }
-        let logs: Vec<LogId> = items.iter().map(|item| item.log).collect();
-        let claims = items
-            .into_iter()
-            .map(|item| Claim {
-                log: item.log,
-                stored: item.stored,
-                chain: item.chain,
-                applied: item.applied,
-            })
-            .collect();
-        if self.take_claims(node, claims) {
-            self.tell_of_own_logs(node, &logs);
-        }
-    }
-
-    /// Our own commits are not announced: the entries themselves tell of them. A peer that got them elsewhere before
-    /// we sent them has to be told, or it would believe that we lack what we wrote.
-    fn tell_of_own_logs(&mut self, node: NodeId, logs: &[LogId]) {
-        for log in logs {
-            if !self.is_own_log(log) {
-                continue;
-            }
-            let height = self.frontier.head(log).seq;
-            let held = self
-                .peers
-                .get_mut(&node)
-                .and_then(|peer| peer.logs.get_mut(log));
-            let Some(held) = held.filter(|held| held.stored == height && held.sent < height) else {
-                continue;
-            };
-            held.sent = height;
-            let item = self.wire_progress(*log);
-            self.send_control(node, frame::progress(&[item]));
-        }
-    }
-
-    /// Notes what a peer says it has, and tells the shell of logs that we hold too. `false` when it named too many
-    /// logs and is gone.
-    fn take_claims(&mut self, node: NodeId, claims: Vec<Claim>) -> bool {
-        let mut items = Vec::new();
-        for claim in claims {
-            let Some(peer) = self.peers.get_mut(&node) else {
-                return false;
-            };
-            let room = peer.logs.len() < self.limits.peer_logs_max;
-            if !room && !peer.logs.contains_key(&claim.log) {
-                self.counters.refused_flow += 1;
-                self.disconnect(node, ReasonCode::Flow, "too many logs".to_owned());
-                return false;
-            }
-            let held = peer.logs.entry(claim.log).or_default();
-            if claim.stored < held.stored {
-                continue;
-            }
-            held.stored = claim.stored;
-            held.applied = held.applied.max(claim.applied.min(claim.stored));
-            held.chain = Some(claim.chain);
-            let applied = held.applied;
-            peer.release(claim.log);
-            self.check_claim(node, claim.log, claim.stored, Some(claim.chain));
-            if self.frontier.get(&claim.log).is_some() && claim.stored > Seq::NONE {
-                items.push(ProgressItem {
-                    log: claim.log,
-                    stored: claim.stored,
-                    applied,
-                });
-            }
-        }
-        if !items.is_empty() {
-            self.effect(Effect::Progress { peer: node, items });
-        }
-        true
-    }
-
-    /// Compares a claim with what we hold: a longer log of our own, or another branch of any.
-    fn check_claim(&mut self, node: NodeId, log: LogId, stored: Seq, chain: Option<[u8; 8]>) {
-        if stored == Seq::NONE || !self.trust.is_member(node) {
-            return;
-        }
-        let ours = self.frontier.head(&log);
-        let branched = stored == ours.seq && chain.is_some_and(|chain| chain != ours.chain.short());
-        let longer = self.is_own_log(&log) && stored > ours.seq;
-        if branched || longer {
-            self.fork_seen(node, log, stored, true);
-        }
-    }
-
-    /// A peer holds another branch of a log: the two of us stop exchanging it.
-    pub(crate) fn fork_seen(&mut self, node: NodeId, log: LogId, theirs: Seq, tell: bool) {
-        if self.forks.insert(log) {
-            self.counters.forks_seen += 1;
-        }
-        if self.is_own_log(&log) {
-            self.own_log_conflict_seen(log, theirs, node);
-        }
-        let Some(peer) = self.peers.get_mut(&node) else {
-            return;
-        };
-        let held = peer.logs.entry(log).or_default();
-        if std::mem::replace(&mut held.forked, true) {
-            return;
-        }
-        peer.forget_outstanding(log);
-        if let Some(session) = peer.session_mut() {
-            session.lane(log.lane).ready.remove(&log);
-        }
-        if tell {
-            self.send_control(node, frame::hold(log));
-        }
-    }
-
-    /// Our height of a log moved: does it now show another branch than a peer claimed?
-    pub(crate) fn check_claims_of(&mut self, log: LogId) {
-        let height = self.frontier.head(&log).seq;
-        let claims: Vec<_> = self
-            .peers
-            .values()
-            .filter(|peer| peer.session().is_some())
-            .filter_map(|peer| Some((peer.node, peer.logs.get(&log)?)))
-            .filter(|(_, held)| held.stored == height)
-            .map(|(node, held)| (node, held.chain))
-            .collect();
-        for (node, chain) in claims {
-            self.check_claim(node, log, height, chain);
-        }
-    }
-
-    /// Tells every peer how far we are with these logs: the acknowledgement to who sent them, news to the others.
-    pub(crate) fn announce(&mut self, logs: &[LogId]) {
-        if logs.is_empty() {
-            return;
-        }
-        let all: Vec<WireProgress> = logs.iter().map(|log| self.wire_progress(*log)).collect();
-        let trust: Vec<WireProgress> = all
-            .iter()
-            .filter(|item| item.log.lane == Lane::Trust)
-            .cloned()
-            .collect();
-        for node in self.connected() {
-            let told_all = self
-                .peers
-                .get(&node)
-                .and_then(Peer::session)
-                .is_some_and(|s| s.told_all);
-            let items = if told_all { &all } else { &trust };
-            for chunk in items.chunks(PROGRESS_ITEMS_MAX) {
-                self.send_control(node, frame::progress(chunk));
-            }
-        }
-    }
-
-    /// How far we are with one log.
-    pub(crate) fn wire_progress(&self, log: LogId) -> WireProgress {
-        let head = self.frontier.head(&log);
-        let applied = self
-            .applied
-            .get(&log)
-            .copied()
-            .unwrap_or_default()
-            .min(head.seq);
-        WireProgress {
-            log,
-            stored: head.seq,
-            chain: head.chain.short(),
-            applied,
         }
     }
 

@@ -3,18 +3,18 @@
 //! The prelude never changes, so that any two versions can at least name each other's range and operation when they
 //! refuse.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::frontier::Frontier;
-use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId, OperationId, Seq};
+use crate::ids::{GroupId, Lane, NodeId, OperationId, byte_vec};
 use crate::io::Interest;
+use crate::marks::MarkHash;
 
 /// The oldest protocol version that this program speaks.
 pub const PROTOCOL_MIN: u16 = 1;
-/// The newest.
-pub const PROTOCOL_MAX: u16 = 1;
+/// The newest. Version 2 adds marks (frontiers agreed on) and packed runs.
+pub const PROTOCOL_MAX: u16 = 2;
+/// The first version that agrees on marks.
+pub(crate) const PROTOCOL_MARKS: u16 = 2;
 
 /// Names in a greeting are cut to this many bytes: they are for people.
 const NAME_BYTES_MAX: usize = 256;
@@ -29,14 +29,19 @@ pub(crate) struct HelloPrelude {
 }
 
 impl HelloPrelude {
-    /// The newest version that both speak.
-    pub(crate) fn common_protocol(&self) -> Option<u16> {
-        let version = self.protocol_max.min(PROTOCOL_MAX);
+    /// The newest version that both speak, when we speak [`PROTOCOL_MIN`] to `ours_max`.
+    pub(crate) fn common_protocol(&self, ours_max: u16) -> Option<u16> {
+        let version = self.protocol_max.min(ours_max);
         (version >= self.protocol_min.max(PROTOCOL_MIN)).then_some(version)
+    }
+
+    /// Whether this program can read what follows the prelude: later versions keep the greeting of those they offer.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.protocol_min <= PROTOCOL_MAX && self.protocol_max >= PROTOCOL_MIN
     }
 }
 
-/// The rest of the greeting, in protocol version 1.
+/// The rest of the greeting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) software: String,
@@ -44,9 +49,31 @@ pub(crate) struct Hello {
     pub(crate) groups: Vec<GroupId>,
     /// Lanes as numbers, so that one this version does not know is no error.
     pub(crate) lanes: Vec<u8>,
-    pub(crate) frontier: WireFrontier,
+    /// How the sender counts members, so that frontiers can name them by index.
+    pub(crate) members: [u8; 8],
+    pub(crate) frontier: FrontierSaid,
     /// Whether the frontier covers all lanes; to who is no member it covers lane 0 only.
     pub(crate) complete: bool,
+}
+
+/// What one end says of its frontier; the bytes are those of `frontier_wire`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FrontierSaid {
+    /// It follows once the other's greeting has shown whether members can be named by index.
+    Later,
+    /// All of it.
+    Whole {
+        /// Members are named by index.
+        indexed: bool,
+        #[serde(with = "byte_vec")]
+        logs: Vec<u8>,
+    },
+    /// A frontier that both have held, and the logs that moved since.
+    Since {
+        mark: MarkHash,
+        #[serde(with = "byte_vec")]
+        moved: Vec<u8>,
+    },
 }
 
 impl Hello {
@@ -54,14 +81,17 @@ impl Hello {
         software: &str,
         name: &str,
         interest: &Interest,
-        frontier: WireFrontier,
+        members: [u8; 8],
+        frontier: FrontierSaid,
         complete: bool,
     ) -> Self {
+        let interest = interest.clone().normal();
         Self {
             software: cut(software),
             name: cut(name),
-            groups: interest.groups.clone(),
-            lanes: interest.lanes.iter().map(|lane| u8::from(*lane)).collect(),
+            groups: interest.groups,
+            lanes: interest.lanes.into_iter().map(u8::from).collect(),
+            members,
             frontier,
             complete,
         }
@@ -76,6 +106,7 @@ impl Hello {
                 .filter_map(|lane| Lane::try_from(*lane).ok())
                 .collect(),
         }
+        .normal()
     }
 }
 
@@ -88,163 +119,9 @@ pub(crate) fn cut(text: &str) -> String {
     text[..end].to_owned()
 }
 
-/// A frontier as it travels. Later protocol versions add forms that name only what changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum WireFrontier {
-    /// Every log, by author, incarnation and group, so that none of these is repeated per lane.
-    Full(Vec<WireAuthor>),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct WireAuthor {
-    node: NodeId,
-    incarnations: Vec<WireIncarnation>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct WireIncarnation {
-    incarnation: Incarnation,
-    groups: Vec<WireGroup>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct WireGroup {
-    group: GroupId,
-    lanes: Vec<WireLane>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct WireLane {
-    lane: Lane,
-    floor: Seq,
-    height: Seq,
-    chain: [u8; 8],
-    /// How many entries below the height wait to be applied; mostly none.
-    unapplied: u64,
-}
-
-/// One log of a received frontier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Claim {
-    pub(crate) log: LogId,
-    pub(crate) stored: Seq,
-    pub(crate) chain: [u8; 8],
-    pub(crate) applied: Seq,
-}
-
-impl WireFrontier {
-    /// The logs of `frontier` that `covers` picks.
-    pub(crate) fn full(
-        frontier: &Frontier,
-        applied: &BTreeMap<LogId, Seq>,
-        covers: impl Fn(&LogId) -> bool,
-    ) -> Self {
-        let mut authors: Vec<WireAuthor> = Vec::new();
-        for (log, held) in frontier.iter().filter(|(log, _)| covers(log)) {
-            let author = last_or_push(
-                &mut authors,
-                |author| author.node == log.author,
-                || WireAuthor {
-                    node: log.author,
-                    incarnations: Vec::new(),
-                },
-            );
-            let incarnation = last_or_push(
-                &mut author.incarnations,
-                |known| known.incarnation == log.incarnation,
-                || WireIncarnation {
-                    incarnation: log.incarnation,
-                    groups: Vec::new(),
-                },
-            );
-            let group = last_or_push(
-                &mut incarnation.groups,
-                |known| known.group == log.group,
-                || WireGroup {
-                    group: log.group,
-                    lanes: Vec::new(),
-                },
-            );
-            let applied = applied.get(log).copied().unwrap_or_default();
-            group.lanes.push(WireLane {
-                lane: log.lane,
-                floor: held.floor,
-                height: held.height,
-                chain: held.chain.short(),
-                unapplied: held.height.0.saturating_sub(applied.0),
-            });
-        }
-        Self::Full(authors)
-    }
-
-    /// The logs, as the peer claims to hold them.
-    pub(crate) fn claims(&self) -> impl Iterator<Item = Claim> {
-        let Self::Full(authors) = self;
-        authors.iter().flat_map(|author| {
-            author.incarnations.iter().flat_map(move |incarnation| {
-                incarnation.groups.iter().flat_map(move |group| {
-                    group.lanes.iter().map(move |lane| Claim {
-                        log: LogId {
-                            author: author.node,
-                            incarnation: incarnation.incarnation,
-                            group: group.group,
-                            lane: lane.lane,
-                        },
-                        stored: lane.height,
-                        chain: lane.chain,
-                        applied: Seq(lane.height.0.saturating_sub(lane.unapplied)),
-                    })
-                })
-            })
-        })
-    }
-}
-
-/// The last item when it is the wanted one, else a new one: logs come in order.
-fn last_or_push<T>(
-    items: &mut Vec<T>,
-    is_it: impl Fn(&T) -> bool,
-    make: impl FnOnce() -> T,
-) -> &mut T {
-    if !items.last().is_some_and(is_it) {
-        items.push(make());
-    }
-    let last = items.len() - 1;
-    &mut items[last]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ChainHash;
-
-    #[test]
-    fn a_frontier_of_100_authors_travels_in_a_few_kilobytes_and_reads_back() {
-        let mut frontier = Frontier::new();
-        let mut applied = BTreeMap::new();
-        for author in 0..100 {
-            for lane in [Lane::Trust, Lane::Life, Lane::Coordination] {
-                let log = LogId {
-                    author: NodeId([author; 32]),
-                    incarnation: Incarnation(u64::MAX - 5),
-                    group: GroupId::SHARED,
-                    lane,
-                };
-                frontier.advance(log, Seq(1_000), ChainHash([author; 32]));
-                applied.insert(log, Seq(990));
-            }
-        }
-        let wire = WireFrontier::full(&frontier, &applied, |_| true);
-        let size = postcard::to_allocvec(&wire).map_or(usize::MAX, |bytes| bytes.len());
-        assert!(size < 10_500, "{size} bytes");
-        let claims: Vec<_> = wire.claims().collect();
-        assert_eq!(claims.len(), 300);
-        assert!(
-            claims
-                .iter()
-                .all(|claim| claim.stored == Seq(1_000) && claim.applied == Seq(990))
-        );
-    }
 
     #[test]
     fn versions_meet_at_the_newest_that_both_speak() {
@@ -254,9 +131,16 @@ mod tests {
             node: NodeId([0; 32]),
             operation: OperationId([0; 32]),
         };
-        assert_eq!(prelude(1, 9).common_protocol(), Some(PROTOCOL_MAX));
-        assert_eq!(prelude(PROTOCOL_MAX + 1, 9).common_protocol(), None);
-        assert_eq!(prelude(0, 0).common_protocol(), None);
+        assert_eq!(
+            prelude(1, 9).common_protocol(PROTOCOL_MAX),
+            Some(PROTOCOL_MAX)
+        );
+        assert_eq!(prelude(1, 9).common_protocol(1), Some(1));
+        assert_eq!(
+            prelude(PROTOCOL_MAX + 1, 9).common_protocol(PROTOCOL_MAX),
+            None
+        );
+        assert_eq!(prelude(0, 0).common_protocol(PROTOCOL_MAX), None);
     }
 
     #[test]

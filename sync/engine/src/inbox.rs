@@ -195,6 +195,16 @@ impl Inbox {
         }
     }
 
+    /// The most bytes that one lane of one peer has waiting for the store.
+    pub(crate) fn held_bytes_max(&self) -> usize {
+        self.held_bytes.values().copied().max().unwrap_or(0)
+    }
+
+    /// Bytes of runs whose author is not known yet.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     /// Whether something of the lane is queued or at the store.
     pub(crate) fn is_busy(&self, lane: Lane) -> bool {
         let lane = &self.lanes[lane.index()];

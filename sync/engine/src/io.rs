@@ -2,6 +2,7 @@
 
 use crate::chain::Head;
 use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId, Seq};
+use crate::marks::Mark;
 use crate::run::{Run, VerifiedRun};
 use crate::trust::TrustRecord;
 
@@ -71,6 +72,44 @@ pub struct Interest {
     pub groups: Vec<GroupId>,
     /// Lanes above 4.
     pub lanes: Vec<Lane>,
+}
+
+impl Interest {
+    /// Whether this interest includes a log.
+    pub fn covers(&self, log: &LogId) -> bool {
+        (log.group == GroupId::SHARED || self.groups.contains(&log.group))
+            && (!log.lane.on_request() || self.lanes.contains(&log.lane))
+    }
+
+    /// The same without what everyone gets and without repetitions, in order.
+    pub(crate) fn normal(mut self) -> Self {
+        self.groups.retain(|group| *group != GroupId::SHARED);
+        self.groups.sort_unstable();
+        self.groups.dedup();
+        self.lanes.retain(|lane| lane.on_request());
+        self.lanes.sort_unstable();
+        self.lanes.dedup();
+        self
+    }
+
+    /// What both want.
+    pub(crate) fn common(&self, other: &Self) -> Self {
+        let both = Self {
+            groups: self
+                .groups
+                .iter()
+                .copied()
+                .filter(|group| other.groups.contains(group))
+                .collect(),
+            lanes: self
+                .lanes
+                .iter()
+                .copied()
+                .filter(|lane| other.lanes.contains(lane))
+                .collect(),
+        };
+        both.normal()
+    }
 }
 
 /// Why a connection ends. The number travels as the transport's close code.
@@ -237,6 +276,14 @@ pub enum Effect {
         /// Why, for people at both ends.
         detail: String,
     },
+    /// Remember that this peer and we have both held a frontier, for [`crate::Engine::recall`] after a restart. Losing
+    /// it costs nothing but a longer greeting.
+    KeepMark {
+        /// Who.
+        peer: NodeId,
+        /// The frontier, as a whole: it may have been kept before, with another peer.
+        mark: Mark,
+    },
     /// A peer said how far it has stored and applied logs that we hold.
     Progress {
         /// Who.
@@ -299,16 +346,49 @@ pub struct PeerView {
     pub state: PeerState,
     /// When something last came from it, by our wall clock, milliseconds since 1970; 0 when never since our start.
     pub last_seen_wall_ms: u64,
-    /// Entries that we hold and it has not acknowledged. For a peer not met since our start: all it would get.
+    /// Entries that we hold and it has not acknowledged. For a peer not met since our start: what has come since the
+    /// newest frontier that both had; without one, all it would get.
     pub behind_entries: u64,
-    /// An estimate of their bytes: entries times the mean size of those seen since our start.
+    /// An estimate of their bytes: entries times the mean size of those of the lane seen since our start.
     pub behind_bytes: u64,
+    /// The same by lane, in the order of [`Lane::ALL`].
+    pub behind: [LaneBehind; 7],
+    /// Entries that it says it holds and we lack, while connected.
+    pub missing_entries: u64,
     /// The protocol version agreed on, while connected.
     pub protocol: Option<u16>,
     /// The program it says it runs.
     pub software: Option<String>,
     /// Why the last connection ended, for people.
     pub reason: Option<String>,
+}
+
+/// What a peer lacks of one lane.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct LaneBehind {
+    /// Entries.
+    pub entries: u64,
+    /// An estimate of their bytes.
+    pub bytes: u64,
+}
+
+/// What the engine holds in memory, each of it bounded by [`Limits`]. For figures and for tests of the bounds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Connections.
+    pub connections: usize,
+    /// The most bytes of one lane of one peer that wait for the store.
+    pub inbox_bytes_max: usize,
+    /// Bytes of runs that wait for their author's grant.
+    pub waiting_bytes: usize,
+    /// The most bytes of one lane of one connection that were sent and not acknowledged.
+    pub unacked_bytes_max: usize,
+    /// The most bytes of one lane of one connection that the transport has not sent.
+    pub unsent_bytes_max: usize,
+    /// Logs remembered for peers, over all of them: those in which one is not level with us.
+    pub peer_logs: usize,
+    /// Loads under way.
+    pub loads: usize,
 }
 
 /// Counts since the engine was made.
@@ -348,6 +428,10 @@ pub struct Counters {
     pub stored_runs: u64,
     /// Entries stored.
     pub stored_entries: u64,
+    /// Frontiers agreed on with peers.
+    pub marks_agreed: u64,
+    /// Greetings that named only what moved.
+    pub short_greetings: u64,
     /// Runs sent.
     pub sent_runs: u64,
     /// Bytes of frames sent, all streams.
@@ -390,8 +474,14 @@ pub struct Limits {
     pub load_bytes_max: usize,
     /// After a load that gave nothing the log rests this long, milliseconds.
     pub load_retry_ms: u64,
-    /// Logs that a peer may name in its frontier: memory per peer is some 150 bytes each.
+    /// Logs remembered for one peer, those in which it is not level with us: some 200 bytes each.
     pub peer_logs_max: usize,
+    /// The newest protocol version to speak: lower than this program's own to hold a fleet back, and in tests.
+    pub protocol_max: u16,
+    /// How long nothing may have moved before two level peers agree on a mark, milliseconds.
+    pub mark_quiet_ms: u64,
+    /// The shortest time between two marks with one peer, milliseconds: each is a small write to the disk.
+    pub mark_pause_ms: u64,
 }
 
 impl Default for Limits {
@@ -411,6 +501,9 @@ impl Default for Limits {
             load_bytes_max: crate::run::RUN_BYTES_MAX,
             load_retry_ms: 1_000,
             peer_logs_max: 65_536,
+            protocol_max: crate::hello::PROTOCOL_MAX,
+            mark_quiet_ms: 1_000,
+            mark_pause_ms: 30_000,
         }
     }
 }

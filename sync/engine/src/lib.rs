@@ -9,16 +9,21 @@
 //! - collections are ordered, so that a run of the engine replays byte for byte.
 
 mod chain;
+mod claims;
 mod clock;
 mod engine;
 mod entry;
 mod frame;
 mod frontier;
+mod frontier_wire;
 mod greet;
 mod hello;
 mod ids;
 mod inbox;
 mod io;
+mod marking;
+mod marks;
+mod members;
 mod peer;
 mod receive;
 mod run;
@@ -37,9 +42,10 @@ pub use ids::{
 };
 pub use io::{
     BatchId, CONTROL_FRAME_BYTES_MAX, ConnId, Counters, Effect, Input, Interest,
-    LANE_FRAME_BYTES_MAX, Limits, LoadId, LocalNode, Now, OwnLogConflict, PeerState, PeerView,
-    ProgressItem, ReasonCode, StoreFault, Stored, StreamKind,
+    LANE_FRAME_BYTES_MAX, LaneBehind, Limits, LoadId, LocalNode, Now, OwnLogConflict, PeerState,
+    PeerView, ProgressItem, ReasonCode, StoreFault, Stored, StreamKind, Usage,
 };
+pub use marks::{MARKS_MAX, Mark, MarkHash, Memory};
 pub use run::{
     RUN_BYTES_MAX, Run, RunBuilder, RunError, SIGNATURES_MAX, VerifiedEntry, VerifiedRun,
 };

@@ -1,15 +1,21 @@
 //! What we know of one peer, and the state of the connection with it.
 //!
-//! Invariant: `PeerLog::stored` is only what the peer itself showed, by its word or by sending it; `PeerLog::sent` also
-//! covers what is on its way.
+//! Invariants: `PeerLog::stored` is only what the peer itself showed, by its word or by sending it; `PeerLog::sent` also
+//! covers what is on its way. Of lanes whose claims were heard, a log that [`Peer::logs`] does not name is *level*: the
+//! peer has stored and applied exactly what we hold. So a peer that has everything costs nothing per log, which is what
+//! lets one node serve a thousand. Of a peer that is away nothing is kept per log; what it lacks is counted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
-use crate::ids::{GroupId, Lane, LogId, NodeId, Seq};
+use crate::frontier::{Frontier, LogFrontier};
+use crate::frontier_wire::Claim;
+use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::io::{ConnId, Interest, PeerState};
+use crate::marks::MarkHash;
+use crate::members::Members;
 
-/// One log, as far as a peer is with it.
+/// One log in which a peer is not level with us, or which something is under way for.
 #[derive(Debug, Default)]
 pub(crate) struct PeerLog {
     /// On the peer's disk up to here: it said so, or sent the entries.
@@ -29,6 +35,42 @@ pub(crate) struct PeerLog {
 }
 
 impl PeerLog {
+    /// As a level log stands.
+    pub(crate) fn level(held: Option<&LogFrontier>) -> Self {
+        let height = held.map_or(Seq::NONE, |held| held.height);
+        Self {
+            stored: height,
+            applied: height,
+            chain: held.map(|held| held.chain.short()),
+            sent: height,
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing of it has to be remembered: it is as [`PeerLog::level`] would make it.
+    fn is_level(&self, held: Option<&LogFrontier>) -> bool {
+        let height = held.map_or(Seq::NONE, |held| held.height);
+        self.stored == height
+            && self.applied == height
+            && self
+                .chain
+                .is_none_or(|chain| held.is_none_or(|held| held.chain.short() == chain))
+            && self.outstanding.is_empty()
+            && !self.forked
+    }
+
+    /// Takes the peer's word for how far it is. What it said before is not taken back.
+    pub(crate) fn take(&mut self, claim: &Claim) {
+        if claim.stored < self.stored {
+            return;
+        }
+        if claim.stored > self.stored || claim.chain.is_some() {
+            self.chain = claim.chain;
+        }
+        self.stored = claim.stored;
+        self.applied = self.applied.max(claim.applied);
+    }
+
     /// The first entry that the peer may lack.
     pub(crate) fn next(&self) -> Seq {
         self.sent.max(self.stored).next()
@@ -119,10 +161,33 @@ pub(crate) struct Session {
     pub(crate) dialled: bool,
     pub(crate) since_ms: u64,
     pub(crate) stage: Stage,
-    /// Our Hello named all lanes.
-    pub(crate) told_all: bool,
+    /// What we have said of our own frontier.
+    pub(crate) told: Told,
     pub(crate) protocol: Option<u16>,
     pub(crate) lanes: [LaneOut; 7],
+    /// When to propose the next mark (monotonic milliseconds); `None` when nothing has moved since the last.
+    pub(crate) mark_at_ms: Option<u64>,
+    /// A mark that we proposed and the peer has not answered.
+    pub(crate) mark_offered: Option<MarkHash>,
+    /// The members as our greeting counted them: the answer counts by these.
+    pub(crate) members: Members,
+    /// How the peer's greeting counted them.
+    pub(crate) their_members: [u8; 8],
+    /// The peer did not know the mark of our greeting, and was told all.
+    pub(crate) said_again: bool,
+    /// When we last said log by log what we have, because the peer's mark was not ours (monotonic milliseconds).
+    pub(crate) differed_ms: Option<u64>,
+}
+
+/// What a peer was told of our frontier on this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Told {
+    /// Nothing yet: it comes when the peer's greeting has shown how it can be said.
+    Nothing,
+    /// Lane 0: the peer was no member when we greeted it.
+    Trust,
+    /// All of it.
+    All,
 }
 
 impl Session {
@@ -131,16 +196,23 @@ impl Session {
         dialled: bool,
         since_ms: u64,
         deadline_ms: u64,
-        told_all: bool,
+        told: Told,
+        members: Members,
     ) -> Self {
         Self {
             conn,
             dialled,
             since_ms,
             stage: Stage::Waiting { deadline_ms },
-            told_all,
+            told,
             protocol: None,
             lanes: Default::default(),
+            mark_at_ms: None,
+            mark_offered: None,
+            members,
+            their_members: [0; 8],
+            said_again: false,
+            differed_ms: None,
         }
     }
 
@@ -193,36 +265,80 @@ pub(crate) enum Phase {
     Met(Box<Session>),
 }
 
+/// Whose claims were heard on this connection, by lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Heard {
+    /// None yet.
+    Nothing,
+    /// Lane 0: the peer did not take us for a member when it greeted.
+    Trust,
+    /// All lanes.
+    All,
+}
+
 /// One peer.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
     pub(crate) phase: Phase,
+    /// See the module.
     pub(crate) logs: BTreeMap<LogId, PeerLog>,
+    pub(crate) heard: Heard,
+    /// Entries that it lacks, by lane, as far as claims were not heard: counted when it left, and since.
+    away_behind: [u64; 7],
     pub(crate) last_seen_wall_ms: u64,
     pub(crate) name: Option<String>,
     pub(crate) software: Option<String>,
     /// What it asked for when it last greeted.
     pub(crate) interest: Interest,
+    /// The newest frontier that both of us are known to have held.
+    pub(crate) mark: Option<MarkHash>,
+    /// When that was agreed on, this start (monotonic milliseconds).
+    pub(crate) mark_agreed_ms: Option<u64>,
 }
 
 impl Peer {
-    pub(crate) fn new(node: NodeId) -> Self {
-        Self {
+    /// A peer that we know nothing of: it lacks everything it may want.
+    pub(crate) fn new(node: NodeId, ours: &Frontier) -> Self {
+        let mut peer = Self {
             node,
             phase: Phase::Away { reason: None },
             logs: BTreeMap::new(),
+            heard: Heard::Nothing,
+            away_behind: [0; 7],
             last_seen_wall_ms: 0,
             name: None,
             software: None,
             interest: Interest::default(),
+            mark: None,
+            mark_agreed_ms: None,
+        };
+        peer.count_from(ours, |_| Seq::NONE);
+        peer
+    }
+
+    /// Counts what the peer lacks, who had each log up to `had` and no further.
+    pub(crate) fn count_from(&mut self, ours: &Frontier, had: impl Fn(&LogId) -> Seq) {
+        self.away_behind = [0; 7];
+        for (log, held) in ours.iter() {
+            if self.wants(log) {
+                self.away_behind[log.lane.index()] += lacking(held, had(log));
+            }
         }
     }
 
     /// Whether the peer gets this log at all.
     pub(crate) fn wants(&self, log: &LogId) -> bool {
-        (log.group == GroupId::SHARED || self.interest.groups.contains(&log.group))
-            && (!log.lane.on_request() || self.interest.lanes.contains(&log.lane))
+        self.interest.covers(log)
+    }
+
+    /// Whether the peer's claims about this lane were heard on this connection.
+    pub(crate) fn has_told(&self, lane: Lane) -> bool {
+        match self.heard {
+            Heard::Nothing => false,
+            Heard::Trust => lane == Lane::Trust,
+            Heard::All => true,
+        }
     }
 
     pub(crate) fn session(&self) -> Option<&Session> {
@@ -247,30 +363,123 @@ impl Peer {
         }
     }
 
-    /// A connection begins: what the peer said before stays shown until it speaks again.
+    /// Whether we may send the peer this lane now.
+    pub(crate) fn may_send(&self, lane: Lane) -> bool {
+        self.has_told(lane) && self.session().is_some_and(|session| session.may_send(lane))
+    }
+
+    /// A connection begins. What the peer lacked when it left stays counted until it speaks.
     pub(crate) fn begin(&mut self, session: Session) {
-        for log in self.logs.values_mut() {
-            log.forget();
-            log.sent = Seq::NONE;
-            log.forked = false;
-            log.wanted = Seq::NONE;
-        }
         self.phase = Phase::Met(Box::new(session));
     }
 
-    /// The peer is about to say all that it has in these lanes: what it said before no longer counts.
-    pub(crate) fn forget_claims(&mut self, covered: impl Fn(Lane) -> bool) {
-        for (log, held) in &mut self.logs {
-            if covered(log.lane) {
-                held.stored = Seq::NONE;
-                held.applied = Seq::NONE;
+    /// The connection is gone: what the peer lacks is counted from here on, not kept log by log.
+    pub(crate) fn leave(&mut self, reason: String, ours: &Frontier) {
+        let behind = self.behind(ours);
+        self.away_behind = behind;
+        self.logs.clear();
+        self.heard = Heard::Nothing;
+        self.phase = Phase::Away {
+            reason: Some(reason),
+        };
+    }
+
+    /// Entries that we hold and the peer has not acknowledged, by lane.
+    pub(crate) fn behind(&self, ours: &Frontier) -> [u64; 7] {
+        let mut behind = self.away_behind;
+        for lane in Lane::ALL {
+            if self.has_told(lane) {
+                behind[lane.index()] = 0;
+            }
+        }
+        for (log, theirs) in &self.logs {
+            if self.wants(log)
+                && let Some(held) = ours.get(log)
+            {
+                behind[log.lane.index()] += lacking(held, theirs.stored);
+            }
+        }
+        behind
+    }
+
+    /// Entries that the peer says it holds and we lack, of logs that `we_want`.
+    pub(crate) fn missing(&self, ours: &Frontier, we_want: impl Fn(&LogId) -> bool) -> u64 {
+        self.logs
+            .iter()
+            .filter(|(log, _)| we_want(log))
+            .map(|(log, theirs)| theirs.stored.0.saturating_sub(ours.head(log).seq.0))
+            .sum()
+    }
+
+    /// How far the peer is with one log: by its own word, or because it is level.
+    pub(crate) fn log(&self, log: &LogId, ours: &Frontier) -> PeerHeights {
+        match self.logs.get(log) {
+            Some(theirs) => PeerHeights {
+                stored: theirs.stored,
+                next: theirs.next(),
+                forked: theirs.forked,
+            },
+            None => {
+                let stored = if self.has_told(log.lane) {
+                    ours.head(log).seq
+                } else {
+                    Seq::NONE
+                };
+                PeerHeights {
+                    stored,
+                    next: stored.next(),
+                    forked: false,
+                }
             }
         }
     }
 
+    /// The same, to be changed: it is remembered until [`Peer::settle`] finds it level again.
+    pub(crate) fn log_mut(&mut self, log: LogId, ours: &Frontier) -> &mut PeerLog {
+        let told = self.has_told(log.lane);
+        self.logs.entry(log).or_insert_with(|| {
+            if told {
+                PeerLog::level(ours.get(&log))
+            } else {
+                PeerLog::default()
+            }
+        })
+    }
+
+    /// Our own height of a log is about to move from `held`, by `entries`: who was level with it no longer is.
+    pub(crate) fn before_move(&mut self, log: LogId, held: Option<&LogFrontier>, entries: u64) {
+        if !self.wants(&log) {
+            return;
+        }
+        if self.has_told(log.lane) {
+            self.logs.entry(log).or_insert_with(|| PeerLog::level(held));
+        } else {
+            self.away_behind[log.lane.index()] += entries;
+        }
+    }
+
+    /// Forgets a log that is level.
+    pub(crate) fn settle(&mut self, log: &LogId, ours: &Frontier) {
+        if self.has_told(log.lane)
+            && self
+                .logs
+                .get(log)
+                .is_some_and(|theirs| theirs.is_level(ours.get(log)))
+        {
+            self.logs.remove(log);
+        }
+    }
+
     /// A run went out.
-    pub(crate) fn note_sent(&mut self, log: LogId, last: Seq, weight: usize, frame_bytes: usize) {
-        self.logs.entry(log).or_default().note_sent(last, weight);
+    pub(crate) fn note_sent(
+        &mut self,
+        log: LogId,
+        ours: &Frontier,
+        last: Seq,
+        weight: usize,
+        frame_bytes: usize,
+    ) {
+        self.log_mut(log, ours).note_sent(last, weight);
         if let Some(session) = self.session_mut() {
             let lane = session.lane(log.lane);
             lane.unsent_bytes += frame_bytes;
@@ -296,4 +505,20 @@ impl Peer {
             lane.unacked_bytes = lane.unacked_bytes.saturating_sub(released);
         }
     }
+}
+
+/// How far a peer is with one log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PeerHeights {
+    pub(crate) stored: Seq,
+    /// The first entry that it may lack and that is not on its way.
+    pub(crate) next: Seq,
+    pub(crate) forked: bool,
+}
+
+/// How many of the entries that we hold come after `had`.
+fn lacking(held: &LogFrontier, had: Seq) -> u64 {
+    held.height
+        .0
+        .saturating_sub(had.0.max(held.floor.before().0))
 }

@@ -13,6 +13,7 @@ use crate::inbox::{Arrived, Batch, Waiting};
 use crate::io::{
     BatchId, ConnId, Effect, Now, ProgressItem, ReasonCode, StoreFault, Stored, StreamKind,
 };
+use crate::members::Members;
 use crate::peer::{Peer, Stage};
 use crate::run::{RunError, VerifiedRun};
 use crate::send::Fresh;
@@ -54,14 +55,19 @@ impl Engine {
             ControlFrame::Hello(prelude, hello) => self.on_hello(now, node, prelude, hello),
             ControlFrame::Unknown => self.counters.unknown_frames += 1,
             _ if !greeted => self.refuse_frame(node, "the first frame is no greeting"),
-            ControlFrame::Admit(frontier) => self.on_admit(node, frontier),
+            ControlFrame::Admit(frontier) => self.on_admit(now, node, frontier),
+            ControlFrame::Frontier(said) => self.on_frontier(now, node, said),
+            ControlFrame::WholePlease => self.on_whole_please(node),
+            ControlFrame::Mark(hash) => self.on_mark(now, node, hash),
+            ControlFrame::Marked(hash) => self.on_marked(now, node, hash),
             ControlFrame::Progress(items) => self.on_progress(now, node, items),
             ControlFrame::Want { log, from } => self.on_want(node, log, from),
             ControlFrame::Hold { log } => {
                 // Only a member's word stops a log of our own.
-                if self.trust.is_member(node) {
-                    let theirs = self.peers.get(&node).and_then(|peer| peer.logs.get(&log));
-                    let theirs = theirs.map_or(Seq::NONE, |held| held.stored);
+                if self.trust.is_member(node)
+                    && let Some(peer) = self.peers.get(&node)
+                {
+                    let theirs = peer.log(&log, &self.frontier).stored;
                     self.fork_seen(node, log, theirs, false);
                 }
             }
@@ -111,8 +117,7 @@ impl Engine {
         if last <= self.frontier.head(&log).seq {
             // The height was announced before the peer sent this, perhaps before it could hear us: say it again, or
             // the room it takes in the peer's window is never freed.
-            let item = self.wire_progress(log);
-            self.send_control(node, frame::progress(&[item]));
+            self.say_progress(node, &[log]);
         }
     }
 
@@ -125,12 +130,13 @@ impl Engine {
         if !room && !peer.logs.contains_key(&log) {
             return;
         }
-        let held = peer.logs.entry(log).or_default();
+        let held = peer.log_mut(log, &self.frontier);
         if last > held.stored {
             held.stored = last;
             held.chain = chain;
             peer.release(log);
         }
+        peer.settle(&log, &self.frontier);
     }
 
     fn refuse_run(&mut self, node: NodeId, log: &LogId, error: &RunError) {
@@ -237,7 +243,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
-        let held = peer.logs.entry(log).or_default();
+        let held = peer.log_mut(log, &self.frontier);
         if held.wanted != from {
             held.wanted = from;
             self.send_control(node, frame::want(log, from));
@@ -274,8 +280,10 @@ impl Engine {
 
     /// Who may do what has changed: peers may be members now, and runs that waited may be stored.
     pub(crate) fn on_trust_changed(&mut self, now: Now) {
+        self.members = Members::of(&self.trust);
+        self.meet_members();
         for node in self.connected() {
-            self.try_admit(node);
+            self.try_admit(now, node);
         }
         for waiting in self.inbox.take_waiting() {
             if self
@@ -378,13 +386,13 @@ impl Engine {
         let mut logs = BTreeSet::new();
         let mut records = Vec::new();
         for run in &batch.runs {
-            self.frontier.advance(run.log, run.head.seq, run.head.chain);
+            self.move_frontier(now, run.log, run.head);
             if run.log.lane == Lane::Trust {
                 self.applied.insert(run.log, run.head.seq);
             }
             self.counters.stored_runs += 1;
             self.counters.stored_entries += run.entries as u64;
-            self.note_sizes(run.entries, run.entry_bytes);
+            self.note_sizes(run.log.lane, run.entries, run.entry_bytes);
             records.extend(run.records.iter().cloned());
             logs.insert(run.log);
         }
@@ -397,6 +405,7 @@ impl Engine {
             self.check_claims_of(*log);
         }
         self.announce(&logs);
+        self.plan_marks(now);
         if logs.iter().any(|log| log.lane == Lane::Trust) {
             self.stretch_greeting(now, batch.from);
         }
@@ -421,17 +430,20 @@ impl Engine {
         };
         let mut items: Vec<ProgressItem> = Vec::new();
         for run in &batch.runs {
-            let Some(held) = peer.logs.get_mut(&run.log) else {
+            // Of a connection that is gone nothing is kept; the next one says it anew.
+            if !peer.has_told(run.log.lane) {
                 continue;
-            };
+            }
+            let held = peer.log_mut(run.log, &self.frontier);
             if run.log.author == from {
-                held.applied = held.applied.max(run.head.seq);
+                held.applied = held.applied.max(run.head.seq.min(held.stored));
             }
             items.push(ProgressItem {
                 log: run.log,
                 stored: held.stored,
                 applied: held.applied,
             });
+            peer.settle(&run.log, &self.frontier);
         }
         if !items.is_empty() {
             self.effect(Effect::Progress { peer: from, items });
@@ -453,6 +465,7 @@ impl Engine {
                 let Some(peer) = self.peers.get_mut(&node) else {
                     continue;
                 };
+                // Nobody who is level has more than we do.
                 let Some(held) = peer.logs.get_mut(log) else {
                     continue;
                 };

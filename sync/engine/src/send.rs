@@ -4,7 +4,7 @@
 //! peer has not acknowledged are both bounded; entries of one log leave in order.
 
 use crate::chain::Head;
-use crate::engine::{Engine, LoadTicket};
+use crate::engine::{Engine, LoadTicket, RETRY_LOAD};
 use crate::frame;
 use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::inbox::weight;
@@ -24,21 +24,19 @@ pub(crate) struct Fresh<'a> {
 }
 
 impl Engine {
-    /// Marks every log that the peer may get and lacks something of.
+    /// Marks every log that the peer may get and lacks something of. One that is level lacks nothing.
     pub(crate) fn fill_ready(&mut self, node: NodeId) {
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
-        let Some(session) = peer.session() else {
-            return;
-        };
-        let lacking: Vec<LogId> = self
-            .frontier
+        let lacking: Vec<LogId> = peer
+            .logs
             .iter()
-            .filter(|(log, _)| session.may_send(log.lane) && peer.wants(log))
-            .filter(|(log, held)| match peer.logs.get(log) {
-                Some(theirs) => !theirs.forked && theirs.next() <= held.height,
-                None => true,
+            .filter(|(log, theirs)| {
+                peer.may_send(log.lane)
+                    && peer.wants(log)
+                    && !theirs.forked
+                    && theirs.next() <= self.frontier.head(log).seq
             })
             .map(|(log, _)| *log)
             .collect();
@@ -46,12 +44,13 @@ impl Engine {
             for log in lacking {
                 session.lane(log.lane).ready.insert(log);
             }
+            self.busy.insert(node);
         }
     }
 
-    /// Starts the loads that there is room for, urgent lanes first.
+    /// Starts the loads that there is room for, urgent lanes first, for the peers that an input has touched.
     pub(crate) fn pump_loads(&mut self) {
-        for node in self.connected() {
+        for node in std::mem::take(&mut self.busy) {
             for lane in Lane::ALL {
                 let Some((log, from)) = self.next_load(node, lane) else {
                     continue;
@@ -84,10 +83,9 @@ impl Engine {
 
     fn next_load(&mut self, node: NodeId, lane: Lane) -> Option<(LogId, Seq)> {
         let peer = self.peers.get_mut(&node)?;
+        let may_send = peer.may_send(lane);
         loop {
-            let session = peer.session_mut()?;
-            let may_send = session.may_send(lane);
-            let out = session.lane(lane);
+            let out = peer.session_mut()?.lane(lane);
             if !may_send
                 || out.loading.is_some()
                 || out.unsent_bytes >= self.limits.unsent_bytes_max
@@ -96,11 +94,14 @@ impl Engine {
                 return None;
             }
             let log = out.next_turn()?;
-            let next = peer.logs.get(&log).map_or(Seq(1), |held| held.next());
-            let forked = peer.logs.get(&log).is_some_and(|held| held.forked);
+            let theirs = peer.log(&log, &self.frontier);
             match self.frontier.get(&log) {
-                Some(held) if !forked && held.floor <= next && next <= held.height => {
-                    return Some((log, next));
+                Some(held)
+                    if !theirs.forked
+                        && held.floor <= theirs.next
+                        && theirs.next <= held.height =>
+                {
+                    return Some((log, theirs.next));
                 }
                 _ => peer.session_mut()?.lane(lane).ready.remove(&log),
             };
@@ -112,12 +113,13 @@ impl Engine {
             return;
         };
         let (node, log) = (ticket.peer, ticket.log);
+        self.busy.insert(node);
         let retry_ms = now.mono_ms + self.jittered(self.limits.load_retry_ms);
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
-        let held = peer.logs.entry(log).or_default();
-        let (next, forked) = (held.next(), held.forked);
+        let theirs = peer.log(&log, &self.frontier);
+        let (next, forked) = (theirs.next, theirs.forked);
         let Some(session) = peer
             .session_mut()
             .filter(|session| session.conn == ticket.conn)
@@ -135,11 +137,11 @@ impl Engine {
         else {
             out.ready.remove(&log);
             out.resting.insert(log, retry_ms);
-            return;
+            return self.wake(retry_ms, node, RETRY_LOAD);
         };
         let frame = frame::run(&run);
         let weight = weight(run.entries.len(), run.entry_bytes());
-        peer.note_sent(log, run.last(), weight, frame.len());
+        peer.note_sent(log, &self.frontier, run.last(), weight, frame.len());
         self.counters.sent_runs += 1;
         self.send(conn, StreamKind::Lane(log.lane), frame);
     }
@@ -149,29 +151,29 @@ impl Engine {
         let log = fresh.log;
         let mut frames = Vec::new();
         for peer in self.peers.values_mut() {
-            let wants = peer.wants(&log);
-            let held = peer.logs.get(&log);
-            let next = held.map_or(Seq(1), |held| held.next());
-            if !wants || held.is_some_and(|held| held.forked) || next > fresh.last {
+            if !peer.may_send(log.lane) || !peer.wants(&log) {
+                continue;
+            }
+            let theirs = peer.log(&log, &self.frontier);
+            let next = theirs.next;
+            if theirs.forked || next > fresh.last {
                 continue;
             }
             let Some(session) = peer.session_mut() else {
                 continue;
             };
-            if !session.may_send(log.lane) {
-                continue;
-            }
             let conn = session.conn;
             let out = session.lane(log.lane);
             let room = out.unsent_bytes < self.limits.unsent_bytes_max
                 && out.unacked_bytes < self.limits.unacked_bytes_max;
             match fresh.frame {
                 Some(frame) if room && next == fresh.first && out.loading != Some(log) => {
-                    peer.note_sent(log, fresh.last, fresh.weight, frame.len());
+                    peer.note_sent(log, &self.frontier, fresh.last, fresh.weight, frame.len());
                     frames.push((conn, frame.to_vec()));
                 }
                 _ => {
                     out.ready.insert(log);
+                    self.busy.insert(peer.node);
                 }
             }
         }
@@ -190,7 +192,7 @@ impl Engine {
         run: Option<Run>,
     ) {
         let before = self.frontier.head(&log).seq;
-        if !self.frontier.advance(log, head.seq, head.chain) {
+        if !self.move_frontier(now, log, head) {
             return;
         }
         self.applied.insert(log, head.seq);
@@ -198,9 +200,10 @@ impl Engine {
             run.log == log && run.last() == head.seq && run.entry_bytes() <= RUN_BYTES_MAX
         });
         if let Some(run) = &run {
-            self.note_sizes(run.entries.len(), run.entry_bytes());
+            self.note_sizes(log.lane, run.entries.len(), run.entry_bytes());
         }
         self.check_claims_of(log);
+        self.plan_marks(now);
         let frame = run.as_ref().map(frame::run);
         self.pass_on(&Fresh {
             log,
@@ -220,44 +223,47 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
-        // A log that we never spoke of is none that the peer could have lost something of.
-        let Some(held) = peer.logs.get_mut(&log) else {
+        let theirs = peer.log(&log, &self.frontier);
+        // Only what it could have lost on the way, or may not know that we hold.
+        if from == Seq::NONE || from > height.next() {
             return;
-        };
+        }
+        let room = peer.logs.len() < self.limits.peer_logs_max || peer.logs.contains_key(&log);
+        if !room || !peer.has_told(log.lane) {
+            return;
+        }
+        let held = peer.log_mut(log, &self.frontier);
         held.sent = held.sent.min(from.before());
         held.stored = held.stored.min(from.before());
-        let lacks = !held.forked && held.next() <= height;
+        held.applied = held.applied.min(held.stored);
+        let lacks = !theirs.forked && held.next() <= height;
         peer.forget_outstanding(log);
-        let wants = peer.wants(&log);
-        if let Some(session) = peer.session_mut()
-            && lacks
-            && wants
-            && session.may_send(log.lane)
+        if lacks
+            && peer.wants(&log)
+            && peer.may_send(log.lane)
+            && let Some(session) = peer.session_mut()
         {
             session.lane(log.lane).ready.insert(log);
         }
     }
 
     /// Logs that rested after a load without result come back.
-    pub(crate) fn wake_rested(&mut self, now: Now) {
-        for session in self.peers.values_mut().filter_map(Peer::session_mut) {
-            for lane in &mut session.lanes {
-                let due: Vec<LogId> = lane
-                    .resting
-                    .iter()
-                    .filter(|(_, at)| **at <= now.mono_ms)
-                    .map(|(log, _)| *log)
-                    .collect();
-                for log in due {
-                    lane.resting.remove(&log);
-                    lane.ready.insert(log);
-                }
+    pub(crate) fn wake_rested(&mut self, now: Now, node: NodeId) {
+        let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) else {
+            return;
+        };
+        for lane in &mut session.lanes {
+            let due: Vec<LogId> = lane
+                .resting
+                .iter()
+                .filter(|(_, at)| **at <= now.mono_ms)
+                .map(|(log, _)| *log)
+                .collect();
+            for log in due {
+                lane.resting.remove(&log);
+                lane.ready.insert(log);
             }
         }
-    }
-
-    pub(crate) fn note_sizes(&mut self, entries: usize, bytes: usize) {
-        self.seen_entries += entries as u64;
-        self.seen_bytes += bytes as u64;
+        self.busy.insert(node);
     }
 }

@@ -291,7 +291,7 @@ fn a_peer_without_a_common_protocol_is_told_both_ranges() {
     let (code, detail) = &net.nodes[0].disconnects[0];
     assert_eq!(*code, ReasonCode::Protocol);
     assert!(
-        detail.contains("8 to 9") && detail.contains("1 to 1"),
+        detail.contains("8 to 9") && detail.contains("1 to 2"),
         "{detail}"
     );
 }

@@ -519,6 +519,7 @@ impl<H: Host> Driver<H> {
                     self.drop_conn(conn, detail);
                 }
             }
+            Effect::KeepMark { peer, mark } => self.host.keep_mark(peer, mark),
             Effect::Progress { peer, items } => self.host.progress(peer, items, now.wall_ms),
             Effect::OwnLogLonger(conflict) => {
                 self.host.own_log_longer(

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 
-use sync_engine::{LogId, NodeId, ProgressItem, Run, Seq, StoreFault, Stored, VerifiedRun};
+use sync_engine::{LogId, Mark, NodeId, ProgressItem, Run, Seq, StoreFault, Stored, VerifiedRun};
 
 use crate::join::{JoinRefusal, JoinReply, JoinRequest};
 
@@ -29,6 +29,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// `peer` has acknowledged more: these heights are on its disk.
     fn progress(&self, peer: NodeId, items: Vec<ProgressItem>, at_wall_ms: u64);
+
+    /// `peer` and this node have agreed on a mark: worth remembering over a restart, for [`sync_engine::Engine::recall`].
+    fn keep_mark(&self, peer: NodeId, mark: Mark) {
+        let _ = (peer, mark);
+    }
 
     /// A peer holds a longer, or a different, log of this node's own: appending to it must stop.
     fn own_log_longer(&self, log: LogId, ours: Seq, theirs: Seq, peer: NodeId);

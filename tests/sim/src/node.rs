@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use ed25519_dalek::SigningKey;
 use sync_engine::{
     BatchId, ChainHash, Engine, EntryHash, Frontier, Genesis, Head, HeadSignature, Incarnation,
-    Input, Interest, Lane, Limits, LocalNode, LogFrontier, LogId, LogTail, NodeId, Now,
-    RUN_BYTES_MAX, Run, RunBuilder, Seq, SignedGrant, StoreFault, Stored, Trust, TrustRecord,
+    Input, Interest, Lane, Limits, LocalNode, LogFrontier, LogId, LogTail, Mark, Memory, NodeId,
+    Now, RUN_BYTES_MAX, Run, RunBuilder, Seq, SignedGrant, StoreFault, Stored, Trust, TrustRecord,
     VerifiedRun, entry_hash,
 };
 
@@ -208,6 +208,8 @@ pub struct Node {
     joined: Vec<SignedGrant>,
     /// What it has written.
     pub disk: Disk,
+    /// What the engine wanted to be remembered.
+    memory: Memory,
     /// Batches are refused while set: the disk is full.
     pub full: bool,
     /// Tells apart what was scheduled before a crash.
@@ -227,6 +229,7 @@ impl Node {
             genesis,
             joined,
             disk: Disk::default(),
+            memory: Memory::default(),
             full: false,
             epoch: 0,
             running: None,
@@ -267,12 +270,22 @@ impl Node {
         let interest = Interest::default();
         let limits = Limits::default();
         let mut engine = Engine::new(seed, now, local, trust, frontier, interest, limits);
+        engine.recall(self.memory.clone());
         engine.handle(now, Input::Applied { items: applied });
         self.running = Some(Running {
             engine,
             jobs: VecDeque::new(),
             wake_ms: None,
         });
+    }
+
+    /// Keeps a mark over a restart. Here it survives every crash, so that marks are put to use.
+    pub fn remember(&mut self, peer: NodeId, mark: Mark) {
+        self.memory.peers.retain(|(known, _)| *known != peer);
+        self.memory.peers.push((peer, mark.hash));
+        if !self.memory.marks.contains(&mark) {
+            self.memory.marks.push(mark);
+        }
     }
 
     /// Power is cut: what was not synced is gone.

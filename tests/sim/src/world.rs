@@ -602,6 +602,7 @@ impl World {
                     self.nodes[node].id, conflict.log, conflict.theirs, conflict.ours
                 ));
             }
+            Effect::KeepMark { peer, mark } => self.nodes[node].remember(peer, mark),
             Effect::PeerChanged { .. } => {}
         }
         Ok(())

@@ -187,8 +187,14 @@ pub struct Node {
     pub disconnects: Vec<(ReasonCode, String)>,
     pub conflicts: Vec<OwnLogConflict>,
     pub progress: Vec<(NodeId, ProgressItem)>,
+    /// What the engine wanted to be remembered over a restart.
+    pub memory: Memory,
+    interest: Interest,
+    limits: Limits,
     /// Lanes of run frames, in the order they were sent.
     pub sent_lanes: Vec<Lane>,
+    /// Bytes of the control frames sent, in order.
+    pub sent_control: Vec<usize>,
     pub largest_unsent: usize,
     /// Keep store batches back until [`Net::release_batches`].
     pub hold_batches: bool,
@@ -268,8 +274,13 @@ impl Net {
             software: "test".to_owned(),
         };
         let frontier = store.frontier();
+        let (kept_interest, kept_limits) = (interest.clone(), limits.clone());
         let engine = Engine::new(1, self.now(), local, trust, frontier, interest, limits);
         self.nodes.push(Node {
+            memory: Memory::default(),
+            interest: kept_interest,
+            limits: kept_limits,
+            sent_control: Vec::new(),
             seed,
             engine,
             store,
@@ -426,6 +437,9 @@ impl Net {
                     return;
                 };
                 let to = link.ends[usize::from(link.ends[0] == at)];
+                if stream == StreamKind::Control {
+                    node.sent_control.push(frame.len());
+                }
                 if let StreamKind::Lane(lane) = stream {
                     node.sent_lanes.push(lane);
                     inputs.push_back(Input::Unsent {
@@ -481,8 +495,46 @@ impl Net {
                     .extend(items.into_iter().map(|item| (peer, item)));
             }
             Effect::OwnLogLonger(conflict) => node.conflicts.push(conflict),
+            Effect::KeepMark { peer, mark } => {
+                node.memory.peers.retain(|(known, _)| *known != peer);
+                node.memory.peers.push((peer, mark.hash));
+                if !node.memory.marks.contains(&mark) {
+                    node.memory.marks.push(mark);
+                }
+            }
             Effect::PeerChanged { .. } => {}
         }
+    }
+
+    /// Switches a node off and on again: what is left is its store and what it was told to remember.
+    pub fn restart(&mut self, at: usize) {
+        let conns: Vec<ConnId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.up && link.ends.contains(&at))
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in conns {
+            self.cut(conn);
+        }
+        let now = self.now();
+        let node = &mut self.nodes[at];
+        let frontier = node.store.frontier();
+        let applied = frontier
+            .iter()
+            .map(|(log, held)| (*log, held.height))
+            .collect();
+        let local = LocalNode {
+            node: node_id(node.seed),
+            incarnation: Incarnation(u64::from(node.seed)),
+            name: format!("node {}", node.seed),
+            software: "test".to_owned(),
+        };
+        let trust = node.engine.trust().clone();
+        let (interest, limits) = (node.interest.clone(), node.limits.clone());
+        node.engine = Engine::new(2, now, local, trust, frontier, interest, limits);
+        node.engine.recall(node.memory.clone());
+        self.input(at, Input::Applied { items: applied });
     }
 
     /// Lets held batches through.
@@ -585,6 +637,14 @@ impl Net {
                 first,
                 "node {at} has something else than node 0"
             );
+        }
+    }
+
+    /// As [`Net::assert_converged`], without the nodes that have not met anybody.
+    pub fn assert_converged_but(&self, left_out: &[usize]) {
+        let first = self.frontier_hash(0);
+        for at in (0..self.nodes.len()).filter(|at| !left_out.contains(at)) {
+            assert_eq!(self.frontier_hash(at), first, "node {at}");
         }
     }
 
