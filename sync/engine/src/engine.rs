@@ -252,6 +252,12 @@ impl Engine {
         }
     }
 
+    /// Bytes of received runs that wait for the store or are there, by lane, over all peers: what a shell counts
+    /// against its budget.
+    pub fn held_bytes(&self) -> [usize; 7] {
+        self.inbox.held_bytes()
+    }
+
     fn peer_view(&self, node: NodeId) -> PeerView {
         let stranger;
         let peer = match self.peers.get(&node) {

@@ -200,6 +200,15 @@ impl Inbox {
         self.held_bytes.values().copied().max().unwrap_or(0)
     }
 
+    /// Bytes that wait for the store or are there, by lane, over all peers.
+    pub(crate) fn held_bytes(&self) -> [usize; 7] {
+        let mut held = [0; 7];
+        for ((_, lane), bytes) in &self.held_bytes {
+            held[lane.index()] += bytes;
+        }
+        held
+    }
+
     /// Bytes of runs whose author is not known yet.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
