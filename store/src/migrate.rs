@@ -10,7 +10,10 @@ use crate::error::{Doing, StoreError};
 use crate::open::Source;
 
 /// Migration n is the n-th of the list, counted from 1.
-pub(crate) const MUSTER: &[&str] = &[include_str!("../migrations/muster/0001_log_and_local.sql")];
+pub(crate) const MUSTER: &[&str] = &[
+    include_str!("../migrations/muster/0001_log_and_local.sql"),
+    include_str!("../migrations/muster/0002_receipts.sql"),
+];
 pub(crate) const READINGS: &[&str] = &[include_str!("../migrations/readings/0001_readings.sql")];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 

@@ -17,6 +17,7 @@ mod open;
 mod present;
 pub mod readings;
 pub mod rebuild;
+mod receipts;
 pub mod records;
 pub mod rules;
 pub mod status;
@@ -90,6 +91,9 @@ pub struct App {
     pub(in crate::app) stop: tokio_util::sync::CancellationToken,
     pub(in crate::app) rule_runner: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) upkeep: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Told when there may be something for a receipt to say.
+    pub(in crate::app) moved: receipts::Moved,
+    pub(in crate::app) receipt_writer: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl App {
@@ -120,7 +124,11 @@ impl App {
             sync.clone().shutdown().await;
         }
         self.stop.cancel();
-        let background = [self.rule_runner.lock().take(), self.upkeep.lock().take()];
+        let background = [
+            self.rule_runner.lock().take(),
+            self.upkeep.lock().take(),
+            self.receipt_writer.lock().take(),
+        ];
         for task in background.into_iter().flatten() {
             // The rule runner commits its cursor on the way out; a panic was logged.
             let _ = task.await;

@@ -20,7 +20,7 @@ use super::documents::{Committed, DocumentService, Surroundings};
 use super::events::EventFeed;
 use super::names::NameBook;
 use super::present::RowView;
-use super::{App, Me, auth, devices, founding, ingest, rules, status, upkeep};
+use super::{App, Me, auth, devices, founding, ingest, receipts, rules, status, upkeep};
 
 /// Where the database key comes from.
 #[derive(Clone)]
@@ -162,11 +162,13 @@ impl App {
         let devices = devices::Devices::default();
         let rules = Arc::new(rules::Rules::default());
         let sync = Arc::new(OnceLock::new());
+        let moved = receipts::Moved::default();
         let followers = Arc::new(Followers {
             names: Arc::clone(&names),
             devices: devices.clone(),
             rules: Arc::clone(&rules),
             sync: Arc::clone(&sync),
+            moved: moved.clone(),
         });
         if store.read(|reader| reader.rebuild_needed())? {
             tracing::warn!("the views must be built anew; this takes a moment");
@@ -217,6 +219,8 @@ impl App {
             stop: CancellationToken::new(),
             rule_runner: parking_lot::Mutex::new(None),
             upkeep: parking_lot::Mutex::new(None),
+            moved: moved.clone(),
+            receipt_writer: parking_lot::Mutex::new(None),
         });
         let runner = rules.start(Arc::clone(&app), app.stop.clone());
         *app.rule_runner.lock() = runner;
@@ -224,6 +228,18 @@ impl App {
             app.store.clone(),
             move || clock.wall_ms(),
             upkeep::Timing::default(),
+            app.stop.clone(),
+        ));
+        *app.receipt_writer.lock() = Some(receipts::start(
+            receipts::Surroundings {
+                store: app.store.clone(),
+                node: app.me.node,
+                incarnation: app.me.incarnation,
+                clock,
+                trust: Arc::clone(&app.trust),
+                writes_stopped: Arc::clone(&app.writes_stopped),
+            },
+            moved,
             app.stop.clone(),
         ));
         Ok(app)
@@ -273,6 +289,7 @@ struct Followers {
     devices: devices::Devices,
     rules: Arc<rules::Rules>,
     sync: Arc<OnceLock<sync_quic::SyncNode>>,
+    moved: receipts::Moved,
 }
 
 impl Followers {
@@ -320,6 +337,7 @@ impl Committed for Followers {
     }
 
     fn applied(&self, items: Vec<(LogId, Seq)>) {
+        self.moved.note();
         if let Some(sync) = self.sync.get() {
             sync.applied(items);
         }

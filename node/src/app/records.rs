@@ -10,7 +10,7 @@ use store::{
     CommitNo, DocumentQuery, DocumentRow, FactQuery, FactRow, ListCursor, Reader, RuleCursor,
     StoreError,
 };
-use sync_engine::ObjectId;
+use sync_engine::{NodeId, ObjectId};
 use uuid::Uuid;
 
 use super::clock::rfc3339_wall;
@@ -106,6 +106,7 @@ impl App {
             RecordKind::Document(Kind::Device) => self.unknown_devices_for(&query),
             _ => Vec::new(),
         };
+        let me = self.me.node;
         let (rows, since, statuses) = self
             .read(move |reader| {
                 let since = reader.newest_commit()?;
@@ -128,7 +129,7 @@ impl App {
                         wanted.changed_after = changed_after;
                         wanted.include_deleted = query.include_deleted;
                         wanted.at_commit = at_commit;
-                        document_rows(reader, reader.list_documents(&wanted)?)?
+                        document_rows(reader, &me, reader.list_documents(&wanted)?)?
                     }
                     RecordKind::Fact(kind) => {
                         let about = query.filters.get("about").and_then(|id| id.parse().ok());
@@ -141,7 +142,7 @@ impl App {
                             changed_after,
                             at_commit,
                         };
-                        fact_rows(reader, reader.list_facts(&wanted)?)?
+                        fact_rows(reader, &me, reader.list_facts(&wanted)?)?
                     }
                 };
                 let statuses = statuses(reader, kind, &rows, at_commit)?;
@@ -184,6 +185,7 @@ impl App {
             id: id.to_owned(),
         };
         let record: RecordId = id.parse().map_err(|_| not_found())?;
+        let me = self.me.node;
         let found = self
             .read(move |reader| {
                 let at_commit = at_wall_ms.map(|at| reader.commit_at(at)).transpose()?;
@@ -192,13 +194,13 @@ impl App {
                     RecordKind::Document(document) => {
                         let row =
                             reader.get_document(Some(document.spec().code), &object, at_commit)?;
-                        document_rows(reader, row.into_iter().collect())?
+                        document_rows(reader, &me, row.into_iter().collect())?
                     }
                     RecordKind::Fact(fact) => {
                         let row = reader
                             .get_fact(&object)?
                             .filter(|row| row.kind == fact.code());
-                        fact_rows(reader, row.into_iter().collect())?
+                        fact_rows(reader, &me, row.into_iter().collect())?
                     }
                 };
                 let statuses = statuses(reader, kind, &rows, at_commit)?;
@@ -539,9 +541,10 @@ impl App {
         })?;
         let id = ObjectId(outcome.id.0);
         let (version, deleted) = (outcome.version, outcome.deleted);
+        let me = self.me.node;
         let (row, statuses) = self
             .read(move |reader| {
-                let seen_by = seen_by(reader.seen_by(&id)?);
+                let seen_by = seen_by(reader.seen_by(&id, &me)?);
                 let row = Row {
                     id,
                     version,
@@ -687,19 +690,23 @@ pub(in crate::app) enum RuleEffect {
     },
 }
 
-fn document_rows(reader: &Reader<'_>, rows: Vec<DocumentRow>) -> Result<Vec<Row>, StoreError> {
+fn document_rows(
+    reader: &Reader<'_>,
+    me: &NodeId,
+    rows: Vec<DocumentRow>,
+) -> Result<Vec<Row>, StoreError> {
     rows.into_iter()
         .map(|row| {
-            let seen = seen_by(reader.seen_by(&row.id)?);
+            let seen = seen_by(reader.seen_by(&row.id, me)?);
             Ok(Row::of_document(row, seen))
         })
         .collect()
 }
 
-fn fact_rows(reader: &Reader<'_>, rows: Vec<FactRow>) -> Result<Vec<Row>, StoreError> {
+fn fact_rows(reader: &Reader<'_>, me: &NodeId, rows: Vec<FactRow>) -> Result<Vec<Row>, StoreError> {
     rows.into_iter()
         .map(|row| {
-            let seen = seen_by(reader.seen_by(&row.id)?);
+            let seen = seen_by(reader.seen_by(&row.id, me)?);
             Ok(Row::of_fact(row, seen))
         })
         .collect()

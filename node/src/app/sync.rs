@@ -19,7 +19,7 @@ use sync_quic::{
 
 use super::clock::rfc3339_wall;
 use super::founding::{NodeRole, PEERS_SETTING, trust_entry, trust_record};
-use super::{App, AppError, Caller};
+use super::{App, AppError, Caller, receipts};
 
 /// Setting that holds the open invitations (JSON).
 const INVITES_SETTING: &str = "invites";
@@ -492,16 +492,23 @@ impl Host for NodeHost {
             .filter(|run| run.log().lane == Lane::Trust)
             .flat_map(super::founding::trust_records)
             .collect();
+        let moves = runs.iter().any(|run| receipts::is_about(run.log().lane));
         let stored = self.app.documents.ingest(runs).await.inspect_err(
             |error| tracing::error!(%error, peer = %from, "entries were not stored"),
         )?;
+        let moves = moves || !records.is_empty();
         self.app.learn(records);
+        if moves {
+            self.app.moved.note();
+        }
         Ok(stored)
     }
 
     fn progress(&self, peer: NodeId, items: Vec<ProgressItem>, at_wall_ms: u64) {
+        // "Who has it" is asked of what people see; of receipts nobody asks who has them.
         let items: Vec<(LogId, Seq, Seq)> = items
             .into_iter()
+            .filter(|item| receipts::is_about(item.log.lane))
             .map(|item| (item.log, item.stored, item.applied))
             .collect();
         self.app.store.record_progress(peer, &items, at_wall_ms);

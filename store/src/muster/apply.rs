@@ -11,7 +11,7 @@ use super::batch::{Batch, CommitNo, Committed, Disposition};
 use super::events::{self, Event, EventSubject};
 use super::rows::{self, At};
 use super::state::State;
-use super::{identity, sessions, upkeep};
+use super::{identity, receipts, sessions, upkeep};
 use crate::error::CommitError;
 use crate::sql::{entry_at, entry_log_no, entry_seq, millis};
 
@@ -498,5 +498,9 @@ fn write_local_state(
     for session in &batch.sessions {
         sessions::write(connection, session)?;
     }
+    for receipt in &batch.receipts {
+        receipts::fold(connection, receipt)?;
+    }
+    receipts::said(connection, &batch.receipt_said)?;
     Ok(())
 }

@@ -3,7 +3,9 @@
 //! Always holds: a [`Batch`] is one commit number and happens whole or not at all; its entries are numbered, chained and
 //! signed by the writer, in the order local, runs, released.
 
-use sync_engine::{GroupId, Head, Lane, LogId, ObjectId, Run, Seq, VerifiedRun};
+use sync_engine::{
+    GroupId, Head, Lane, LogId, NodeId, ObjectId, ProgressItem, Run, Seq, VerifiedRun,
+};
 
 use super::sessions::SessionWrite;
 
@@ -138,6 +140,17 @@ pub struct IdempotencyWrite {
     pub at_wall_ms: u64,
 }
 
+/// What another node says in a receipt that this batch stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptWrite {
+    /// Who says it, of itself.
+    pub node: NodeId,
+    /// When, by its own clock.
+    pub at_wall_ms: u64,
+    /// How far it has come. What it says of its own logs, or of places that no log can have, is passed over.
+    pub items: Vec<ProgressItem>,
+}
+
 /// How far the rules have come in the readings file of that id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleCursor {
@@ -168,6 +181,9 @@ pub struct Batch {
     /// `None` deletes.
     pub settings: Vec<(String, Option<Vec<u8>>)>,
     pub sessions: Vec<SessionWrite>,
+    pub receipts: Vec<ReceiptWrite>,
+    /// What this node's own receipts in `local` say.
+    pub receipt_said: Vec<ProgressItem>,
 }
 
 impl Batch {
@@ -188,6 +204,8 @@ impl Batch {
             rule_cursor: None,
             settings: Vec::new(),
             sessions: Vec::new(),
+            receipts: Vec::new(),
+            receipt_said: Vec::new(),
         }
     }
 
@@ -213,7 +231,12 @@ impl Batch {
             .rule_cursor
             .as_ref()
             .map_or(0, |cursor| cursor.state.len());
-        FIXED_BYTES + local + runs + documents + facts + cursor
+        let receipts: usize = self
+            .receipts
+            .iter()
+            .map(|receipt| receipt.items.len() * size_of::<ProgressItem>() + 64)
+            .sum();
+        FIXED_BYTES + local + runs + documents + facts + cursor + receipts
     }
 }
 

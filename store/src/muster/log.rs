@@ -297,7 +297,9 @@ fn chain_before(
 }
 
 /// A log's row: number, id, and what is held of it.
-fn all_logs(connection: &Connection) -> Result<Vec<(i64, LogId, LogFrontier)>, StoreError> {
+pub(crate) fn all_logs(
+    connection: &Connection,
+) -> Result<Vec<(i64, LogId, LogFrontier)>, StoreError> {
     let logs: Vec<(i64, LogId, i64, [u8; 32])> = connection
         .prepare_cached(
             "SELECT author, incarnation, grp, lane, no, floor, floor_chain FROM log ORDER BY no",
@@ -340,22 +342,27 @@ pub(crate) fn frontier(connection: &Connection) -> Result<Frontier, StoreError> 
 
 /// Per log the highest sequence up to which everything is applied or quarantined.
 pub(crate) fn applied_heights(connection: &Connection) -> Result<Vec<(LogId, Seq)>, StoreError> {
-    let mut heights = Vec::new();
-    for (no, id, held) in all_logs(connection)? {
-        let range = (entry_at(no, Seq(0)), entry_at(no, Seq(SEQ_MAX)));
-        let first_open: Option<i64> = connection
-            .prepare_cached(
-                "SELECT min(entry) FROM (SELECT min(entry) AS entry FROM waiting WHERE entry BETWEEN ?1 AND ?2 \
-                 UNION ALL SELECT min(entry) FROM quarantine WHERE held = 1 AND entry BETWEEN ?1 AND ?2)",
-            )
-            .and_then(|mut statement| statement.query_row(range, |row| row.get(0)))
-            .doing("read applied height")?;
-        heights.push((
-            id,
-            first_open.map_or(held.height, |at| entry_seq(at).before()),
-        ));
-    }
-    Ok(heights)
+    all_logs(connection)?
+        .into_iter()
+        .map(|(no, id, held)| Ok((id, applied_height(connection, no, held.height)?)))
+        .collect()
+}
+
+/// The same for one log that is stored up to `height`.
+pub(crate) fn applied_height(
+    connection: &Connection,
+    log_no: i64,
+    height: Seq,
+) -> Result<Seq, StoreError> {
+    let range = (entry_at(log_no, Seq(0)), entry_at(log_no, Seq(SEQ_MAX)));
+    let first_open: Option<i64> = connection
+        .prepare_cached(
+            "SELECT min(entry) FROM (SELECT min(entry) AS entry FROM waiting WHERE entry BETWEEN ?1 AND ?2 \
+             UNION ALL SELECT min(entry) FROM quarantine WHERE held = 1 AND entry BETWEEN ?1 AND ?2)",
+        )
+        .and_then(|mut statement| statement.query_row(range, |row| row.get(0)))
+        .doing("read applied height")?;
+    Ok(first_open.map_or(height, |at| entry_seq(at).before()))
 }
 
 /// Every entry that is stored and not applied: it waits, or is held back by a local fault.

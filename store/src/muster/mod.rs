@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use sync_engine::{
-    Frontier, GroupId, Head, Incarnation, LogId, NodeId, ObjectId, ProgressItem, Run, Seq,
+    Frontier, GroupId, Head, Incarnation, Lane, LogId, NodeId, ObjectId, ProgressItem, Run, Seq,
 };
 use tokio::sync::oneshot;
 
@@ -365,10 +365,15 @@ impl Reader<'_> {
         progress::seen_by(self.connection, object, me)
     }
 
-    /// The logs of others, lanes 1 to 3 of a group, of which there is more here than the receipts of this node, `me`,
+    /// The logs of others, in these lanes of a group, of which there is more here than the receipts of this node, `me`,
     /// have said (see [`batch::Batch::receipt_said`]).
-    pub fn unsaid(&self, me: &NodeId, group: &GroupId) -> Result<Vec<ProgressItem>, StoreError> {
-        receipts::unsaid(self.connection, me, group)
+    pub fn unsaid(
+        &self,
+        me: &NodeId,
+        group: &GroupId,
+        lanes: &[Lane],
+    ) -> Result<Vec<ProgressItem>, StoreError> {
+        receipts::unsaid(self.connection, me, group, lanes)
     }
 
     /// Journal commits after `after`, until `entries_max` entries; empty at the end.

@@ -1,8 +1,13 @@
-//! Who has what: how far each peer acknowledged each log, and when.
+//! Who has what: how far each node has come with each log, and when.
+//!
+//! It comes from two sides: peers acknowledge what we exchange with them (the time is *our* clock, when we heard it), and
+//! nodes several hops away write receipts (the time is *their* clock, when they wrote it; see [`super::receipts`]). The
+//! times are for people and order nothing.
 //!
 //! Always holds: heights of a (peer, log) only grow; at most [`MARKS_MAX`] moments are remembered for each, and what is
-//! forgotten makes a document look stored *later* than it was, never earlier. Reports wait in memory for the next
-//! transaction (at most [`FLUSH_AFTER`]): losing them in a power cut costs nothing, the next Hello brings them again.
+//! forgotten makes a document look stored *later* than it was, never earlier. Acknowledgements wait in memory for the
+//! next transaction (at most [`FLUSH_AFTER`]): losing them in a power cut costs nothing, the next Hello brings them
+//! again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,18 +17,20 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sync_engine::{LogId, NodeId, ObjectId, Seq};
 
 use crate::error::{Doing, StoreError};
-use crate::sql::{blob, entry_log_no, entry_seq, millis, wall};
+use crate::sql::{blob, entry_at, entry_log_no, entry_seq, millis, wall};
 
-/// Moments kept per peer and log: a busy day at one a few minutes; older ones are thinned out by half.
-const MARKS_MAX: i64 = 256;
+/// Moments kept per node and log; older ones are thinned out by half, so that yesterday is told to the hour and the last
+/// minutes to the second. With receipts every node has rows for every log: 100 nodes with 3 logs each are 30,000 pairs,
+/// and 64 rows of some 25 bytes keep even that below 50 MB.
+const MARKS_MAX: i64 = 64;
 /// How long a report may wait for company.
 pub(crate) const FLUSH_AFTER: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, Copy)]
-struct Heights {
-    stored: Seq,
-    applied: Seq,
-    at_wall_ms: u64,
+pub(crate) struct Heights {
+    pub(crate) stored: Seq,
+    pub(crate) applied: Seq,
+    pub(crate) at_wall_ms: u64,
 }
 
 /// Reports on their way to the table; one per (peer, log), so bounded by peers × logs.
@@ -85,20 +92,18 @@ impl Pending {
 impl Taken {
     pub(crate) fn write(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
         for ((peer, log), heights) in &self.0 {
-            write_mark(connection, peer, log, heights)?;
+            // A log that we do not hold says nothing about any of our documents, and a later Hello says it again.
+            if let Some(log_no) = log_no(connection, log)? {
+                write_mark(connection, peer_no(connection, peer)?, log_no, heights)?;
+            }
         }
         Ok(())
     }
 }
 
-fn write_mark(
-    connection: &Connection,
-    peer: &NodeId,
-    log: &LogId,
-    heights: &Heights,
-) -> Result<(), rusqlite::Error> {
-    // A log that we do not hold says nothing about any of our documents.
-    let Some(log_no) = connection
+/// The number of a log of which something is here.
+pub(crate) fn log_no(connection: &Connection, log: &LogId) -> Result<Option<i64>, rusqlite::Error> {
+    connection
         .prepare_cached(
             "SELECT no FROM log WHERE author = ?1 AND incarnation = ?2 AND grp = ?3 AND lane = ?4",
         )?
@@ -109,15 +114,27 @@ fn write_mark(
                 &log.group.0[..],
                 log.lane as u8
             ],
-            |row| row.get::<_, i64>(0),
+            |row| row.get(0),
         )
-        .optional()?
-    else {
-        return Ok(());
-    };
-    let peer_no: i64 = connection
-        .prepare_cached("INSERT INTO peer (node) VALUES (?1) ON CONFLICT DO UPDATE SET node = excluded.node RETURNING no")?
-        .query_row([&peer.0[..]], |row| row.get(0))?;
+        .optional()
+}
+
+/// The number of a node in `peer`; it gets one when it has none.
+pub(crate) fn peer_no(connection: &Connection, node: &NodeId) -> Result<i64, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "INSERT INTO peer (node) VALUES (?1) ON CONFLICT DO UPDATE SET node = excluded.node RETURNING no",
+        )?
+        .query_row([&node.0[..]], |row| row.get(0))
+}
+
+/// Notes how far a node has come with a log. What is not news changes nothing.
+pub(crate) fn write_mark(
+    connection: &Connection,
+    peer_no: i64,
+    log_no: i64,
+    heights: &Heights,
+) -> Result<(), rusqlite::Error> {
     let newest: Option<(i64, i64)> = connection
         .prepare_cached(
             "SELECT stored, applied FROM ack_mark WHERE peer_no = ?1 AND log_no = ?2 \
@@ -157,7 +174,7 @@ fn thin_out(connection: &Connection, peer_no: i64, log_no: i64) -> Result<(), ru
     Ok(())
 }
 
-/// A peer that is known to have something, and since when. `None`: not known to.
+/// A node that is known to have something, and since when. `None`: not known to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenBy {
     pub node: NodeId,
@@ -165,102 +182,125 @@ pub struct SeenBy {
     pub applied_at_wall_ms: Option<u64>,
 }
 
-/// Which peers have all of a document's (or a fact's) entries. Peers that have nothing of it are left out.
+/// Up to where a document (or a fact) goes in one log.
+struct Extent {
+    log_no: i64,
+    last_seq: i64,
+    author: NodeId,
+}
+
+/// Since when a node has something stored, and applied; the later of two logs counts, and `None` wins.
+type Since = (Option<u64>, Option<u64>);
+
+/// Which nodes but `me` have all of a document's (or a fact's) entries. Those that have nothing of it are left out.
+///
+/// The author of an entry has it without saying so; the time is then when the entry came here.
 pub(crate) fn seen_by(
     connection: &Connection,
     object: &ObjectId,
+    me: &NodeId,
 ) -> Result<Vec<SeenBy>, StoreError> {
-    let heights = heights(connection, object)?;
-    if heights.is_empty() {
-        return Ok(Vec::new());
-    }
-    let peers = peers(connection)?;
-    let mut seen = Vec::new();
-    for (peer_no, node) in peers {
-        let mut stored = Some(0);
-        let mut applied = Some(0);
-        for (log_no, last_seq) in &heights {
-            let (s, a) = since(connection, peer_no, *log_no, *last_seq)?;
-            stored = stored.zip(s).map(|(x, y)| x.max(y));
-            applied = applied.zip(a).map(|(x, y)| x.max(y));
+    let mut seen: BTreeMap<NodeId, (usize, Since)> = BTreeMap::new();
+    let extents = extents(connection, object)?;
+    for extent in &extents {
+        let mut had = marks(connection, extent)?;
+        if let Some(came) = came_at(connection, extent)? {
+            had.insert(extent.author, (Some(came), Some(came)));
         }
-        // The author of every entry has them without saying so; it acknowledges nobody.
-        if stored.is_some() {
-            seen.push(SeenBy {
-                node,
-                stored_at_wall_ms: stored,
-                applied_at_wall_ms: applied,
-            });
+        for (node, (stored, applied)) in had {
+            let (logs, since) = seen.entry(node).or_insert((0, (Some(0), Some(0))));
+            *logs += 1;
+            since.0 = since.0.zip(stored).map(|(x, y)| x.max(y));
+            since.1 = since.1.zip(applied).map(|(x, y)| x.max(y));
         }
     }
-    Ok(seen)
-}
-
-fn heights(connection: &Connection, object: &ObjectId) -> Result<Vec<(i64, i64)>, StoreError> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT l.log_no, l.last_seq FROM document d JOIN document_log l ON l.no = d.no WHERE d.id = ?1",
-        )
-        .doing("prepare heights of document")?;
-    let heights = statement
-        .query_map([&object.0[..]], |row| Ok((row.get(0)?, row.get(1)?)))
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .doing("read heights of document")?;
-    if !heights.is_empty() {
-        return Ok(heights);
-    }
-    let entry: Option<i64> = connection
-        .prepare_cached("SELECT entry FROM fact WHERE id = ?1")
-        .and_then(|mut statement| {
-            statement
-                .query_row([&object.0[..]], |row| row.get(0))
-                .optional()
-        })
-        .doing("read entry of fact")?;
-    Ok(entry
-        .map(|at| (entry_log_no(at), entry_seq(at).0.cast_signed()))
+    Ok(seen
         .into_iter()
+        .filter(|(node, (logs, since))| node != me && *logs == extents.len() && since.0.is_some())
+        .map(|(node, (_, (stored, applied)))| SeenBy {
+            node,
+            stored_at_wall_ms: stored,
+            applied_at_wall_ms: applied,
+        })
         .collect())
 }
 
-fn peers(connection: &Connection) -> Result<Vec<(i64, NodeId)>, StoreError> {
-    connection
-        .prepare_cached("SELECT no, node FROM peer ORDER BY node")
+fn extents(connection: &Connection, object: &ObjectId) -> Result<Vec<Extent>, StoreError> {
+    let extents = connection
+        .prepare_cached(
+            "SELECT h.log_no, h.last_seq, l.author FROM document d JOIN document_log h ON h.no = d.no \
+             JOIN log l ON l.no = h.log_no WHERE d.id = ?1",
+        )
         .and_then(|mut statement| {
             statement
-                .query_map([], |row| Ok((row.get(0)?, NodeId(blob(row, 1)?))))?
+                .query_map([&object.0[..]], |row| {
+                    Ok(Extent {
+                        log_no: row.get(0)?,
+                        last_seq: row.get(1)?,
+                        author: NodeId(blob(row, 2)?),
+                    })
+                })?
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .doing("read extents of document")?;
+    if !extents.is_empty() {
+        return Ok(extents);
+    }
+    connection
+        .prepare_cached(
+            "SELECT f.entry, l.author FROM fact f JOIN log l ON l.no = f.entry >> 40 WHERE f.id = ?1",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_map([&object.0[..]], |row| {
+                    let at = row.get(0)?;
+                    Ok(Extent {
+                        log_no: entry_log_no(at),
+                        last_seq: entry_seq(at).0.cast_signed(),
+                        author: NodeId(blob(row, 1)?),
+                    })
+                })?
                 .collect()
         })
-        .doing("read peers")
+        .doing("read entry of fact")
 }
 
-/// When the peer first said that it had stored, and applied, a log up to `seq`.
-fn since(
-    connection: &Connection,
-    peer_no: i64,
-    log_no: i64,
-    seq: i64,
-) -> Result<(Option<u64>, Option<u64>), StoreError> {
-    let find = |sql: &str| {
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| {
-                statement
-                    .query_row((peer_no, log_no, seq), |row| wall(row, 0))
-                    .optional()
-            })
-            .doing("read acknowledgement")
-    };
-    let stored = find(
-        "SELECT at_wall_ms FROM ack_mark WHERE peer_no = ?1 AND log_no = ?2 AND stored >= ?3 \
-         ORDER BY stored, applied LIMIT 1",
-    )?;
-    let applied = match stored {
-        None => None,
-        Some(_) => find(
-            "SELECT at_wall_ms FROM ack_mark WHERE peer_no = ?1 AND log_no = ?2 AND stored >= ?3 AND applied >= ?3 \
-             ORDER BY stored, applied LIMIT 1",
-        )?,
-    };
-    Ok((stored, applied))
+/// The nodes that said they have stored a log that far, and when each first said so, also of having it applied. One
+/// statement for all nodes: a page of a list asks for fifty documents.
+fn marks(connection: &Connection, extent: &Extent) -> Result<BTreeMap<NodeId, Since>, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT p.node, \
+             (SELECT m.at_wall_ms FROM ack_mark m WHERE m.peer_no = p.no AND m.log_no = ?1 AND m.stored >= ?2 \
+              ORDER BY m.stored, m.applied LIMIT 1) AS stored, \
+             (SELECT m.at_wall_ms FROM ack_mark m WHERE m.peer_no = p.no AND m.log_no = ?1 AND m.stored >= ?2 \
+              AND m.applied >= ?2 ORDER BY m.stored, m.applied LIMIT 1) FROM peer p WHERE stored IS NOT NULL",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_map((extent.log_no, extent.last_seq), |row| {
+                    let at = |column| -> rusqlite::Result<Option<u64>> {
+                        let at: Option<i64> = row.get(column)?;
+                        Ok(at.map(|at| u64::try_from(at).unwrap_or(0)))
+                    };
+                    Ok((NodeId(blob(row, 0)?), (at(1)?, at(2)?)))
+                })?
+                .collect()
+        })
+        .doing("read acknowledgements")
+}
+
+/// When an entry came here, by our clock; `None` when the log has been cut since.
+fn came_at(connection: &Connection, extent: &Extent) -> Result<Option<u64>, StoreError> {
+    let last = Seq(u64::try_from(extent.last_seq).unwrap_or(0));
+    connection
+        .prepare_cached(
+            "SELECT c.at_wall_ms FROM entry e JOIN commit_info c USING (commit_no) WHERE e.at = ?1",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row([entry_at(extent.log_no, last)], |row| wall(row, 0))
+                .optional()
+        })
+        .doing("read arrival of entry")
 }

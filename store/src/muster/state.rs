@@ -214,6 +214,7 @@ impl State {
                 id.lane as u8,
                 &ChainHash::ZERO.0[..]
             ])?;
+        super::receipts::log_known(connection, id, no)?;
         self.undo.push(Undo::Log {
             id: *id,
             before: None,

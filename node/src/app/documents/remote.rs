@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::{FactKind, Incoming, Kind, Outcome, RecordId, Settled};
-use store::{Batch, Disposition, FactWrite, RunEntry, RunWrite};
+use store::{Batch, Disposition, FactWrite, ReceiptWrite, RunEntry, RunWrite};
 use sync_engine::{
-    Entry, EntryHeader, EntryKind, GroupId, Lane, LogId, ObjectId, Payload, Seq, StoreFault,
-    Stored, TrustRecord, VerifiedEntry,
+    Entry, EntryHeader, EntryKind, GroupId, Lane, LogId, ObjectId, Payload, ProgressItem, Seq,
+    StoreFault, Stored, TrustRecord, VerifiedEntry,
 };
 
 use super::edits::fact_row;
@@ -17,6 +17,7 @@ use super::worker::{ChangedDocument, Worker};
 use super::{RemoteCommand, lane_of, rows};
 use crate::app::error::AppError;
 use crate::app::present::Meta;
+use crate::app::receipts;
 
 /// Where an entry stands in the batch: index of its run, index within it.
 type Place = (usize, usize);
@@ -34,6 +35,8 @@ struct Change {
 enum Target {
     Change(Kind, RecordId),
     Fact(FactKind, RecordId),
+    /// How far the log's author has come with the others' logs.
+    Receipt(Vec<ProgressItem>),
     /// Nothing for this program to apply: trust records (the engine's), sealed for others, or from a newer version.
     Carried,
     Refused(String),
@@ -184,6 +187,11 @@ impl Worker {
                     Err(reason) => judged.disposition = Disposition::Quarantined { reason },
                 }
             }
+            Target::Receipt(items) => batch.receipts.push(ReceiptWrite {
+                node: log.author,
+                at_wall_ms: header.time.wall_ms,
+                items,
+            }),
             Target::Change(kind, id) => {
                 if let Payload::Plain(bytes) = payload {
                     by_document.entry((kind, id)).or_default().push(Change {
@@ -356,12 +364,14 @@ pub(in crate::app) fn judge_trust_entry(log: &LogId, entry_bytes: &[u8]) -> RunE
         Err(error) => quarantined(0, ObjectId([0; 16]), error.to_string()),
         Ok(Entry { header, payload }) => match target(log, &header, &payload) {
             Target::Refused(reason) => quarantined(header.kind.0, header.object, reason),
-            // Neither a document nor a fact belongs into that lane.
-            Target::Carried | Target::Change(..) | Target::Fact(..) => RunEntry {
-                kind: header.kind.0,
-                object: header.object,
-                disposition: Disposition::Applied,
-            },
+            // Neither a document nor a fact nor a receipt belongs into that lane.
+            Target::Carried | Target::Change(..) | Target::Fact(..) | Target::Receipt(_) => {
+                RunEntry {
+                    kind: header.kind.0,
+                    object: header.object,
+                    disposition: Disposition::Applied,
+                }
+            }
         },
     }
 }
@@ -398,6 +408,9 @@ fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
             Payload::Sealed { .. } => Target::Refused("trust records are never sealed".into()),
         };
     }
+    if header.kind == receipts::KIND {
+        return receipt(log, header, payload);
+    }
     let id = RecordId(header.object.0);
     let (lane, target) = if let Some(spec) = domain::schema::spec_by_code(code) {
         (spec.lane, Target::Change(spec.kind, id))
@@ -421,6 +434,27 @@ fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
     match payload {
         Payload::Plain(_) => target,
         Payload::Sealed { .. } => Target::Carried,
+    }
+}
+
+/// What a receipt says. Who says it is whoever wrote the log: nobody can say it for another node.
+fn receipt(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
+    if log.lane != Lane::Summary {
+        return Target::Refused("this kind belongs into lane 4".into());
+    }
+    if header.object != receipts::object_of(log.author) {
+        return Target::Refused("a node writes receipts for itself alone".into());
+    }
+    match payload {
+        Payload::Sealed { .. } => Target::Carried,
+        Payload::Plain(_) if log.group != GroupId::SHARED => {
+            Target::Refused("only what is for everybody is not sealed".into())
+        }
+        Payload::Plain(bytes) => match receipts::decode(log, bytes) {
+            Ok(Some(items)) => Target::Receipt(items),
+            Ok(None) => Target::Carried,
+            Err(error) => Target::Refused(error.to_string()),
+        },
     }
 }
 
