@@ -35,9 +35,13 @@ impl Author {
 
 /// The author's 16 bytes in an actor of either form; `None` for anything else.
 pub(crate) fn base_actor(actor: &ActorId) -> Option<[u8; 16]> {
-    let bytes = actor.to_bytes();
+    split_actor(actor.to_bytes()).map(|(_, base)| base)
+}
+
+/// An actor's level, 0 for the plain form, and its author's 16 bytes; `None` for anything else.
+pub(crate) fn split_actor(bytes: &[u8]) -> Option<(u32, [u8; 16])> {
     if let Ok(base) = <[u8; 16]>::try_from(bytes) {
-        return Some(base);
+        return Some((0, base));
     }
     let rest = bytes.strip_prefix(&CONCURRENCY_MAGIC)?;
     let (level, base) = match rest {
@@ -53,7 +57,22 @@ pub(crate) fn base_actor(actor: &ActorId) -> Option<[u8; 16]> {
     if !(1..=CONCURRENCY_LEVEL_MAX).contains(&level) {
         return None;
     }
-    base.try_into().ok()
+    Some((level, base.try_into().ok()?))
+}
+
+/// The actor that [`split_actor`] splits: of that level, which is cut to the 14 bits that its spelling has room for.
+pub(crate) fn join_actor(level: u32, base: &[u8; 16]) -> Vec<u8> {
+    if level == 0 {
+        return base.to_vec();
+    }
+    let mut bytes = CONCURRENCY_MAGIC.to_vec();
+    let low = level as u8 & 0x7f;
+    match (level >> 7) as u8 & 0x7f {
+        0 => bytes.push(low),
+        high => bytes.extend([low | 0x80, high]),
+    }
+    bytes.extend_from_slice(base);
+    bytes
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 use super::valid::{OPS_MAX, PREDS_MAX, QuarantineReason as Reason};
 
 /// automerge's `MAGIC_BYTES`.
-const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+pub(super) const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 /// The chunk type of a change that is not deflated. Logs hold no other: a deflated one has a second spelling, and can
 /// unfold to any size.
-const CHUNK_CHANGE: u8 = 1;
+pub(super) const CHUNK_CHANGE: u8 = 1;
 /// Column of actions: id 4, integers.
 const COLUMN_ACTION: u64 = 4 << 4 | 2;
 /// Column of how many predecessors each operation has: id 7, group.
@@ -89,23 +89,24 @@ fn scan(bytes: &[u8]) -> Option<(u64, u64)> {
     Some((ops, preds))
 }
 
-struct Input<'a>(&'a [u8]);
+/// Reads from the front; every method is `None` when the bytes end, or spell no number.
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
     }
 
     /// Bytes with their length before them.
-    fn block(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn block(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.unsigned()?).ok()?;
         self.take(length)
     }
 
     /// LEB128, at most 64 bits.
-    fn unsigned(&mut self) -> Option<u64> {
+    pub(super) fn unsigned(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];
@@ -122,7 +123,7 @@ impl<'a> Input<'a> {
     }
 
     /// Signed LEB128, at most 64 bits.
-    fn signed(&mut self) -> Option<i64> {
+    pub(super) fn signed(&mut self) -> Option<i64> {
         let mut value = 0_i64;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];

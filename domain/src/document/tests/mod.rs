@@ -5,6 +5,7 @@
 mod conflicts;
 mod edits;
 mod hostile;
+mod pack;
 mod properties;
 
 use std::cell::RefCell;

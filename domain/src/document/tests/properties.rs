@@ -9,7 +9,7 @@ use super::*;
 
 /// One step of a random history on three nodes.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     /// A node edits what it sees, or the first version that everybody has.
     Edit {
         node: usize,
@@ -23,7 +23,7 @@ enum Step {
     Restart { node: usize },
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let edit = (0..3_usize, 0..6_u8, 0..4_u8, proptest::bool::weighted(0.2)).prop_map(
         |(node, what, value, stale)| Step::Edit {
             node,
@@ -41,7 +41,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(prop_oneof![6 => edit, 4 => pull, 1 => restart], 1..40)
 }
 
-fn edit_of(what: u8, value: u8) -> Edit {
+pub(super) fn edit_of(what: u8, value: u8) -> Edit {
     let word = ["severe", "moderate", "minor", "extreme"][usize::from(value)];
     patch(match what {
         0 => json!({"severity": word}),
