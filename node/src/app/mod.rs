@@ -12,6 +12,7 @@ pub mod error;
 pub mod events;
 pub mod founding;
 pub mod ingest;
+pub mod inspect;
 mod names;
 mod open;
 mod present;

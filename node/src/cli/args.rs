@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use super::log::Log;
 use super::simulate::SimulateArgs;
 
 /// Muster keeps a disaster response coordinated when the network is gone.
@@ -62,6 +63,8 @@ pub(super) enum Command {
     User(User),
     /// Look at payloads that could not be read; replay or discard them
     Dlq(Dlq),
+    /// Look into the log: what was written, by whom, and whether it still verifies
+    Log(Log),
     /// Publish a simulated flood over MQTT
     Simulate(SimulateArgs),
     /// Show the whole story with three nodes on this machine

@@ -14,7 +14,7 @@ use crate::ops::local::{LocalRequest, handle};
 use crate::ops::socket::{self, SocketError};
 
 /// Asks the node, or the data directory where no node runs.
-async fn ask(place: &Place, request: LocalRequest) -> anyhow::Result<Value> {
+pub(super) async fn ask(place: &Place, request: LocalRequest) -> anyhow::Result<Value> {
     match socket::request(&place.data_dir, &request).await {
         Ok(response) => return response.into_result().map_err(anyhow::Error::msg),
         Err(SocketError::NotRunning) => {}
@@ -38,7 +38,11 @@ fn ensure_founded(data_dir: &Path) -> anyhow::Result<()> {
     )
 }
 
-fn show(place: &Place, value: &Value, text: impl FnOnce(&Value) -> String) -> anyhow::Result<()> {
+pub(super) fn show(
+    place: &Place,
+    value: &Value,
+    text: impl FnOnce(&Value) -> String,
+) -> anyhow::Result<()> {
     if place.json {
         print::json(value)
     } else {

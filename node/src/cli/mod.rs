@@ -6,6 +6,7 @@
 mod args;
 mod demo;
 mod local;
+mod log;
 mod print;
 mod run;
 mod setup;
@@ -60,6 +61,7 @@ async fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Rebuild => local::rebuild(&place).await,
         Command::User(user) => local::user(&place, user).await,
         Command::Dlq(dlq) => local::dlq(&place, dlq).await,
+        Command::Log(log) => log::log(&place, log).await,
         Command::Simulate(simulate) => simulate::run(&place.data_dir, simulate).await,
         Command::Demo(demo) => Box::pin(demo::run(demo)).await,
     }

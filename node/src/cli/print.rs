@@ -41,7 +41,7 @@ fn items(value: &Value) -> &[Value] {
 }
 
 /// Columns padded to their widest cell, two spaces apart.
-fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -67,7 +67,7 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// How long ago an RFC 3339 time was, in one unit: `12 s ago`.
-fn age(at: &Value) -> String {
+pub(super) fn age(at: &Value) -> String {
     let Some(then) = at
         .as_str()
         .and_then(|text| text.parse::<jiff::Timestamp>().ok())

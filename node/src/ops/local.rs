@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::app::inspect::LogQuery;
 use crate::app::{App, AppError, Caller, RecordKind};
 
 /// One request of the command line.
@@ -77,6 +78,8 @@ pub enum LocalRequest {
         /// Letter id.
         id: String,
     },
+    /// `muster log inspect`
+    LogInspect(LogQuery),
     /// Approves devices by name (`muster simulate` does so before it publishes).
     ApproveDevices {
         /// Device names.
@@ -157,6 +160,7 @@ async fn carry_out(app: &Arc<App>, request: LocalRequest) -> Result<Value, AppEr
         LocalRequest::DlqShow { id } => app.get_dead_letter(&caller, &id).await,
         LocalRequest::DlqReplay { id } => app.replay_dead_letter(&caller, &id).await,
         LocalRequest::DlqDiscard { id } => app.discard_dead_letter(&caller, &id).await,
+        LocalRequest::LogInspect(query) => app.inspect_log(&caller, query).await,
         LocalRequest::ApproveDevices { names } => {
             for name in &names {
                 let mut fields = Map::new();
