@@ -5,5 +5,6 @@ mod commands;
 mod demo;
 mod full_disk;
 mod kills;
+mod log_inspect;
 mod power_cuts;
 mod spine;
