@@ -21,6 +21,10 @@ pub const RUN_BYTES_MAX: usize = 64 * 1024;
 /// it must needs two per 4 KiB.
 pub const SIGNATURES_MAX: usize = 40;
 
+/// The most entries in one run. The smallest entry that says anything takes 22 bytes, so that honest runs stay below; only
+/// a log of empty entries would make more, and each costs whoever unpacks it some hundred bytes.
+pub const RUN_ENTRIES_MAX: usize = 4096;
+
 /// Below this many bytes a body is not worth compressing: signatures and keys, which are random, are most of it.
 const COMPRESS_BYTES_MIN: usize = 256;
 
@@ -223,6 +227,9 @@ impl Run {
         if self.entries.is_empty() {
             return Err(RunError::Shape("no entries"));
         }
+        if self.entries.len() > RUN_ENTRIES_MAX {
+            return Err(RunError::Shape("too many entries"));
+        }
         if self.first == Seq::NONE || self.first.0.checked_add(count).is_none() {
             return Err(RunError::Shape("first entry out of range"));
         }
@@ -356,7 +363,9 @@ impl RunBuilder {
             + total
             + 3 * (self.run.entries.len() + 1)
             + BODY_SIGNATURE_BYTES * (self.run.signatures.len() + 1);
-        let full = body > RUN_BYTES_MAX || body > self.bytes_max && !self.signed_bytes.is_empty();
+        let full = body > RUN_BYTES_MAX
+            || self.run.entries.len() == RUN_ENTRIES_MAX
+            || body > self.bytes_max && !self.signed_bytes.is_empty();
         if full {
             return false;
         }
@@ -486,7 +495,7 @@ impl VerifiedRun {
 
 /// serde of a list of byte vectors, each as one slice.
 mod byte_vecs {
-    use serde::de::{SeqAccess, Visitor};
+    use serde::de::{Error as _, SeqAccess, Visitor};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::byte_vec;
@@ -524,6 +533,9 @@ mod byte_vecs {
                 // No capacity from the claimed count: it is a stranger's number.
                 let mut entries = Vec::new();
                 while let Some(Bytes(bytes)) = items.next_element()? {
+                    if entries.len() == super::RUN_ENTRIES_MAX {
+                        return Err(A::Error::custom("too many entries"));
+                    }
                     entries.push(bytes);
                 }
                 Ok(entries)
@@ -652,6 +664,29 @@ mod tests {
         let mut bomb = zstd::bulk::compress(&vec![0; 10 << 20], 3).unwrap();
         bomb.insert(0, FLAG_ZSTD);
         assert_eq!(Run::decode(&bomb), Err(RunError::TooLarge));
+    }
+
+    #[test]
+    fn a_log_of_empty_entries_travels_in_runs_of_bounded_count() {
+        let log = log_run(1, 1, 1).log;
+        let mut builder = RunBuilder::new(log, Seq(1), ChainHash::ZERO, RUN_BYTES_MAX);
+        let mut taken = 0;
+        while builder.push(Vec::new(), Some(HeadSignature([0; 64]))) {
+            taken += 1;
+        }
+        let mut run = builder.finish().unwrap();
+        assert_eq!(
+            (taken, run.entries.len()),
+            (RUN_ENTRIES_MAX, RUN_ENTRIES_MAX)
+        );
+        assert_eq!(Run::decode(&run.encode()), Ok(run.clone()));
+        run.entries.push(Vec::new());
+        assert_eq!(Run::decode(&run.encode()), Err(RunError::Malformed));
+        assert_eq!(
+            run.verify(),
+            Err(RunError::Shape("too many entries")),
+            "a run that was not decoded is bounded too"
+        );
     }
 
     #[test]
