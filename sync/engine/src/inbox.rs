@@ -80,6 +80,8 @@ pub(crate) struct Inbox {
     batches: BTreeMap<BatchId, Batch>,
     tips: BTreeMap<LogId, Head>,
     held_bytes: BTreeMap<(NodeId, Lane), usize>,
+    /// The sum of `held_bytes` by lane: a shell asks for it after every frame.
+    lane_bytes: [usize; 7],
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
 }
@@ -99,6 +101,7 @@ impl Inbox {
             return false;
         }
         *held += weight;
+        self.lane_bytes[log.lane.index()] += weight;
         self.tips.insert(log, arrived.run.head());
         self.lanes[log.lane.index()].queue.push_back(arrived);
         true
@@ -188,7 +191,9 @@ impl Inbox {
 
     fn give_room(&mut self, from: NodeId, lane: Lane, weight: usize) {
         if let Some(held) = self.held_bytes.get_mut(&(from, lane)) {
-            *held = held.saturating_sub(weight);
+            let weight = weight.min(*held);
+            *held -= weight;
+            self.lane_bytes[lane.index()] -= weight;
             if *held == 0 {
                 self.held_bytes.remove(&(from, lane));
             }
@@ -202,11 +207,7 @@ impl Inbox {
 
     /// Bytes that wait for the store or are there, by lane, over all peers.
     pub(crate) fn held_bytes(&self) -> [usize; 7] {
-        let mut held = [0; 7];
-        for ((_, lane), bytes) in &self.held_bytes {
-            held[lane.index()] += bytes;
-        }
-        held
+        self.lane_bytes
     }
 
     /// Bytes of runs whose author is not known yet.

@@ -452,6 +452,9 @@ pub struct Limits {
     pub unsent_bytes_max: usize,
     /// Bytes of one lane sent and not acknowledged, per connection: what a receiver may have to hold.
     pub unacked_bytes_max: usize,
+    /// The same for all connections together: with many of them each may have its share, and always one run. What a
+    /// thousand peers that do not read make us hold is bounded by this.
+    pub unacked_total_bytes_max: usize,
     /// Bytes of verified runs of one lane waiting for the store, per peer. An honest sender stays below
     /// `unacked_bytes_max` by frame size; this is above it by a run's decompressed growth.
     pub inbox_bytes_max: usize,
@@ -491,6 +494,7 @@ impl Default for Limits {
             strangers_max: 16,
             unsent_bytes_max: 128 * 1024,
             unacked_bytes_max: 2 * 1024 * 1024,
+            unacked_total_bytes_max: 32 * 1024 * 1024,
             inbox_bytes_max: 4 * 1024 * 1024,
             batch_bytes_max: 1024 * 1024,
             batch_runs_max: 256,

@@ -13,6 +13,9 @@ use crate::peer::Peer;
 use crate::run::{RUN_BYTES_MAX, Run};
 use crate::trust::TrustRecord;
 
+/// Among many connections a run may be this short, bytes: shorter ones would cost more in signatures than they save.
+const LOAD_BYTES_MIN: usize = 16 * 1024;
+
 /// A run that has just come to our disk, ready to be passed on without a load.
 pub(crate) struct Fresh<'a> {
     pub(crate) log: LogId,
@@ -71,6 +74,7 @@ impl Engine {
                     },
                 );
                 let bytes_max = self.limits.load_bytes_max.min(RUN_BYTES_MAX);
+                let bytes_max = bytes_max.min(self.unacked_bytes_max().max(LOAD_BYTES_MIN));
                 self.effect(Effect::Load {
                     load,
                     log,
@@ -81,7 +85,14 @@ impl Engine {
         }
     }
 
+    /// What one lane of one connection may have unacknowledged: the fewer the connections the more.
+    fn unacked_bytes_max(&self) -> usize {
+        let share = self.limits.unacked_total_bytes_max / self.conns.len().max(1);
+        self.limits.unacked_bytes_max.min(share.max(1))
+    }
+
     fn next_load(&mut self, node: NodeId, lane: Lane) -> Option<(LogId, Seq)> {
+        let unacked_bytes_max = self.unacked_bytes_max();
         let peer = self.peers.get_mut(&node)?;
         let may_send = peer.may_send(lane);
         loop {
@@ -89,7 +100,7 @@ impl Engine {
             if !may_send
                 || out.loading.is_some()
                 || out.unsent_bytes >= self.limits.unsent_bytes_max
-                || out.unacked_bytes >= self.limits.unacked_bytes_max
+                || out.unacked_bytes >= unacked_bytes_max
             {
                 return None;
             }
@@ -149,6 +160,7 @@ impl Engine {
     /// Passes a fresh run to every peer that is level with it, and marks the log for those that are not.
     pub(crate) fn pass_on(&mut self, fresh: &Fresh<'_>) {
         let log = fresh.log;
+        let unacked_bytes_max = self.unacked_bytes_max();
         let mut frames = Vec::new();
         for peer in self.peers.values_mut() {
             if !peer.may_send(log.lane) || !peer.wants(&log) {
@@ -165,7 +177,7 @@ impl Engine {
             let conn = session.conn;
             let out = session.lane(log.lane);
             let room = out.unsent_bytes < self.limits.unsent_bytes_max
-                && out.unacked_bytes < self.limits.unacked_bytes_max;
+                && out.unacked_bytes < unacked_bytes_max;
             match fresh.frame {
                 Some(frame) if room && next == fresh.first && out.loading != Some(log) => {
                     peer.note_sent(log, &self.frontier, fresh.last, fresh.weight, frame.len());

@@ -102,6 +102,7 @@ pub(crate) fn spawn<H: Host>(
         lanes,
         conns: BTreeMap::new(),
         inputs: VecDeque::new(),
+        frame_room: None,
     };
     shared.tasks.spawn(driver.run(done_events, urgent, bulk));
 }
@@ -161,6 +162,8 @@ struct Driver<H> {
     /// Inputs that arose while effects were carried out. The engine gets them when all of those are done, so that what
     /// it sends stays in order.
     inputs: VecDeque<Input>,
+    /// The room of the frame that the engine gets next.
+    frame_room: Option<(Lane, OwnedSemaphorePermit)>,
 }
 
 impl<H: Host> Driver<H> {
@@ -270,6 +273,9 @@ impl<H: Host> Driver<H> {
                 turn: _turn,
                 room,
             } => {
+                if let StreamKind::Lane(lane) = stream {
+                    self.frame_room = Some((lane, room));
+                }
                 if self.conns.contains_key(&conn) {
                     self.feed(Input::Frame {
                         conn,
@@ -277,9 +283,7 @@ impl<H: Host> Driver<H> {
                         bytes,
                     });
                 }
-                if let StreamKind::Lane(lane) = stream {
-                    self.shared.rooms.leave(lane, room, 0);
-                }
+                self.frame_room = None;
             }
             Event::Unsent { conn, lane, bytes } => {
                 if self.conns.contains_key(&conn) {
@@ -447,13 +451,15 @@ impl<H: Host> Driver<H> {
         let moves = !matches!(input, Input::Unsent { .. } | Input::Timeout);
         let mut effects = Vec::new();
         let now = self.now();
-        {
+        let held_bytes = {
             let mut engine = self.shared.engine.lock();
             engine.handle(now, input);
             while let Some(effect) = engine.poll_effect() {
                 effects.push(effect);
             }
-        }
+            engine.held_bytes()
+        };
+        self.settle_rooms(held_bytes);
         let mut changed = BTreeSet::new();
         for effect in effects {
             self.perform(now, effect, &mut changed);
@@ -465,6 +471,17 @@ impl<H: Host> Driver<H> {
             self.shared
                 .progress_moved
                 .send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    /// What the engine keeps of a lane takes of the lane's room until the store has it.
+    fn settle_rooms(&mut self, held_bytes: [usize; Lane::ALL.len()]) {
+        let rooms = &self.shared.rooms;
+        if let Some((lane, room)) = self.frame_room.take() {
+            rooms.leave(lane, room, held_bytes[lane as usize]);
+        }
+        for (lane, bytes) in Lane::ALL.into_iter().zip(held_bytes) {
+            rooms.settle(lane, bytes);
         }
     }
 

@@ -69,8 +69,7 @@ impl Ledger {
     }
 
     /// Bytes held, of all connections.
-    #[cfg(test)]
-    fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.books.lock().total
     }
 

@@ -50,5 +50,5 @@ pub use host::Host;
 pub use invite::{INVITE_ADDRESSES_MAX, Invite, InviteError};
 pub use join::{JoinError, JoinRefusal, JoinReply, JoinRequest, MemberAddresses, join};
 pub use node::SyncNode;
-pub use status::{PeerStatus, SyncReport, SyncReportPeer};
+pub use status::{PeerStatus, SyncReport, SyncReportPeer, SyncUsage};
 pub use windows::receive_bytes_max;

@@ -22,7 +22,7 @@ use crate::ledger::Ledger;
 use crate::links::Links;
 use crate::rooms::Rooms;
 use crate::shared::{Events, Local, Shared};
-use crate::status::{self, PeerStatus, SyncReport, SyncReportPeer};
+use crate::status::{self, PeerStatus, SyncReport, SyncReportPeer, SyncUsage};
 use crate::windows::Windows;
 use crate::wire::Preface;
 use crate::{accept, closed, discovery, endpoint};
@@ -156,6 +156,16 @@ impl SyncNode {
     /// What the engine has counted since the start.
     pub fn counters(&self) -> Counters {
         *self.shared.engine.lock().counters()
+    }
+
+    /// What is held in memory for others at this moment.
+    pub fn usage(&self) -> SyncUsage {
+        let engine = self.shared.engine.lock();
+        SyncUsage {
+            engine: engine.usage(),
+            unstored_bytes: engine.held_bytes(),
+            waiting_bytes: self.shared.ledger.total(),
+        }
     }
 
     /// A number that moves whenever [`SyncNode::peers`] shows something new.

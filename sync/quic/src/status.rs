@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use sync_engine::{NodeId, PeerState, PeerView};
+use sync_engine::{Lane, NodeId, PeerState, PeerView, Usage};
 
 use crate::shared::Shared;
 
@@ -49,6 +49,19 @@ impl PeerStatus {
             .as_ref()
             .map_or(PeerState::Disconnected, |view| view.state)
     }
+}
+
+/// What a node holds in memory for others, for figures and for tests of the bounds (`docs/sync-memory.md`). What QUIC
+/// itself holds is not in it: see [`crate::receive_bytes_max`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncUsage {
+    /// The engine's part.
+    pub engine: Usage,
+    /// Bytes that were received and are not stored, by lane in the order of [`Lane::ALL`]; each is bounded by
+    /// `SyncLimits::lane_bytes_max`.
+    pub unstored_bytes: [usize; Lane::ALL.len()],
+    /// Bytes that wait for slow peers, bounded by `SyncLimits::held_bytes_max`.
+    pub waiting_bytes: usize,
 }
 
 /// Every peer for people: the engine's first, each with how it is reached, then targets that nobody has answered at.

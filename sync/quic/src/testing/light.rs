@@ -131,6 +131,7 @@ pub struct LightSeen {
 enum Command {
     Commit(LogId, Head, Box<Option<Run>>),
     Raw(StreamKind, Vec<u8>),
+    Bytes(StreamKind, Vec<u8>),
 }
 
 /// A connected light peer. Dropping it closes the connection.
@@ -151,6 +152,11 @@ impl LightPeer {
     /// Sends a frame past its engine.
     pub fn send_raw(&self, stream: StreamKind, frame: Vec<u8>) {
         let _ = self.commands.send(Command::Raw(stream, frame));
+    }
+
+    /// Sends bytes past its engine, without a frame's length before them.
+    pub fn send_bytes(&self, stream: StreamKind, bytes: Vec<u8>) {
+        let _ = self.commands.send(Command::Bytes(stream, bytes));
     }
 
     /// How far it is now.
@@ -255,6 +261,7 @@ impl Task {
                 run: *run,
             }),
             Command::Raw(stream, frame) => self.send(stream, frame),
+            Command::Bytes(stream, bytes) => self.write(stream, bytes),
         }
     }
 
@@ -330,12 +337,16 @@ impl Task {
     }
 
     fn send(&mut self, stream: StreamKind, frame: Vec<u8>) {
+        let mut bytes = (frame.len() as u32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(&frame);
+        self.write(stream, bytes);
+    }
+
+    fn write(&mut self, stream: StreamKind, bytes: Vec<u8>) {
         if !self.writers.contains_key(&stream) {
             self.begin(stream, vec![wire::index(stream) as u8]);
         }
         if let Some(writer) = self.writers.get(&stream) {
-            let mut bytes = (frame.len() as u32).to_be_bytes().to_vec();
-            bytes.extend_from_slice(&frame);
             let _ = writer.send(bytes.into());
         }
     }

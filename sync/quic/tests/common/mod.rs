@@ -18,6 +18,7 @@ use sync_engine::{
 use sync_quic::{Host, JoinRefusal, JoinReply, JoinRequest, PeerAddr, SyncConfig, SyncNode};
 use tokio::sync::watch;
 
+pub mod crowd;
 pub mod relay;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -157,12 +158,18 @@ impl Memory {
             .filter(|log| log.lane == Lane::Trust)
             .copied()
             .collect();
-        logs.into_iter()
-            .filter_map(|log| self.run(log, Seq(1), 1 << 20))
-            .collect()
+        let mut runs = Vec::new();
+        for log in logs {
+            let mut first = Seq(1);
+            while let Some(run) = self.run(log, first, 1 << 20) {
+                first = run.last().next();
+                runs.push(run);
+            }
+        }
+        runs
     }
 
-    fn run(&self, log: LogId, from: Seq, bytes_max: usize) -> Option<Run> {
+    pub fn run(&self, log: LogId, from: Seq, bytes_max: usize) -> Option<Run> {
         let logs = self.logs.lock();
         let entries = logs.entries.get(&log)?;
         let at = usize::try_from(from.0).unwrap() - 1;
@@ -373,7 +380,7 @@ fn header(kind: u16) -> EntryHeader {
     }
 }
 
-fn plain(size: usize) -> Vec<u8> {
+pub fn plain(size: usize) -> Vec<u8> {
     // Does not compress, so that sizes mean what they say on the wire.
     let mut bytes = vec![0; size];
     blake3::Hasher::new_keyed(&rand::random())
@@ -471,7 +478,10 @@ pub async fn start_with(
         trust.clone(),
         memory.frontier(),
         interest,
-        Limits::default(),
+        Limits {
+            connections_max: 4096,
+            ..Limits::default()
+        },
     );
     let mut config = SyncConfig::new(loopback(), key.clone());
     tweak(&mut config);
