@@ -222,13 +222,13 @@ mod tests {
                 .map(|bytes| entry(me, wall_ms, bytes).unwrap().bytes.len())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(bytes(&[item(log(1, Lane::Life))]), [76]);
+        assert_eq!(bytes(&[item(log(1, Lane::Life))]), [75]);
         let two = [
             item(log(1, Lane::Life)),
             item(log(1, Lane::Coordination)),
             item(log(2, Lane::Coordination)),
         ];
-        assert_eq!(bytes(&two), [121]);
+        assert_eq!(bytes(&two), [120]);
         let all: Vec<ProgressItem> = (0..100)
             .flat_map(|author| [Lane::Life, Lane::Coordination].map(|lane| item(log(author, lane))))
             .collect();
