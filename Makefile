@@ -51,6 +51,19 @@ bench: ## Measure with a release build; tables here, JSON lines under target/ben
 	$(CARGO_BUILD) --release --bin muster --bin bench
 	exec $(TARGET)/release/bench $(ARGS)
 
+# How long each target runs, and which; all of them where nothing is said.
+SECONDS ?= 60
+FUZZ ?= $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets/*.rs))
+
+.PHONY: fuzz
+fuzz: ## Fuzz every decoder of the sync path, SECONDS each (see fuzz/README.md)
+	@./scripts/check-tools.sh cargo c++ cargo-fuzz
+	@set -e; for target in $(FUZZ); do \
+		mkdir -p fuzz/found/$$target; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(SECONDS) -max_len=8192 -print_final_stats=1; \
+	done
+
 .PHONY: dev
 dev: $(STAMPS)/web-ui ## Run a node and the page, both rebuilt whenever a source changes
 	@./scripts/check-tools.sh cargo cc perl node npm

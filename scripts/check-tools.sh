@@ -14,21 +14,22 @@ packager() {
 install_command() {
     case "$(packager):$1" in
         *:cargo) echo "install Rust as https://rustup.rs says (Debian 13 and newer: apt-get install -y rustup && rustup default stable)" ;;
+        *:cargo-fuzz) echo "cargo install --locked cargo-fuzz" ;;
         *:cargo-deny) echo "cargo install --locked cargo-deny" ;;
-        apt-get:cc) echo "apt-get install -y build-essential" ;;
+        apt-get:cc | apt-get:c++) echo "apt-get install -y build-essential" ;;
         apt-get:node | apt-get:npm) echo "apt-get install -y nodejs npm" ;;
         apt-get:*) echo "apt-get install -y $1" ;;
-        dnf:cc) echo "dnf install -y gcc" ;;
+        dnf:cc | dnf:c++) echo "dnf install -y gcc" ;;
         dnf:perl) echo "dnf install -y perl-core" ;;
         dnf:node | dnf:npm) echo "dnf install -y nodejs npm" ;;
         dnf:*) echo "dnf install -y $1" ;;
-        pacman:cc | pacman:make) echo "pacman -S base-devel" ;;
+        pacman:cc | pacman:c++ | pacman:make) echo "pacman -S base-devel" ;;
         pacman:node | pacman:npm) echo "pacman -S nodejs npm" ;;
         pacman:*) echo "pacman -S $1" ;;
-        apk:cc) echo "apk add build-base linux-headers" ;;
+        apk:cc | apk:c++) echo "apk add build-base linux-headers" ;;
         apk:node | apk:npm) echo "apk add nodejs npm" ;;
         apk:*) echo "apk add $1" ;;
-        brew:cc | brew:make) echo "xcode-select --install" ;;
+        brew:cc | brew:c++ | brew:make) echo "xcode-select --install" ;;
         brew:node | brew:npm) echo "brew install node" ;;
         brew:*) echo "brew install $1" ;;
         *) echo "install $1 with your system's package manager" ;;

@@ -27,7 +27,8 @@ const OURS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("sim", &["domain", "sync-engine"]),
+    ("sim", &["domain", "store", "sync-engine"]),
+    ("fuzz-checks", &["domain", "sync-engine", "sync-quic"]),
     // These drive the built program from outside, as its users do.
     ("e2e", &[]),
     ("bench", &[]),
@@ -46,7 +47,7 @@ const HOMES: &[(&str, &str)] = &[
 ];
 
 /// Crates under `tests/` look at the system from outside and may use what they need for it.
-const TESTS: &[&str] = &["sim", "e2e", "bench", "walls"];
+const TESTS: &[&str] = &["sim", "e2e", "bench", "fuzz-checks", "walls"];
 
 /// Crates whose result depends on nothing but what they are given.
 const PURE: &[&str] = &[

@@ -48,7 +48,13 @@ fn every_crate_takes_the_workspaces_lints() {
         "node",
     ]
     .into_iter()
-    .chain(["tests/sim", "tests/e2e", "tests/bench", "tests/walls"]);
+    .chain([
+        "tests/sim",
+        "tests/e2e",
+        "tests/bench",
+        "tests/fuzz",
+        "tests/walls",
+    ]);
     for folder in manifests {
         let manifest =
             std::fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("a manifest");

@@ -1,0 +1,82 @@
+//! Entries, runs and trust records: what the engine reads.
+
+use sync_engine::{
+    ENTRY_BYTES_MAX, Entry, EntryKind, Genesis, RUN_BYTES_MAX, Run, SIGNATURES_MAX, Trust,
+    TrustRecord,
+};
+
+/// What decodes reads back as itself.
+pub(crate) fn entry(data: &[u8]) -> bool {
+    let Ok(entry) = Entry::decode(data) else {
+        return false;
+    };
+    assert!(data.len() <= ENTRY_BYTES_MAX);
+    // A number may have been written longer than need be: what is encoded again can only be shorter.
+    let again = entry.encode().expect("what was read can be written");
+    assert!(again.len() <= data.len());
+    assert_eq!(Entry::decode(&again), Ok(entry));
+    true
+}
+
+/// A run stays within its bounds, and what can be done with it before it is believed does not panic.
+pub(crate) fn run(data: &[u8]) -> bool {
+    let Ok(run) = Run::decode(data) else {
+        return false;
+    };
+    assert!(run.entry_bytes() <= RUN_BYTES_MAX);
+    check_run(run);
+    true
+}
+
+/// Whatever the run says: it is joined, cut, encoded and verified without harm.
+pub(crate) fn check_run(run: Run) {
+    let again = Run::decode(&run.encode());
+    for (seq, _) in &run.signatures {
+        if let Ok((left, right)) = run.cut_at(*seq) {
+            assert_eq!(left.entries.len() + right.entries.len(), run.entries.len());
+            // May be refused: the right part may not be a run.
+            let _ = left.join(&right);
+        }
+    }
+    let _ = run.join(&run);
+    let Ok(verified) = run.clone().verify() else {
+        return;
+    };
+    assert_eq!(again.as_ref(), Ok(&run), "a good run travels as it is");
+    assert!(run.signatures.len() <= SIGNATURES_MAX);
+    assert_eq!(verified.head().seq, run.last());
+    assert!(
+        verified
+            .entries()
+            .last()
+            .is_some_and(|entry| entry.signature.is_some())
+    );
+}
+
+/// The first byte chooses the kind, the rest is the payload.
+pub(crate) fn trust(data: &[u8]) -> bool {
+    let Some((kind, payload)) = data.split_first() else {
+        return false;
+    };
+    let Ok(Some(record)) = TrustRecord::decode(EntryKind(u16::from(*kind)), payload) else {
+        return false;
+    };
+    let genesis = match &record {
+        TrustRecord::Genesis(genesis) => genesis.clone(),
+        TrustRecord::Grant(_) => Genesis {
+            title: String::new(),
+            root_key: [1; 32],
+            successor_hash: [2; 32],
+            created_wall_ms: 3,
+            nonce: [4; 16],
+        },
+    };
+    assert_eq!(
+        TrustRecord::decode(record.kind(), &record.encode()),
+        Ok(Some(record.clone()))
+    );
+    let mut trust = Trust::new(genesis);
+    let _ = trust.insert(record);
+    assert!(trust.members().count() <= 1);
+    true
+}

@@ -1,0 +1,124 @@
+//! What must hold for any bytes from anybody: every decoder of the sync path, its bounds, and what it reads back.
+//!
+//! The same checks run in three places: libFuzzer calls them without end (`fuzz/`), `cargo test` with every file of the
+//! committed corpus, and property tests with random and with spoilt honest bytes. A check fails by panicking.
+//!
+//! Invariant: a decoder may hold memory in proportion to what it was given, plus a fixed bound; never to what the bytes
+//! claim. [`Target::memory`] states it, [`check`] measures it.
+
+mod engine;
+mod invite;
+pub mod payload;
+
+/// A decoder and its bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// As the folder of its corpus is called.
+    pub name: &'static str,
+    /// What the sender may make longest, bytes: the shell refuses more before it decodes.
+    pub input_bytes_max: usize,
+    /// How much memory it may hold at once.
+    pub memory: Memory,
+    check: fn(&[u8]) -> bool,
+}
+
+/// A bound of memory: so much for each byte given, and so much besides.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Bytes held for each byte of input: what the smallest encodings of list items grow to.
+    pub per_byte: u64,
+    /// Bytes held besides: a decompressed body, a list that starts with room for some items.
+    pub fixed: u64,
+}
+
+const KIB: usize = 1024;
+const MIB: u64 = 1024 * 1024;
+
+/// serde starts a list with room for what its sender claims, 1 MiB at most (`serde::__private::size_hint::cautious`); a
+/// growing list holds its old and its new room for a moment.
+const LIST_START: u64 = MIB;
+
+/// Every decoder that reads what another node, or somebody with an invitation, wrote.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "entry",
+        input_bytes_max: sync_engine::ENTRY_BYTES_MAX + KIB,
+        memory: Memory {
+            per_byte: 4,
+            fixed: 4 * KIB as u64,
+        },
+        check: engine::entry,
+    },
+    Target {
+        name: "run",
+        input_bytes_max: sync_engine::LANE_FRAME_BYTES_MAX,
+        // A body of 64 KiB unpacked, and 24 bytes for each of 4,096 entries; all of it twice while it is checked.
+        memory: Memory {
+            per_byte: 8,
+            fixed: 2 * MIB,
+        },
+        check: engine::run,
+    },
+    Target {
+        name: "trust",
+        input_bytes_max: sync_engine::ENTRY_BYTES_MAX,
+        // An empty string is one byte on the wire and 24 in memory.
+        memory: Memory {
+            per_byte: 80,
+            fixed: 2 * LIST_START,
+        },
+        check: engine::trust,
+    },
+    Target {
+        name: "invite",
+        input_bytes_max: 4 * KIB,
+        memory: Memory {
+            per_byte: 16,
+            fixed: 4 * KIB as u64,
+        },
+        check: invite::invite,
+    },
+    Target {
+        name: "change",
+        input_bytes_max: sync_engine::ENTRY_BYTES_MAX,
+        // Each change is applied to a copy of its document that is saved and loaded again: automerge's own tables.
+        memory: Memory {
+            per_byte: 1024,
+            fixed: 16 * MIB,
+        },
+        check: payload::change,
+    },
+    Target {
+        name: "fact",
+        input_bytes_max: sync_engine::ENTRY_BYTES_MAX,
+        // JSON values and keys of one character each.
+        memory: Memory {
+            per_byte: 256,
+            fixed: 64 * KIB as u64,
+        },
+        check: payload::fact,
+    },
+];
+
+/// Runs one target on any bytes; says whether the decoder took them.
+///
+/// # Panics
+/// When the decoder panics, breaks an invariant, or holds more memory than its bound; also for a target that is none.
+pub fn check(target: &str, data: &[u8]) -> bool {
+    let target = TARGETS
+        .iter()
+        .find(|known| known.name == target)
+        .unwrap_or_else(|| panic!("no target is called {target}"));
+    // A longer frame is refused by its length.
+    let data = &data[..data.len().min(target.input_bytes_max)];
+    let mut taken = false;
+    let held = allocation_counter::measure(|| taken = (target.check)(data)).bytes_max;
+    let bound = target.memory.fixed + target.memory.per_byte * data.len() as u64;
+    assert!(
+        held <= bound,
+        "{} held {held} bytes for {} given, at most {bound} are allowed",
+        target.name,
+        data.len()
+    );
+    taken
+}
