@@ -17,6 +17,7 @@ use crate::io::{
 use crate::marks::{Marks, Memory};
 use crate::members::Members;
 use crate::peer::{Peer, Phase, Stage};
+use crate::proof::ProofId;
 use crate::trust::Trust;
 
 /// What an entry is taken to weigh before any was seen, bytes.
@@ -59,6 +60,9 @@ pub struct Engine {
     pub(crate) marks: Marks,
     /// The members in the order in which frontiers count them.
     pub(crate) members: Members,
+    /// Questions to the shell for comparisons, and with whom each is.
+    pub(crate) proofs: BTreeMap<ProofId, NodeId>,
+    pub(crate) next_proof: u64,
     /// When anything last moved that a mark would name (monotonic milliseconds).
     pub(crate) moved_ms: u64,
     /// Peers that may have a load to start: looked at after each input.
@@ -110,6 +114,8 @@ impl Engine {
             own_conflicts: BTreeSet::new(),
             own_conflict: None,
             marks: Marks::default(),
+            proofs: BTreeMap::new(),
+            next_proof: 0,
             moved_ms: 0,
             busy: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -188,6 +194,8 @@ impl Engine {
             } => {
                 self.on_local_commit(now, log, head, records, run);
             }
+            Input::Digested { proof, digests } => self.on_digested(now, proof, digests),
+            Input::DigestedItems { proof, items } => self.on_digest_items(now, proof, items),
             Input::Timeout => self.on_timeout(now),
         }
         self.pump_store();
@@ -288,6 +296,7 @@ impl Engine {
             missing_entries: peer.missing(&self.frontier, |log| self.interest.covers(log)),
             protocol: peer.session().and_then(|session| session.protocol),
             software: peer.software.clone(),
+            proof: peer.proof,
             reason: match &peer.phase {
                 Phase::Away { reason } => reason.clone(),
                 Phase::Met(_) => None,
@@ -392,6 +401,7 @@ impl Engine {
         self.conns.remove(&session.conn);
         peer.leave(reason, &self.frontier);
         self.inbox.drop_waiting_from(node);
+        self.proofs.retain(|_, asked| *asked != node);
         self.dropped.retain(|(peer, _)| *peer != node);
         if !self.trust.is_member(node) {
             // Strangers come in any number; nothing of them is kept.
@@ -464,6 +474,7 @@ impl Engine {
         }
         self.wake_rested(now, node);
         self.mark_if_due(now, node);
+        self.prove_again_if_due(now, node);
     }
 
     fn give_up_greeting(&mut self, node: NodeId) {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::hello::{FrontierSaid, Hello, HelloPrelude};
 use crate::ids::{LogId, Seq};
 use crate::marks::MarkHash;
+use crate::proof::{Round, WireProof};
 use crate::run::{Run, RunError};
 
 const HELLO: u8 = 1;
@@ -19,6 +20,7 @@ const FRONTIER: u8 = 6;
 const WHOLE_PLEASE: u8 = 7;
 const MARK: u8 = 8;
 const MARKED: u8 = 9;
+const PROOF: u8 = 10;
 const RUN: u8 = 16;
 
 /// How many logs one Progress frame names, so that it stays below the control frame's bound.
@@ -55,6 +57,8 @@ pub(crate) enum ControlFrame {
     Mark(MarkHash),
     /// "I do, and I remember it."
     Marked(MarkHash),
+    /// What its sender has made of the logs that both hold.
+    Proof(Round, WireProof),
     /// A kind of a later version.
     Unknown,
 }
@@ -106,6 +110,10 @@ pub(crate) fn hold(log: LogId) -> Vec<u8> {
     encode(HOLD, &log)
 }
 
+pub(crate) fn proof(round: Round, said: &WireProof) -> Vec<u8> {
+    encode(PROOF, &(round, said))
+}
+
 pub(crate) fn run(run: &Run) -> Vec<u8> {
     let mut frame = run.encode();
     frame.insert(0, RUN);
@@ -146,6 +154,10 @@ pub(crate) fn decode_control(bytes: &[u8]) -> Result<ControlFrame, FrameError> {
         WHOLE_PLEASE => ControlFrame::WholePlease,
         MARK => ControlFrame::Mark(body(kind, rest)?.0),
         MARKED => ControlFrame::Marked(body(kind, rest)?.0),
+        PROOF => {
+            let (round, said) = body(kind, rest)?.0;
+            ControlFrame::Proof(round, said)
+        }
         _ => ControlFrame::Unknown,
     })
 }

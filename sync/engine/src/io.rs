@@ -3,6 +3,7 @@
 use crate::chain::Head;
 use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId, Seq};
 use crate::marks::Mark;
+use crate::proof::{DigestItems, Digests, Mismatch, ProofId, ProofView};
 use crate::run::{Run, VerifiedRun};
 use crate::trust::TrustRecord;
 
@@ -216,6 +217,20 @@ pub enum Input {
         /// The new entries, so that connected peers get them without a load.
         run: Option<Run>,
     },
+    /// The answer to [`Effect::Digest`]; `None` when it cannot be given now.
+    Digested {
+        /// Which question.
+        proof: ProofId,
+        /// The digests.
+        digests: Option<Digests>,
+    },
+    /// The answer to [`Effect::DigestItems`]; `None` when it cannot be given now.
+    DigestedItems {
+        /// Which question.
+        proof: ProofId,
+        /// The items.
+        items: Option<DigestItems>,
+    },
     /// The time that [`crate::Engine::poll_timeout`] named has come.
     Timeout,
 }
@@ -284,6 +299,24 @@ pub enum Effect {
         /// The frontier, as a whole: it may have been kept before, with another peer.
         mark: Mark,
     },
+    /// Say what these groups' documents and facts have come to, for [`Input::Digested`].
+    Digest {
+        /// The question's number.
+        proof: ProofId,
+        /// The groups.
+        groups: Vec<GroupId>,
+    },
+    /// Name the objects in these buckets and the state of each, for [`Input::DigestedItems`].
+    DigestItems {
+        /// The question's number.
+        proof: ProofId,
+        /// The group.
+        group: GroupId,
+        /// Last bytes of the ids.
+        buckets: Vec<u8>,
+    },
+    /// A peer has made something else of the same logs: a fault, here or there.
+    Mismatch(Box<Mismatch>),
     /// A peer said how far it has stored and applied logs that we hold.
     Progress {
         /// Who.
@@ -359,6 +392,8 @@ pub struct PeerView {
     pub protocol: Option<u16>,
     /// The program it says it runs.
     pub software: Option<String>,
+    /// What the newest comparison with it came to.
+    pub proof: ProofView,
     /// Why the last connection ended, for people.
     pub reason: Option<String>,
 }
@@ -432,6 +467,12 @@ pub struct Counters {
     pub marks_agreed: u64,
     /// Greetings that named only what moved.
     pub short_greetings: u64,
+    /// Comparisons with a peer that found the same.
+    pub proofs_equal: u64,
+    /// Comparisons that came to nothing, because something had moved on or the programs differ.
+    pub proofs_void: u64,
+    /// Comparisons that found a difference.
+    pub proof_faults: u64,
     /// Runs sent.
     pub sent_runs: u64,
     /// Bytes of frames sent, all streams.

@@ -25,6 +25,7 @@ mod marking;
 mod marks;
 mod members;
 mod peer;
+mod proof;
 mod receive;
 mod run;
 mod send;
@@ -46,6 +47,9 @@ pub use io::{
     PeerView, ProgressItem, ReasonCode, StoreFault, Stored, StreamKind, Usage,
 };
 pub use marks::{MARKS_MAX, Mark, MarkHash, Memory};
+pub use proof::{
+    DifferingObject, DigestItems, Digests, GroupDigest, Mismatch, PROOF_BUCKETS, ProofId, ProofView,
+};
 pub use run::{
     RUN_BYTES_MAX, Run, RunBuilder, RunError, SIGNATURES_MAX, VerifiedEntry, VerifiedRun,
 };

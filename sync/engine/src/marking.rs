@@ -169,5 +169,6 @@ impl Engine {
         let mark = mark.clone();
         self.counters.marks_agreed += 1;
         self.effect(Effect::KeepMark { peer: node, mark });
+        self.begin_proof(node, hash);
     }
 }

@@ -14,6 +14,7 @@ use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::io::{ConnId, Interest, PeerState};
 use crate::marks::MarkHash;
 use crate::members::Members;
+use crate::proof::{Proof, ProofView};
 
 /// One log in which a peer is not level with us, or which something is under way for.
 #[derive(Debug, Default)]
@@ -175,6 +176,8 @@ pub(crate) struct Session {
     pub(crate) their_members: [u8; 8],
     /// The peer did not know the mark of our greeting, and was told all.
     pub(crate) said_again: bool,
+    /// The comparison of what both have made of the same logs.
+    pub(crate) proof: Option<Box<Proof>>,
     /// When we last said log by log what we have, because the peer's mark was not ours (monotonic milliseconds).
     pub(crate) differed_ms: Option<u64>,
 }
@@ -212,6 +215,7 @@ impl Session {
             members,
             their_members: [0; 8],
             said_again: false,
+            proof: None,
             differed_ms: None,
         }
     }
@@ -295,6 +299,8 @@ pub(crate) struct Peer {
     pub(crate) mark: Option<MarkHash>,
     /// When that was agreed on, this start (monotonic milliseconds).
     pub(crate) mark_agreed_ms: Option<u64>,
+    /// What the newest comparison came to.
+    pub(crate) proof: ProofView,
 }
 
 impl Peer {
@@ -312,6 +318,7 @@ impl Peer {
             interest: Interest::default(),
             mark: None,
             mark_agreed_ms: None,
+            proof: ProofView::Unproven,
         };
         peer.count_from(ours, |_| Seq::NONE);
         peer

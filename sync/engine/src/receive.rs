@@ -60,6 +60,7 @@ impl Engine {
             ControlFrame::WholePlease => self.on_whole_please(node),
             ControlFrame::Mark(hash) => self.on_mark(now, node, hash),
             ControlFrame::Marked(hash) => self.on_marked(now, node, hash),
+            ControlFrame::Proof(round, said) => self.on_proof(now, node, round, said),
             ControlFrame::Progress(items) => self.on_progress(now, node, items),
             ControlFrame::Want { log, from } => self.on_want(node, log, from),
             ControlFrame::Hold { log } => {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use sync_engine::{
-    BatchId, ConnId, Effect, Input, Lane, LoadId, NodeId, Now, PeerState, ReasonCode, Run,
-    StoreFault, Stored, StreamKind, VerifiedRun,
+    BatchId, ConnId, DigestItems, Digests, Effect, Input, Lane, LoadId, NodeId, Now, PeerState,
+    ProofId, ReasonCode, Run, StoreFault, Stored, StreamKind, VerifiedRun,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -72,6 +72,14 @@ enum Done {
         batch: BatchId,
         lane: Lane,
         result: Result<Stored, StoreFault>,
+    },
+    Digested {
+        proof: ProofId,
+        digests: Option<Digests>,
+    },
+    DigestedItems {
+        proof: ProofId,
+        items: Option<DigestItems>,
     },
 }
 
@@ -222,6 +230,10 @@ impl<H: Host> Driver<H> {
     fn done(&mut self, done: Done) {
         match done {
             Done::Loaded { load, run } => self.feed(Input::Loaded { load, run }),
+            Done::Digested { proof, digests } => self.feed(Input::Digested { proof, digests }),
+            Done::DigestedItems { proof, items } => {
+                self.feed(Input::DigestedItems { proof, items });
+            }
             Done::Persisted {
                 batch,
                 lane,
@@ -536,6 +548,29 @@ impl<H: Host> Driver<H> {
                     self.drop_conn(conn, detail);
                 }
             }
+            Effect::Digest { proof, groups } => {
+                let (host, done) = (self.host.clone(), self.done.clone());
+                self.shared.tasks.spawn(async move {
+                    let digests = AssertUnwindSafe(host.digests(groups)).catch_unwind().await;
+                    let digests = digests.unwrap_or_default();
+                    let _ = done.send(Done::Digested { proof, digests }).await;
+                });
+            }
+            Effect::DigestItems {
+                proof,
+                group,
+                buckets,
+            } => {
+                let (host, done) = (self.host.clone(), self.done.clone());
+                self.shared.tasks.spawn(async move {
+                    let items = AssertUnwindSafe(host.digest_items(group, buckets))
+                        .catch_unwind()
+                        .await;
+                    let items = items.unwrap_or_default();
+                    let _ = done.send(Done::DigestedItems { proof, items }).await;
+                });
+            }
+            Effect::Mismatch(mismatch) => self.host.mismatch(*mismatch),
             Effect::KeepMark { peer, mark } => self.host.keep_mark(peer, mark),
             Effect::Progress { peer, items } => self.host.progress(peer, items, now.wall_ms),
             Effect::OwnLogLonger(conflict) => {

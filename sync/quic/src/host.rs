@@ -3,7 +3,10 @@
 use std::future::Future;
 use std::net::SocketAddr;
 
-use sync_engine::{LogId, Mark, NodeId, ProgressItem, Run, Seq, StoreFault, Stored, VerifiedRun};
+use sync_engine::{
+    DigestItems, Digests, GroupId, LogId, Mark, Mismatch, NodeId, ProgressItem, Run, Seq,
+    StoreFault, Stored, VerifiedRun,
+};
 
 use crate::join::{JoinRefusal, JoinReply, JoinRequest};
 
@@ -33,6 +36,28 @@ pub trait Host: Send + Sync + 'static {
     /// `peer` and this node have agreed on a mark: worth remembering over a restart, for [`sync_engine::Engine::recall`].
     fn keep_mark(&self, peer: NodeId, mark: Mark) {
         let _ = (peer, mark);
+    }
+
+    /// What the documents and facts of these groups have come to, from one snapshot of the store. `None`: cannot be said
+    /// now.
+    fn digests(&self, groups: Vec<GroupId>) -> impl Future<Output = Option<Digests>> + Send {
+        let _ = groups;
+        std::future::ready(None)
+    }
+
+    /// The objects of a group whose ids end with these bytes, and the state of each, from one snapshot of the store.
+    fn digest_items(
+        &self,
+        group: GroupId,
+        buckets: Vec<u8>,
+    ) -> impl Future<Output = Option<DigestItems>> + Send {
+        let _ = (group, buckets);
+        std::future::ready(None)
+    }
+
+    /// A peer has made something else of the same logs: to be recorded, and to be repaired if the fault is here.
+    fn mismatch(&self, mismatch: Mismatch) {
+        let _ = mismatch;
     }
 
     /// A peer holds a longer, or a different, log of this node's own: appending to it must stop.

@@ -189,6 +189,11 @@ pub struct Node {
     pub progress: Vec<(NodeId, ProgressItem)>,
     /// What the engine wanted to be remembered over a restart.
     pub memory: Memory,
+    /// Objects that its view lost, although their entries are stored.
+    pub lost: std::collections::BTreeSet<ObjectId>,
+    pub pending: u64,
+    pub rules: u64,
+    pub mismatches: Vec<Mismatch>,
     interest: Interest,
     limits: Limits,
     /// Lanes of run frames, in the order they were sent.
@@ -278,6 +283,10 @@ impl Net {
         let engine = Engine::new(1, self.now(), local, trust, frontier, interest, limits);
         self.nodes.push(Node {
             memory: Memory::default(),
+            lost: Default::default(),
+            pending: 0,
+            rules: 1,
+            mismatches: Vec::new(),
             interest: kept_interest,
             limits: kept_limits,
             sent_control: Vec::new(),
@@ -502,6 +511,25 @@ impl Net {
                     node.memory.marks.push(mark);
                 }
             }
+            Effect::Digest { proof, groups } => {
+                let digests = Digests {
+                    rules: node.rules,
+                    frontier: node.store.frontier(),
+                    groups: groups.iter().map(|group| node.digest(*group)).collect(),
+                };
+                let digests = Some(digests);
+                inputs.push_back(Input::Digested { proof, digests });
+            }
+            Effect::DigestItems { proof, buckets, .. } => {
+                let mut items = node.view();
+                items.retain(|object, _| buckets.contains(&object.0[15]));
+                let items = Some(DigestItems {
+                    frontier: node.store.frontier(),
+                    items: items.into_iter().collect(),
+                });
+                inputs.push_back(Input::DigestedItems { proof, items });
+            }
+            Effect::Mismatch(mismatch) => node.mismatches.push(*mismatch),
             Effect::PeerChanged { .. } => {}
         }
     }
@@ -660,6 +688,34 @@ impl Net {
 }
 
 impl Node {
+    /// Every entry stands for an object of its own.
+    pub fn view(&self) -> BTreeMap<ObjectId, [u8; 8]> {
+        let kept = self.store.logs.values().flatten();
+        let hashes = kept.map(|kept| entry_hash(&kept.bytes).0);
+        let objects = hashes.map(|hash| {
+            let object = ObjectId(hash[..16].try_into().unwrap());
+            (object, hash[16..24].try_into().unwrap())
+        });
+        objects
+            .filter(|(object, _)| !self.lost.contains(object))
+            .collect()
+    }
+
+    fn digest(&self, group: GroupId) -> GroupDigest {
+        let mut buckets = Box::new([[0_u8; 8]; PROOF_BUCKETS]);
+        for (object, state) in self.view() {
+            let bucket = &mut buckets[usize::from(object.0[15])];
+            let joined = entry_hash(&[&bucket[..], &object.0, &state].concat());
+            bucket.copy_from_slice(&joined.0[..8]);
+        }
+        GroupDigest {
+            group,
+            buckets,
+            pending: self.pending,
+            quarantined: 0,
+        }
+    }
+
     fn finish_batch(&mut self, batch: BatchId, runs: Vec<VerifiedRun>) -> Input {
         let result = if self.store.faulty {
             Err(StoreFault {
