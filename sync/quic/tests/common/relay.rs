@@ -19,6 +19,7 @@ pub struct Relay {
     pub front: SocketAddr,
     cut: Arc<AtomicBool>,
     passed: Arc<AtomicU64>,
+    moved: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
 }
 
@@ -32,6 +33,8 @@ impl Relay {
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
         );
+        let moved = Arc::new(AtomicBool::new(false));
+        let moves = moved.clone();
         let mut tasks = JoinSet::new();
         let (there, back) = (
             Link::new(&cut, &passed, bytes_per_s),
@@ -45,6 +48,9 @@ impl Relay {
                 let Ok((length, from)) = front.recv_from(&mut buffer).await else {
                     continue;
                 };
+                if moves.swap(false, Ordering::SeqCst) {
+                    sides.clear();
+                }
                 let side = match sides.entry(from) {
                     Entry::Occupied(side) => side.into_mut(),
                     Entry::Vacant(side) => {
@@ -65,12 +71,18 @@ impl Relay {
             front: addr,
             cut,
             passed,
+            moved,
             _tasks: tasks,
         }
     }
 
     pub fn cut(&self) {
         self.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on packets reach the target from other ports, as behind a router that has forgotten us.
+    pub fn change_ports(&self) {
+        self.moved.store(true, Ordering::SeqCst);
     }
 
     pub fn heal(&self) {
