@@ -10,7 +10,7 @@ use std::ops::Bound;
 
 use crate::frontier::{Frontier, LogFrontier};
 use crate::frontier_wire::Claim;
-use crate::ids::{Lane, LogId, NodeId, Seq};
+use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId, Seq};
 use crate::io::{ConnId, Interest, PeerState};
 use crate::marks::MarkHash;
 use crate::members::Members;
@@ -108,7 +108,7 @@ pub(crate) struct LaneOut {
     /// Logs with something to send.
     pub(crate) ready: BTreeSet<LogId>,
     /// Whose turn it was last.
-    turn: Option<LogId>,
+    turn: Option<NodeId>,
     /// The log that a load is under way for: one per lane at a time.
     pub(crate) loading: Option<LogId>,
     /// Logs whose load gave nothing, and when to try again (monotonic milliseconds).
@@ -120,16 +120,23 @@ pub(crate) struct LaneOut {
 }
 
 impl LaneOut {
-    /// The next log in turn; within a lane authors take turns.
+    /// The next log in turn. Within a lane authors take turns, however many logs each has.
     pub(crate) fn next_turn(&mut self) -> Option<LogId> {
-        let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.turn.map_or(Bound::Unbounded, |author| {
+            Bound::Excluded(LogId {
+                author,
+                incarnation: Incarnation(u64::MAX),
+                group: GroupId([u8::MAX; 16]),
+                lane: Lane::Blobs,
+            })
+        });
         let log = self
             .ready
             .range((after, Bound::Unbounded))
             .next()
             .or_else(|| self.ready.first())
             .copied()?;
-        self.turn = Some(log);
+        self.turn = Some(log.author);
         Some(log)
     }
 }
@@ -528,4 +535,27 @@ fn lacking(held: &LogFrontier, had: Seq) -> u64 {
     held.height
         .0
         .saturating_sub(had.0.max(held.floor.before().0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_with_many_logs_gets_no_more_turns_than_one_with_a_single_log() {
+        let log = |author, incarnation| LogId {
+            author: NodeId([author; 32]),
+            incarnation: Incarnation(incarnation),
+            group: GroupId::SHARED,
+            lane: Lane::Life,
+        };
+        let mut lane = LaneOut::default();
+        lane.ready
+            .extend([log(1, 1), log(1, 2), log(1, 3), log(2, 1), log(3, 9)]);
+        let authors: Vec<u8> = (0..6)
+            .filter_map(|_| lane.next_turn())
+            .map(|log| log.author.0[0])
+            .collect();
+        assert_eq!(authors, [1, 2, 3, 1, 2, 3]);
+    }
 }
