@@ -501,9 +501,14 @@ pub struct Peer {
     /// Entries that this node holds and it has not acknowledged; null where nothing was heard of it yet.
     #[schema(required)]
     pub behind_entries: Option<u64>,
-    /// The same in bytes.
+    /// The same in bytes: an estimate.
     #[schema(required)]
     pub behind_bytes: Option<u64>,
+    /// The same by lane, the most urgent first; lanes of which it lacks nothing are left out.
+    pub behind: Vec<LaneBehind>,
+    /// Entries that it holds and this node lacks; null while it is not connected.
+    #[schema(required)]
+    pub missing_entries: Option<u64>,
     /// Where it is reached or dialled.
     #[schema(nullable)]
     pub address: Option<String>,
@@ -527,6 +532,17 @@ pub struct Peer {
     pub bytes_sent: Option<u64>,
     /// Since the connection began.
     pub bytes_received: Option<u64>,
+}
+
+/// What another node lacks of one lane.
+#[derive(ToSchema)]
+pub struct LaneBehind {
+    /// The lane, from the most urgent on: `trust`, `flash`, `life`, `coordination`, `summary`, `raw`, `blobs`.
+    pub lane: String,
+    /// Entries that it has not acknowledged.
+    pub entries: u64,
+    /// Their bytes: an estimate.
+    pub bytes: u64,
 }
 
 /// Other nodes.

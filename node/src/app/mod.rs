@@ -15,6 +15,7 @@ pub mod ingest;
 pub mod inspect;
 mod names;
 mod open;
+mod peers;
 mod present;
 pub mod readings;
 pub mod rebuild;

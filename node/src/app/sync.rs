@@ -10,15 +10,16 @@ use serde_json::{Value, json};
 use store::{AuditWrite, Batch, GroupCommit};
 use sync_engine::{
     Counters, Engine, Grant, GroupId, Interest, Lane, Limits, LocalNode, LogId, NodeId, Now,
-    PeerState, ProgressItem, Run, Seq, StoreFault, Stored, TrustRecord, VerifiedRun,
+    ProgressItem, Run, Seq, StoreFault, Stored, TrustRecord, VerifiedRun,
 };
 use sync_quic::{
-    Host, Invite, JoinRefusal, JoinReply, JoinRequest, MemberAddresses, PeerAddr, PeerStatus,
-    SyncConfig, SyncNode,
+    Host, Invite, JoinRefusal, JoinReply, JoinRequest, MemberAddresses, PeerAddr, SyncConfig,
+    SyncNode,
 };
 
 use super::clock::rfc3339_wall;
 use super::founding::{NodeRole, PEERS_SETTING, trust_entry, trust_record};
+use super::peers::state_word;
 use super::{App, AppError, Caller, receipts};
 
 /// Setting that holds the open invitations (JSON).
@@ -369,72 +370,12 @@ impl App {
             ))),
         }
     }
-
-    /// The peers as the API shows them.
-    pub(in crate::app) fn peer_values(&self) -> Vec<Value> {
-        let trust = self.trust.load();
-        let mut values: Vec<Value> = Vec::new();
-        let mut shown = std::collections::BTreeSet::new();
-        for status in self.sync.get().map(SyncNode::peers).unwrap_or_default() {
-            if let Some(node) = status.node {
-                shown.insert(node);
-            }
-            let name = status
-                .node
-                .and_then(|node| trust.grant(node))
-                .map(|grant| grant.name.clone());
-            values.push(peer_value(&status, name));
-        }
-        for (node, grant) in trust.members() {
-            if *node != self.me.node && !shown.contains(node) {
-                values.push(json!({
-                    "node_id": node.to_string(),
-                    "name": grant.name,
-                    "state": "disconnected",
-                    "last_seen": null,
-                    "behind_entries": null,
-                    "behind_bytes": null,
-                }));
-            }
-        }
-        values
-    }
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, AppError> {
     serde_json::to_vec(value).map_err(|error| AppError::Fault {
         context: "write a setting",
         source: Box::new(error),
-    })
-}
-
-pub(in crate::app) fn state_word(state: PeerState) -> &'static str {
-    match state {
-        PeerState::Greeting => "greeting",
-        PeerState::Live => "connected",
-        PeerState::Disconnected => "disconnected",
-    }
-}
-
-fn peer_value(status: &PeerStatus, name: Option<String>) -> Value {
-    let view = status.view.as_ref();
-    let last_seen = view.map(|view| view.last_seen_wall_ms).filter(|at| *at > 0);
-    json!({
-        "node_id": status.node.map(|node| node.to_string()),
-        "name": name.or_else(|| view.and_then(|view| view.name.clone())),
-        "state": state_word(status.state()),
-        "last_seen": last_seen.map(rfc3339_wall),
-        "behind_entries": view.map(|view| view.behind_entries),
-        "behind_bytes": view.map(|view| view.behind_bytes),
-        "address": status.addr.map(|addr| addr.to_string()).or_else(|| status.configured.clone()),
-        "rtt_ms": status.rtt_ms,
-        "software": view.and_then(|view| view.software.clone()),
-        "last_error": status.last_error,
-        "next_dial_in_ms": status.next_dial_in_ms,
-        "datagrams_sent": status.datagrams_sent,
-        "datagrams_received": status.datagrams_received,
-        "bytes_sent": status.bytes_sent,
-        "bytes_received": status.bytes_received,
     })
 }
 

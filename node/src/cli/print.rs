@@ -140,22 +140,26 @@ pub(super) fn status(value: &Value) -> String {
     out
 }
 
-const PEER_HEAD: [&str; 6] = ["STATE", "NAME", "LAST SEEN", "NOT YET THERE", "RTT", "NODE"];
+const PEER_HEAD: [&str; 7] = [
+    "STATE",
+    "NAME",
+    "LAST SEEN",
+    "NOT YET THERE",
+    "NOT YET HERE",
+    "RTT",
+    "NODE",
+];
 
 fn peer_rows(peers: &[Value]) -> Vec<Vec<String>> {
     peers
         .iter()
         .map(|peer| {
-            let behind = peer["behind_entries"].as_u64().unwrap_or(0);
             vec![
                 word(&peer["state"]),
                 word(&peer["name"]),
                 age(&peer["last_seen"]),
-                if behind == 0 {
-                    "–".into()
-                } else {
-                    format!("{behind} entries")
-                },
+                behind(peer),
+                entries(&peer["missing_entries"]),
                 peer["rtt_ms"]
                     .as_f64()
                     .map_or("–".into(), |rtt| format!("{rtt:.0} ms")),
@@ -163,6 +167,29 @@ fn peer_rows(peers: &[Value]) -> Vec<Vec<String>> {
             ]
         })
         .collect()
+}
+
+/// What a peer has not acknowledged, in total and by lane: `12 entries (3 life, 9 coordination)`.
+fn behind(peer: &Value) -> String {
+    let total = entries(&peer["behind_entries"]);
+    let lanes: Vec<String> = peer["behind"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|behind| format!("{} {}", word(&behind["entries"]), word(&behind["lane"])))
+        .collect();
+    if lanes.is_empty() {
+        return total;
+    }
+    format!("{total} ({})", lanes.join(", "))
+}
+
+fn entries(count: &Value) -> String {
+    match count.as_u64() {
+        None | Some(0) => "–".into(),
+        Some(1) => "1 entry".into(),
+        Some(count) => format!("{count} entries"),
+    }
 }
 
 pub(super) fn peers(value: &Value) -> String {
@@ -182,7 +209,6 @@ pub(super) fn sync(value: &Value) -> String {
     let rows: Vec<Vec<String>> = peers
         .iter()
         .map(|peer| {
-            let behind = peer["behind_entries"].as_u64().unwrap_or(0);
             vec![
                 word(&peer["state"]),
                 if peer["name"].is_null() {
@@ -190,11 +216,7 @@ pub(super) fn sync(value: &Value) -> String {
                 } else {
                     word(&peer["name"])
                 },
-                if behind == 0 {
-                    "–".into()
-                } else {
-                    format!("{behind} entries")
-                },
+                entries(&peer["behind_entries"]),
                 peer["last_error"].as_str().unwrap_or_default().to_owned(),
             ]
         })
@@ -288,6 +310,30 @@ mod tests {
             &[vec!["long".into(), "x".into()], vec!["s".into(), "".into()]],
         );
         assert_eq!(text, "A     B\nlong  x\ns\n");
+    }
+
+    #[test]
+    fn peers_say_what_is_not_there_yet_by_lane_and_what_is_not_here_yet() {
+        let peer = |state: &str, name: &str| {
+            json!({ "state": state, "name": name, "last_seen": null, "rtt_ms": null, "node_id": name })
+        };
+        let mut truck = peer("connected", "Truck");
+        truck["behind_entries"] = json!(12);
+        truck["behind"] = json!([
+            { "lane": "life", "entries": 3, "bytes": 900 },
+            { "lane": "coordination", "entries": 9, "bytes": 2_700 },
+        ]);
+        truck["missing_entries"] = json!(1);
+        let mut boat = peer("disconnected", "Boat");
+        boat["behind_entries"] = json!(0);
+        boat["behind"] = json!([]);
+        let text = peers(&json!({ "items": [truck, boat] }));
+        let expected = "\
+STATE         NAME   LAST SEEN  NOT YET THERE                        NOT YET HERE  RTT  NODE
+connected     Truck  never      12 entries (3 life, 9 coordination)  1 entry       –    Truck
+disconnected  Boat   never      –                                    –             –    Boat
+";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -8,6 +8,9 @@ const peer = (node_id: string, name: string) => ({
   state: "connected",
   last_seen: null,
   behind_entries: 0,
+  behind_bytes: 0,
+  behind: [],
+  missing_entries: 0,
 });
 const status = (peers: ReturnType<typeof peer>[]) => ({ node_id: "me", peers }) as unknown as NodeStatus;
 const stored = (node: string, name: string) => ({ node, name, stored_at: "2026-11-20T12:00:00Z", applied_at: null });

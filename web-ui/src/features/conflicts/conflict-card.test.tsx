@@ -40,7 +40,7 @@ const conflict: Conflict = {
 const status = {
   node_id: "node-a",
   name: "Truck 3",
-  peers: [{ node_id: "node-b", name: "HQ", state: "connected", last_seen: null, behind_entries: 0 }],
+  peers: [{ node_id: "node-b", name: "HQ", state: "connected", last_seen: null, behind_entries: 0, behind: [] }],
 };
 
 afterEach(cleanup);

@@ -65,7 +65,10 @@ export function NodesPage() {
   );
 }
 
-function PeerRow({ peer, certain }: { peer: KnownPeer; certain: boolean }) {
+/** Lanes in which somebody's life may wait. */
+const URGENT = new Set(["flash", "life"]);
+
+export function PeerRow({ peer, certain }: { peer: KnownPeer; certain: boolean }) {
   const linked = isLinked(peer);
   return (
     <li className={`card p-4 ${certain ? "" : "stale"}`}>
@@ -79,6 +82,16 @@ function PeerRow({ peer, certain }: { peer: KnownPeer; certain: boolean }) {
       {peer.behind_entries !== null && (
         <p className={peer.behind_entries > 0 ? "font-semibold text-warn" : ""}>{texts.behind(peer.behind_entries)}</p>
       )}
+      {peer.behind.length > 0 && (
+        <ul className="text-sm">
+          {peer.behind.map(({ lane, entries }) => (
+            <li key={lane} className={URGENT.has(lane) ? "font-semibold text-warn" : ""}>
+              {texts.behindLane(lane, entries)}
+            </li>
+          ))}
+        </ul>
+      )}
+      {(peer.missing_entries ?? 0) > 0 && <p>{texts.missing(peer.missing_entries ?? 0)}</p>}
       <p className="text-sm text-ink-soft">
         {peer.last_seen ? (
           <>

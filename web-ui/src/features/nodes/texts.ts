@@ -1,3 +1,14 @@
+/** Lanes by what they carry; of a lane that this page does not know, its word. */
+const LANES: Record<string, string> = {
+  trust: "membership",
+  flash: "emergency",
+  life: "life-safety",
+  coordination: "coordination",
+  summary: "summary",
+  raw: "raw reading",
+  blobs: "file",
+};
+
 export const texts = {
   title: "Nodes",
   lead: "This node is complete by itself. Whenever another node comes into reach, each takes what it lacks.",
@@ -13,6 +24,9 @@ export const texts = {
     entries === 0
       ? "Has everything of ours"
       : `${entries} ${entries === 1 ? "change" : "changes"} of ours not there yet`,
+  behindLane: (lane: string, entries: number) =>
+    `${entries} ${LANES[lane] ?? lane} ${entries === 1 ? "entry" : "entries"} not there yet`,
+  missing: (entries: number) => `${entries} ${entries === 1 ? "change" : "changes"} of theirs not here yet`,
   lastError: (error: string) => `Why: ${error}`,
   dialled: "Addresses where nobody has answered yet",
   documents: "Documents",
