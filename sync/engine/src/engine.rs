@@ -5,6 +5,7 @@
 //! handler, connections that end, and the views.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::chain::Head;
 use crate::frontier::Frontier;
@@ -14,7 +15,7 @@ use crate::io::{
     ConnId, Counters, Effect, Input, Interest, LaneBehind, Limits, LoadId, LocalNode, Now,
     OwnLogConflict, PeerView, ReasonCode, StreamKind, Usage,
 };
-use crate::marks::{Marks, Memory};
+use crate::marks::{Mark, Marks, Memory};
 use crate::members::Members;
 use crate::peer::{Peer, Phase, Stage};
 use crate::proof::ProofId;
@@ -58,6 +59,8 @@ pub struct Engine {
     own_conflicts: BTreeSet<LogId>,
     own_conflict: Option<OwnLogConflict>,
     pub(crate) marks: Marks,
+    /// The mark of the present frontier, once somebody asked for it: many peers do so at the same moment.
+    pub(crate) mark_now: Option<Arc<Mark>>,
     /// The members in the order in which frontiers count them.
     pub(crate) members: Members,
     /// Questions to the shell for comparisons, and with whom each is.
@@ -114,6 +117,7 @@ impl Engine {
             own_conflicts: BTreeSet::new(),
             own_conflict: None,
             marks: Marks::default(),
+            mark_now: None,
             proofs: BTreeMap::new(),
             next_proof: 0,
             moved_ms: 0,
@@ -134,7 +138,7 @@ impl Engine {
     pub fn recall(&mut self, memory: Memory) {
         let used: BTreeSet<_> = memory.peers.iter().map(|(_, hash)| *hash).collect();
         for mark in memory.marks {
-            self.marks.keep(mark, |hash| used.contains(&hash));
+            self.marks.keep(Arc::new(mark), |hash| used.contains(&hash));
         }
         for (node, hash) in memory.peers {
             let (Some(peer), Some(mark)) = (self.peers.get_mut(&node), self.marks.find(hash))
@@ -366,6 +370,7 @@ impl Engine {
             peer.before_move(log, held.as_ref(), head.seq.0 - height.0);
         }
         self.moved_ms = now.mono_ms;
+        self.mark_now = None;
         self.frontier.advance(log, head.seq, head.chain)
     }
 

@@ -1,5 +1,7 @@
 //! What goes into the engine and what comes out of it.
 
+use std::sync::Arc;
+
 use crate::chain::Head;
 use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId, Seq};
 use crate::marks::Mark;
@@ -297,7 +299,7 @@ pub enum Effect {
         /// Who.
         peer: NodeId,
         /// The frontier, as a whole: it may have been kept before, with another peer.
-        mark: Mark,
+        mark: Arc<Mark>,
     },
     /// Say what these groups' documents and facts have come to, for [`Input::Digested`].
     Digest {

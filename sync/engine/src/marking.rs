@@ -4,6 +4,8 @@
 //! exactly that. A proposal that is not answered costs a frame. Where the heights agree and the names do not, one of the
 //! two holds another branch, and both say log by log what they have.
 
+use std::sync::Arc;
+
 use crate::engine::{Engine, MARK};
 use crate::frame;
 use crate::hello::PROTOCOL_MARKS;
@@ -79,9 +81,14 @@ impl Engine {
     }
 
     /// What a peer and we both hold, if the two of us are level.
-    fn mark_with(&self, node: NodeId) -> Option<Mark> {
+    fn mark_with(&mut self, node: NodeId) -> Option<Arc<Mark>> {
         let scope = self.level_scope(node)?;
-        Some(Mark::of(&self.frontier, scope))
+        if let Some(mark) = self.mark_now.as_ref().filter(|mark| mark.scope == scope) {
+            return Some(Arc::clone(mark));
+        }
+        let mark = Arc::new(Mark::of(&self.frontier, scope));
+        self.mark_now = Some(Arc::clone(&mark));
+        Some(mark)
     }
 
     /// All that a peer and we both want, if neither lacks any of it.
@@ -99,7 +106,7 @@ impl Engine {
         (ready && level).then_some(scope)
     }
 
-    fn keep_mark(&mut self, mark: Mark) {
+    fn keep_mark(&mut self, mark: Arc<Mark>) {
         let peers = &self.peers;
         self.marks.keep(mark, |hash| {
             peers.values().any(|peer| peer.mark == Some(hash))
@@ -114,6 +121,9 @@ impl Engine {
             return;
         }
         if self.marks.find(hash).is_none() {
+            if self.is_asked_too_often(now, node) {
+                return;
+            }
             let Some(mark) = self.mark_with(node) else {
                 return;
             };
@@ -125,6 +135,16 @@ impl Engine {
         }
         self.send_control(node, frame::marked(hash));
         self.agree(now, node, hash);
+    }
+
+    /// An unknown mark costs a walk over all logs: an honest peer asks for one a second at most.
+    fn is_asked_too_often(&mut self, now: Now, node: NodeId) -> bool {
+        let pause_ms = self.limits.mark_quiet_ms / 2;
+        let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) else {
+            return true;
+        };
+        let last_ms = session.mark_asked_ms.replace(now.mono_ms);
+        last_ms.is_some_and(|at_ms| now.mono_ms < at_ms + pause_ms)
     }
 
     /// Heights agree and the names of the frontiers do not: one log has two branches, or a claim has just moved.
@@ -166,7 +186,7 @@ impl Engine {
         if peer.mark.replace(hash) == Some(hash) {
             return;
         }
-        let mark = mark.clone();
+        let mark = Arc::clone(mark);
         self.counters.marks_agreed += 1;
         self.effect(Effect::KeepMark { peer: node, mark });
         self.begin_proof(node, hash);

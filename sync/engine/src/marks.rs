@@ -6,6 +6,7 @@
 //! above the floor.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -134,15 +135,15 @@ pub struct Memory {
 
 /// The marks kept, the oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Marks(VecDeque<Mark>);
+pub(crate) struct Marks(VecDeque<Arc<Mark>>);
 
 impl Marks {
-    pub(crate) fn find(&self, hash: MarkHash) -> Option<&Mark> {
+    pub(crate) fn find(&self, hash: MarkHash) -> Option<&Arc<Mark>> {
         self.0.iter().rev().find(|mark| mark.hash == hash)
     }
 
     /// Keeps a mark; says whether it is new. Past the bound the oldest one goes that is nobody's newest, else the oldest.
-    pub(crate) fn keep(&mut self, mark: Mark, is_used: impl Fn(MarkHash) -> bool) -> bool {
+    pub(crate) fn keep(&mut self, mark: Arc<Mark>, is_used: impl Fn(MarkHash) -> bool) -> bool {
         if self.find(mark.hash).is_some() {
             return false;
         }
@@ -221,9 +222,9 @@ mod tests {
         };
         let used = mark(1).hash;
         for height in 1..=MARKS_MAX as u64 + 5 {
-            assert!(marks.keep(mark(height), |hash| hash == used));
+            assert!(marks.keep(Arc::new(mark(height)), |hash| hash == used));
         }
-        assert!(!marks.keep(mark(1), |_| false), "known already");
+        assert!(!marks.keep(Arc::new(mark(1)), |_| false), "known already");
         assert_eq!(marks.0.len(), MARKS_MAX);
         assert!(marks.find(used).is_some());
         assert!(marks.find(mark(2).hash).is_none());

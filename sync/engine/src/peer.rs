@@ -183,6 +183,8 @@ pub(crate) struct Session {
     pub(crate) their_members: [u8; 8],
     /// The peer did not know the mark of our greeting, and was told all.
     pub(crate) said_again: bool,
+    /// When the peer last proposed a mark that we did not know (monotonic milliseconds).
+    pub(crate) mark_asked_ms: Option<u64>,
     /// The comparison of what both have made of the same logs.
     pub(crate) proof: Option<Box<Proof>>,
     /// When we last said log by log what we have, because the peer's mark was not ours (monotonic milliseconds).
@@ -222,6 +224,7 @@ impl Session {
             members,
             their_members: [0; 8],
             said_again: false,
+            mark_asked_ms: None,
             proof: None,
             differed_ms: None,
         }

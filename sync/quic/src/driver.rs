@@ -571,7 +571,7 @@ impl<H: Host> Driver<H> {
                 });
             }
             Effect::Mismatch(mismatch) => self.host.mismatch(*mismatch),
-            Effect::KeepMark { peer, mark } => self.host.keep_mark(peer, mark),
+            Effect::KeepMark { peer, mark } => self.host.keep_mark(peer, &mark),
             Effect::Progress { peer, items } => self.host.progress(peer, items, now.wall_ms),
             Effect::OwnLogLonger(conflict) => {
                 self.host.own_log_longer(

@@ -34,7 +34,7 @@ pub trait Host: Send + Sync + 'static {
     fn progress(&self, peer: NodeId, items: Vec<ProgressItem>, at_wall_ms: u64);
 
     /// `peer` and this node have agreed on a mark: worth remembering over a restart, for [`sync_engine::Engine::recall`].
-    fn keep_mark(&self, peer: NodeId, mark: Mark) {
+    fn keep_mark(&self, peer: NodeId, mark: &Mark) {
         let _ = (peer, mark);
     }
 

@@ -508,7 +508,7 @@ impl Net {
                 node.memory.peers.retain(|(known, _)| *known != peer);
                 node.memory.peers.push((peer, mark.hash));
                 if !node.memory.marks.contains(&mark) {
-                    node.memory.marks.push(mark);
+                    node.memory.marks.push((*mark).clone());
                 }
             }
             Effect::Digest { proof, groups } => {
