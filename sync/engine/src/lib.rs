@@ -16,6 +16,8 @@ mod entry;
 mod frame;
 mod frontier;
 mod frontier_wire;
+#[doc(hidden)]
+pub mod fuzzing;
 mod greet;
 mod hello;
 mod ids;

@@ -2,7 +2,7 @@
 
 use sync_engine::{
     ENTRY_BYTES_MAX, Entry, EntryKind, Genesis, RUN_BYTES_MAX, Run, SIGNATURES_MAX, Trust,
-    TrustRecord,
+    TrustRecord, fuzzing,
 };
 
 /// What decodes reads back as itself.
@@ -51,6 +51,27 @@ pub(crate) fn check_run(run: Run) {
             .last()
             .is_some_and(|entry| entry.signature.is_some())
     );
+}
+
+/// A frame of the control stream.
+pub(crate) fn control(data: &[u8]) -> bool {
+    fuzzing::control(data)
+}
+
+/// A greeting behind its prelude, which chance rarely finds.
+pub(crate) fn hello(data: &[u8]) -> bool {
+    fuzzing::hello(data)
+}
+
+/// A frame of a lane's stream.
+pub(crate) fn lane(data: &[u8]) -> bool {
+    match fuzzing::lane(data) {
+        Some(run) => {
+            check_run(run);
+            true
+        }
+        None => false,
+    }
 }
 
 /// The first byte chooses the kind, the rest is the payload.

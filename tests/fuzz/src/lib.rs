@@ -70,6 +70,35 @@ pub const TARGETS: &[Target] = &[
         check: engine::trust,
     },
     Target {
+        name: "control",
+        input_bytes_max: sync_engine::CONTROL_FRAME_BYTES_MAX,
+        // A log of a frontier is two bytes on the wire at least and some 250 in memory, at most 65,536 of them.
+        memory: Memory {
+            per_byte: 160,
+            fixed: 2 * LIST_START,
+        },
+        check: engine::control,
+    },
+    Target {
+        name: "hello",
+        input_bytes_max: sync_engine::CONTROL_FRAME_BYTES_MAX - 128,
+        memory: Memory {
+            per_byte: 160,
+            fixed: 2 * LIST_START,
+        },
+        check: engine::hello,
+    },
+    Target {
+        name: "lane",
+        input_bytes_max: sync_engine::LANE_FRAME_BYTES_MAX,
+        // As of a run.
+        memory: Memory {
+            per_byte: 8,
+            fixed: 2 * MIB,
+        },
+        check: engine::lane,
+    },
+    Target {
         name: "invite",
         input_bytes_max: 4 * KIB,
         memory: Memory {

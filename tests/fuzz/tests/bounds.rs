@@ -67,6 +67,39 @@ fn counts_are_not_believed() {
     }
 }
 
+/// A Frontier frame: kind, form "whole", not indexed, then the logs of one author in `shared`.
+fn frontier_frame(incarnations: u64, flags: u8, heights: &[u8]) -> Vec<u8> {
+    let mut logs = vec![1];
+    logs.extend([0; 16]);
+    // One author, written out.
+    logs.extend([1, 0]);
+    logs.extend([9; 32]);
+    logs.extend(number(incarnations));
+    for incarnation in 0..incarnations {
+        logs.extend(incarnation.to_le_bytes());
+        logs.push(flags);
+        logs.extend([7; 8]);
+        logs.extend(heights);
+    }
+    let mut frame = vec![6, 1, 0];
+    frame.extend(number(logs.len() as u64));
+    frame.extend(logs);
+    frame
+}
+
+#[test]
+fn a_frontier_as_large_as_it_may_be_is_taken_and_a_larger_one_refused() {
+    // 65,536 logs are the most: 9,362 lives with seven lanes each.
+    assert!(check("control", &frontier_frame(9_362, 0x7f, &[1; 7])));
+    assert!(!check("control", &frontier_frame(9_363, 0x7f, &[1; 7])));
+    // Lives without a log cost a frame's worth of nothing.
+    check("control", &frontier_frame(60_000, 0, &[]));
+    let mut endless = frontier_frame(1, 1, &[1]);
+    let claims = endless.len();
+    endless.truncate(claims - 18);
+    assert!(!check("control", &endless));
+}
+
 #[test]
 fn a_grant_of_empty_names_costs_no_more_than_its_bound() {
     // Kind, operation, node, empty name, role, no organisation, no groups, then field classes without end.

@@ -1,5 +1,8 @@
 //! Real values for the corpus: what honest nodes send, so that a fuzzer starts where the interesting bytes are.
 
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
 use domain::{Document, check_create, check_patch};
 use ed25519_dalek::SigningKey;
 use fuzz_checks::payload::{AUTHOR, DOCUMENT, unframed};
@@ -32,6 +35,18 @@ pub fn all() -> Vec<Seed> {
     }
     for (name, run) in runs() {
         add("run", name, run.encode());
+    }
+    for (name, run) in runs() {
+        add("lane", name, [&[16], &run.encode()[..]].concat());
+    }
+    for (name, bytes) in control() {
+        add("control", name, bytes);
+    }
+    // Behind its kind and the prelude: two versions below 128, node and operation.
+    for (name, bytes) in control() {
+        if bytes[0] == 1 {
+            add("hello", name, bytes[1 + 2 + 64..].to_vec());
+        }
     }
     for (name, bytes) in trust() {
         add("trust", name, bytes);
@@ -115,6 +130,25 @@ fn runs() -> Vec<(&'static str, Run)> {
         ("three", run(3)),
         ("compressed", run(16)),
     ]
+}
+
+/// What engines say to each other: the golden vectors of the engine, so that both stay alike.
+fn control() -> Vec<(&'static str, Vec<u8>)> {
+    let names = [
+        "hello_whole",
+        "hello_since",
+        "hello_stranger",
+        "admit_rest",
+        "progress",
+        "mark",
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sync/engine/vectors");
+    let read = |name: &'static str| {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.hex")));
+        let hex: String = text.expect("a golden vector").split_whitespace().collect();
+        (name, HEXLOWER.decode(hex.as_bytes()).expect("hex"))
+    };
+    names.into_iter().map(read).collect()
 }
 
 fn genesis() -> Genesis {

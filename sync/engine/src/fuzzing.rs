@@ -1,0 +1,69 @@
+//! The engine's own decoders, for `tests/fuzz` alone: not part of what this crate offers.
+//!
+//! Each function takes any bytes, does with them what the engine does before it believes anything, and says whether they
+//! were taken.
+
+use crate::frame::{self, ControlFrame};
+use crate::frontier_wire;
+use crate::hello::{FrontierSaid, HelloPrelude, PROTOCOL_MAX, PROTOCOL_MIN};
+use crate::ids::{NodeId, OperationId};
+use crate::run::Run;
+
+/// The kind of a greeting, as docs/spec/sync.md has it.
+const HELLO: u8 = 1;
+
+/// Members that frontiers may name by index here.
+const MEMBERS: usize = 40;
+
+/// A frame of the control stream, and the frontier inside.
+pub fn control(bytes: &[u8]) -> bool {
+    let Ok(frame) = frame::decode_control(bytes) else {
+        return false;
+    };
+    match &frame {
+        ControlFrame::Hello(prelude, Some(hello)) => {
+            let _ = prelude.common_protocol(PROTOCOL_MAX);
+            let _ = hello.interest();
+            said(&hello.frontier)
+        }
+        ControlFrame::Admit(Some(frontier)) | ControlFrame::Frontier(frontier) => said(frontier),
+        _ => true,
+    }
+}
+
+/// A greeting of a version that is spoken here: `bytes` follow the prelude.
+pub fn hello(bytes: &[u8]) -> bool {
+    let prelude = HelloPrelude {
+        protocol_min: PROTOCOL_MIN,
+        protocol_max: PROTOCOL_MAX,
+        node: NodeId([1; 32]),
+        operation: OperationId([2; 32]),
+    };
+    let mut frame = postcard::to_extend(&prelude, vec![HELLO]).expect("a prelude always encodes");
+    frame.extend_from_slice(bytes);
+    control(&frame)
+}
+
+fn said(frontier: &FrontierSaid) -> bool {
+    match frontier {
+        FrontierSaid::Later => true,
+        FrontierSaid::Whole { indexed, logs } => claims(logs, *indexed),
+        FrontierSaid::Since { moved, .. } => claims(moved, false),
+    }
+}
+
+fn claims(logs: &[u8], indexed: bool) -> bool {
+    let member = |index| (indexed && index < MEMBERS).then_some(NodeId([index as u8; 32]));
+    let Ok(claims) = frontier_wire::decode(logs, member) else {
+        return false;
+    };
+    for claim in claims.logs.values() {
+        assert!(claim.applied <= claim.stored, "applied past what is stored");
+    }
+    true
+}
+
+/// A frame of a lane's stream; the run in it, if it carries one.
+pub fn lane(bytes: &[u8]) -> Option<Run> {
+    frame::decode_lane(bytes).ok().flatten()
+}
