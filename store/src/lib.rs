@@ -26,7 +26,7 @@ mod ticket;
 use std::path::Path;
 use std::sync::Arc;
 
-use sync_engine::{LogId, NodeId, Seq};
+use sync_engine::{LogId, Mark, NodeId, Seq};
 
 pub use blobs::{BlobHash, Blobs};
 pub use error::{CommitError, StoreError};
@@ -34,11 +34,13 @@ pub use key::{DbKey, KEY_FILE, key_from_file, key_from_passphrase, key_in_data_d
 pub use lock::DataDirLock;
 pub use muster::batch::{
     AuditWrite, Batch, CommitNo, Committed, ConflictState, ConflictWrite, Disposition,
-    DocumentWrite, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry, ReceiptWrite, RuleCursor,
-    RunEntry, RunWrite,
+    DocumentWrite, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry, ReceiptWrite,
+    RewrittenViews, RuleCursor, RunEntry, RunWrite,
 };
 pub use muster::conflicts::{AuditRow, ConflictQuery, ConflictRow};
 pub use muster::events::{Event, EventSubject};
+pub use muster::examine::{Application, GroupUnapplied};
+pub use muster::faults::{FaultRow, FaultWrite};
 pub use muster::identity::Identity;
 pub use muster::inspect::{EntryState, HeldLog, InspectedEntry, LogSize};
 pub use muster::journal::{JournalCommit, JournalEntry};
@@ -195,6 +197,39 @@ impl Store {
     /// second; a power cut before that loses nothing that the peer's next Hello does not say again.
     pub fn record_progress(&self, peer: NodeId, items: &[(LogId, Seq, Seq)], at_wall_ms: u64) {
         self.0.muster.record_progress(peer, items, at_wall_ms);
+    }
+
+    /// Remembers a mark that was agreed on with `peer`, with the next transaction; see [`Reader::sync_memory`]. A power
+    /// cut before that costs one greeting at length. Shared, because many peers agree on one.
+    pub fn keep_mark(&self, peer: NodeId, mark: Arc<Mark>, at_wall_ms: u64) {
+        self.0.muster.keep_mark(peer, mark, at_wall_ms);
+    }
+
+    /// Records that a peer has made something else of the same logs; answers the fault's number.
+    pub fn record_sync_fault(&self, fault: FaultWrite) -> Ticket<i64, StoreError> {
+        self.0
+            .muster
+            .local(move |connection| muster::faults::record(connection, &fault))
+    }
+
+    /// Notes what came of a fault's repair; `repaired_at_wall_ms` is `None` where this node's side could not be put
+    /// right.
+    pub fn settle_sync_fault(
+        &self,
+        no: i64,
+        detail: String,
+        repaired_at_wall_ms: Option<u64>,
+    ) -> Ticket<(), StoreError> {
+        self.0.muster.local(move |connection| {
+            muster::faults::settle(connection, no, &detail, repaired_at_wall_ms)
+        })
+    }
+
+    /// A person has looked at all faults of sync up to `through`; answers how many were new to them.
+    pub fn see_sync_faults(&self, through: i64, at_wall_ms: u64) -> Ticket<u64, StoreError> {
+        self.0
+            .muster
+            .local(move |connection| muster::faults::see(connection, through, at_wall_ms))
     }
 
     /// Drops one step of document history that ended before `keep_from`; answers whether more is left.

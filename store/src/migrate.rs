@@ -13,6 +13,7 @@ use crate::open::Source;
 pub(crate) const MUSTER: &[&str] = &[
     include_str!("../migrations/muster/0001_log_and_local.sql"),
     include_str!("../migrations/muster/0002_receipts.sql"),
+    include_str!("../migrations/muster/0003_marks_and_faults.sql"),
 ];
 pub(crate) const READINGS: &[&str] = &[include_str!("../migrations/readings/0001_readings.sql")];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];

@@ -11,8 +11,8 @@ use super::batch::{Batch, CommitNo, Committed, Disposition};
 use super::events::{self, Event, EventSubject};
 use super::rows::{self, At};
 use super::state::State;
-use super::{identity, receipts, sessions, upkeep};
-use crate::error::CommitError;
+use super::{identity, rebuild, receipts, sessions, upkeep};
+use crate::error::{CommitError, StoreError};
 use crate::sql::{entry_at, entry_log_no, entry_seq, millis};
 
 /// Sessions and idempotency keys are expired once in so many commits, besides the caller's own upkeep: fewer than one
@@ -50,6 +50,13 @@ pub(crate) fn apply(
     let mut stored = Vec::new();
     let placed = write_entries(connection, state, batch, commit, index, &mut stored)?;
     let heights = heights(batch, &placed);
+    rebuild::rewrite(connection, &batch.rewritten).map_err(|error| match error {
+        StoreError::DiskFull => CommitError::DiskFull,
+        other => CommitError::fault(other.to_string()),
+    })?;
+    for subject in rewritten_subjects(batch) {
+        tell(connection, state, commit, subject, events_out)?;
+    }
     for (number, document) in batch.documents.iter().enumerate() {
         let at = At {
             commit,
@@ -404,6 +411,25 @@ pub(crate) fn decode(code: u8, detail: Option<Vec<u8>>) -> Option<Disposition> {
 pub(crate) fn hashes(bytes: &[u8]) -> Option<Vec<[u8; 32]>> {
     let (whole, rest) = bytes.as_chunks::<32>();
     rest.is_empty().then(|| whole.to_vec())
+}
+
+/// What is told of objects whose views were written anew and that the batch does not write besides.
+fn rewritten_subjects(batch: &Batch) -> impl Iterator<Item = EventSubject> {
+    batch.rewritten.iter().filter_map(|views| {
+        let last = views.commits.last()?;
+        let document = last.documents.last().map(|document| EventSubject::Object {
+            kind: document.kind,
+            id: document.id,
+            version: document.version.clone(),
+        });
+        let fact = last.facts.last().map(|fact| EventSubject::Object {
+            kind: fact.kind,
+            id: fact.id,
+            version: String::new(),
+        });
+        let written_besides = batch.documents.iter().any(|it| it.id == views.object);
+        document.or(fact).filter(|_| !written_besides)
+    })
 }
 
 /// Per document of the batch: log numbers and the newest sequence applied by it.

@@ -7,6 +7,7 @@ use sync_engine::{
     GroupId, Head, Lane, LogId, NodeId, ObjectId, ProgressItem, Run, Seq, VerifiedRun,
 };
 
+use super::rebuild::RebuildCommit;
 use super::sessions::SessionWrite;
 
 /// A local commit number, from 1. Also the order of arrival on this node.
@@ -91,7 +92,7 @@ pub struct DocumentWrite {
 pub struct FactWrite {
     pub id: ObjectId,
     pub kind: u16,
-    /// Its entry among the runs of this batch; `None`: the local one whose object is `id`.
+    /// Its entry among the runs, or those released, of this batch; `None`: the local one whose object is `id`.
     pub entry: Option<(LogId, Seq)>,
     pub view: String,
     pub about: Option<ObjectId>,
@@ -151,6 +152,14 @@ pub struct ReceiptWrite {
     pub items: Vec<ProgressItem>,
 }
 
+/// The views of one object, written anew from what the journal says of it: for an object whose rows were found wrong.
+#[derive(Debug, Clone)]
+pub struct RewrittenViews {
+    pub object: ObjectId,
+    /// As a rebuild would give them, in the order of the commits; none: there is no such object.
+    pub commits: Vec<RebuildCommit>,
+}
+
 /// How far the rules have come in the readings file of that id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleCursor {
@@ -172,6 +181,8 @@ pub struct Batch {
     pub runs: Vec<RunWrite>,
     /// Entries stored earlier whose state changes now.
     pub released: Vec<(LogId, Seq, Disposition)>,
+    /// Objects whose views are dropped and written anew before `documents`, `facts` and `conflicts` are.
+    pub rewritten: Vec<RewrittenViews>,
     pub documents: Vec<DocumentWrite>,
     pub facts: Vec<FactWrite>,
     pub conflicts: Vec<ConflictWrite>,
@@ -196,6 +207,7 @@ impl Batch {
             local: Vec::new(),
             runs: Vec::new(),
             released: Vec::new(),
+            rewritten: Vec::new(),
             documents: Vec::new(),
             facts: Vec::new(),
             conflicts: Vec::new(),
@@ -219,9 +231,10 @@ impl Batch {
             .flat_map(|run| run.run.entries())
             .map(|entry| entry.bytes.len() + 256)
             .sum();
-        let documents: usize = self
-            .documents
-            .iter()
+        let rewritten = self.rewritten.iter().flat_map(|views| &views.commits);
+        let documents: usize = rewritten
+            .flat_map(|commit| &commit.documents)
+            .chain(&self.documents)
             .map(|document| {
                 document.view.len() + document.snapshot.as_ref().map_or(0, Vec::len) + 512
             })

@@ -128,7 +128,7 @@ fn range(log_no: i64, from: Seq) -> (i64, i64) {
     }
 }
 
-fn inspected(log: &LogId, row: &Row<'_>) -> rusqlite::Result<InspectedEntry> {
+pub(super) fn inspected(log: &LogId, row: &Row<'_>) -> rusqlite::Result<InspectedEntry> {
     let applied: Option<i64> = row.get(7)?;
     let missing: Option<Vec<u8>> = row.get(9)?;
     let quarantine: Option<(bool, String)> = match row.get(10)? {

@@ -6,10 +6,13 @@ mod apply;
 pub(crate) mod batch;
 pub(crate) mod conflicts;
 pub(crate) mod events;
+pub(crate) mod examine;
+pub(crate) mod faults;
 pub(crate) mod identity;
 pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod log;
+mod marks;
 pub(crate) mod progress;
 pub(crate) mod queries;
 mod queue;
@@ -27,7 +30,8 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use sync_engine::{
-    Frontier, GroupId, Head, Incarnation, Lane, LogId, NodeId, ObjectId, ProgressItem, Run, Seq,
+    Frontier, GroupId, Head, Incarnation, Lane, LogId, Mark, NodeId, ObjectId, ProgressItem, Run,
+    Seq,
 };
 use tokio::sync::oneshot;
 
@@ -165,6 +169,12 @@ impl Muster {
         if let Some(due) = self.shared.progress.note(peer, items, at_wall_ms) {
             self.shared.queue.set_alarm(due);
         }
+    }
+
+    /// See [`crate::Store::keep_mark`].
+    pub(crate) fn keep_mark(&self, peer: NodeId, mark: Arc<Mark>, at_wall_ms: u64) {
+        // Nobody waits for it: what is lost with a power cut costs one greeting at length.
+        drop(self.local(move |connection| marks::keep(connection, &peer, &mark, at_wall_ms)));
     }
 
     /// See [`crate::Store::prune_history`].

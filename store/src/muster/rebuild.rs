@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use sync_engine::{LogId, ObjectId};
 
 use super::apply::raise;
-use super::batch::{CommitNo, ConflictWrite, DocumentWrite, FactWrite};
+use super::batch::{CommitNo, ConflictWrite, DocumentWrite, FactWrite, RewrittenViews};
 use super::rows::{self, At};
 use crate::error::{Doing, StoreError};
 use crate::migrate::{META_REBUILD_NEEDED, VIEWS, meta, set_meta};
@@ -58,6 +58,23 @@ pub(crate) fn step(connection: &Connection, step: RebuildStep) -> Result<(), Sto
             .execute_batch("ROLLBACK")
             .doing("abandon rebuild"),
     }
+}
+
+/// Drops the views of these objects and writes them anew: what a rebuild does, for a few of them and inside a batch.
+pub(crate) fn rewrite(
+    connection: &Connection,
+    rewritten: &[RewrittenViews],
+) -> Result<(), StoreError> {
+    if rewritten.is_empty() {
+        return Ok(());
+    }
+    let pruned_to = CommitNo(meta(connection, META_PAST_PRUNED)?.unwrap_or(0));
+    let objects: Vec<ObjectId> = rewritten.iter().map(|views| views.object).collect();
+    rows::forget(connection, &objects).doing("forget the views of objects")?;
+    rewritten
+        .iter()
+        .flat_map(|views| &views.commits)
+        .try_for_each(|commit| write(connection, commit, pruned_to))
 }
 
 struct Entry {

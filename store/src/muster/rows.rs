@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use sync_engine::LogId;
+use sync_engine::{LogId, ObjectId};
 
 use super::batch::{CommitNo, ConflictState, ConflictWrite, DocumentWrite, FactWrite};
 use crate::sql::millis;
@@ -275,6 +275,57 @@ fn write_place(
             .prepare_cached("DELETE FROM document_place WHERE no = ?1")?
             .execute([no])?,
     };
+    Ok(())
+}
+
+/// Drops all rows of these objects. Looks at every facet, because a damaged row does not say which ones it has.
+pub(crate) fn forget(connection: &Connection, objects: &[ObjectId]) -> Result<(), rusqlite::Error> {
+    /// Tables with rows by the number of their document.
+    const BY_NUMBER: [&str; 4] = [
+        "document_past",
+        "document_log",
+        "document_state",
+        "document_place",
+    ];
+    let ids: Vec<String> = objects
+        .iter()
+        .map(|object| data_encoding::HEXLOWER.encode(&object.0))
+        .collect();
+    let ids = serde_json::to_string(&ids).unwrap_or_default();
+    const THESE: &str = "(SELECT unhex(value) FROM json_each(?1))";
+    let known: i64 = connection
+        .prepare_cached(&format!(
+            "SELECT (SELECT count(*) FROM document WHERE id IN {THESE}) + \
+             (SELECT count(*) FROM fact WHERE id IN {THESE})"
+        ))?
+        .query_row([&ids], |row| row.get(0))?;
+    for table in BY_NUMBER {
+        connection
+            .prepare_cached(&format!(
+                "DELETE FROM {table} WHERE no IN (SELECT no FROM document WHERE id IN {THESE})"
+            ))?
+            .execute([&ids])?;
+    }
+    for (table, id) in [
+        ("row_facet", "id"),
+        ("conflict", "object"),
+        ("fact", "id"),
+        ("document", "id"),
+    ] {
+        connection
+            .prepare_cached(&format!("DELETE FROM {table} WHERE {id} IN {THESE}"))?
+            .execute([&ids])?;
+    }
+    if known < i64::try_from(objects.len()).unwrap_or(i64::MAX) {
+        // A row that was lost left these behind; its number may be given to another document.
+        for table in BY_NUMBER {
+            connection
+                .prepare_cached(&format!(
+                    "DELETE FROM {table} WHERE no NOT IN (SELECT no FROM document)"
+                ))?
+                .execute([])?;
+        }
+    }
     Ok(())
 }
 
