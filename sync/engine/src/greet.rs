@@ -6,7 +6,7 @@
 use crate::engine::{Engine, GREETING};
 use crate::frame;
 use crate::frontier_wire::{self, Claims};
-use crate::hello::{FrontierSaid, Hello, HelloPrelude, PROTOCOL_MIN, cut};
+use crate::hello::{FrontierSaid, GROUPS_MAX, Hello, HelloPrelude, PROTOCOL_MIN, cut};
 use crate::ids::{Lane, NodeId};
 use crate::io::{ConnId, Effect, Now, ReasonCode, StreamKind};
 use crate::peer::{Heard, Peer, Session, Stage, Told};
@@ -151,6 +151,9 @@ impl Engine {
         };
         if prelude.node != node {
             return self.refuse_frame(node, "the greeting names another node");
+        }
+        if hello.groups.len() > GROUPS_MAX || hello.lanes.len() > GROUPS_MAX {
+            return self.refuse_frame(node, "a greeting that names more groups than a grant may");
         }
         let deadline_ms = now.mono_ms + self.limits.greeting_ms_max;
         let Some(peer) = self.peers.get_mut(&node) else {

@@ -19,6 +19,9 @@ pub(crate) const PROTOCOL_MARKS: u16 = 2;
 /// Names in a greeting are cut to this many bytes: they are for people.
 const NAME_BYTES_MAX: usize = 256;
 
+/// Groups in a greeting: as many as a grant may name. Each costs a look at every log that is not of `shared`.
+pub(crate) const GROUPS_MAX: usize = 64;
+
 /// The part of the greeting that every version reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HelloPrelude {

@@ -228,3 +228,25 @@ fn an_unasked_frontier_and_a_mark_during_the_greeting_are_violations() {
         assert_eq!(net.nodes[0].disconnects[0].0, ReasonCode::BadFrame);
     }
 }
+
+#[test]
+fn a_greeting_that_names_too_many_groups_is_refused() {
+    for (groups, refused) in [(64, 0), (65, 1)] {
+        let mut net = Net::operation(0);
+        let own = grant(2, Role::Field).sign(&key(1));
+        net.enrol(0, own.clone());
+        let hq = grant(1, Role::Hq).sign(&key(1));
+        let interest = Interest {
+            groups: (1..=groups).map(|group| GroupId([group; 16])).collect(),
+            lanes: Vec::new(),
+        };
+        net.add_with(2, &[hq, own], genesis(), Limits::default(), interest);
+        net.connect(0, 1);
+        net.drive();
+        assert_eq!(
+            net.nodes[0].engine.counters().refused_frames,
+            refused,
+            "{groups}"
+        );
+    }
+}
