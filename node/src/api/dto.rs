@@ -57,7 +57,11 @@ pub struct OpenConflict {
     pub conflict: String,
 }
 
-/// A copy on another node.
+/// A copy on another node, as far as this one has heard: from the node itself or, over others, from its receipts.
+///
+/// Stored is not applied, and neither is a person's acknowledgement. Times are for people: of a node that this one
+/// exchanges with they are when this node heard it, by its own clock; of any other, when that node wrote so, by that
+/// node's clock.
 #[derive(ToSchema)]
 pub struct SeenBy {
     /// Node id.
@@ -68,7 +72,7 @@ pub struct SeenBy {
     /// Since when it stores what is shown here; null where it does not yet.
     #[schema(required, format = DateTime)]
     pub stored_at: Option<String>,
-    /// Since when its own view shows it.
+    /// Since when its own view shows it; null where it is stored and waits for what it builds on.
     #[schema(required, format = DateTime)]
     pub applied_at: Option<String>,
 }

@@ -314,9 +314,7 @@ mod tests {
 
     #[test]
     fn peers_say_what_is_not_there_yet_by_lane_and_what_is_not_here_yet() {
-        let peer = |state: &str, name: &str| {
-            json!({ "state": state, "name": name, "last_seen": null, "rtt_ms": null, "node_id": name })
-        };
+        let peer = |state: &str, name: &str| json!({ "state": state, "name": name, "last_seen": null, "rtt_ms": null, "node_id": name });
         let mut truck = peer("connected", "Truck");
         truck["behind_entries"] = json!(12);
         truck["behind"] = json!([

@@ -6,5 +6,6 @@
 mod authors;
 mod changes;
 mod member;
+mod receipts;
 mod runs;
 mod world;
