@@ -1,7 +1,8 @@
 //! A look at a change's bytes before automerge sees them: how many operations do they claim to hold?
 //!
 //! The columns are run-length encoded, so thirty bytes can claim 2⁶⁰ operations, and automerge walks them all while it
-//! decodes. Invariant: time and memory used here are linear in the bytes given, whatever they say. Format: "Automerge
+//! decodes. A string in a column comes after its length, and automerge makes room for a gigabyte before it looks whether
+//! the string is there: on a small machine that ends the process. Invariant: time and memory used here are linear in the bytes given, whatever they say. Format: "Automerge
 //! Binary Document Format", change chunks.
 
 use sha2::{Digest as _, Sha256};
@@ -17,6 +18,10 @@ pub(super) const CHUNK_CHANGE: u8 = 1;
 const COLUMN_ACTION: u64 = 4 << 4 | 2;
 /// Column of how many predecessors each operation has: id 7, group.
 const COLUMN_PREDS: u64 = 7 << 4;
+
+/// The type of a column, in the low bits of its number, whose values are strings.
+const TYPE_STRING: u64 = 5;
+const TYPE_BITS: u64 = 7;
 
 /// Reads as much of the chunk as is needed to bound what decoding it will cost.
 pub(super) fn prescan(bytes: &[u8]) -> Result<(), Reason> {
@@ -83,6 +88,7 @@ fn scan(bytes: &[u8]) -> Option<(u64, u64)> {
         match spec {
             COLUMN_ACTION => ops = column.run_lengths(|_| 1)?,
             COLUMN_PREDS => preds = column.run_lengths(|value| value)?,
+            _ if spec & TYPE_BITS == TYPE_STRING => column.strings()?,
             _ => {}
         }
     }
@@ -134,6 +140,27 @@ impl<'a> Input<'a> {
             }
         }
         None
+    }
+
+    /// Whether every string of a run-length encoded column is there, as long as it claims to be.
+    fn strings(mut self) -> Option<()> {
+        while !self.0.is_empty() {
+            match self.signed()? {
+                0 => {
+                    self.unsigned()?; // a run of nulls
+                }
+                count if count > 0 => {
+                    self.block()?;
+                }
+                count => {
+                    // Each takes a byte at least, so this ends with the bytes.
+                    for _ in 0..count.unsigned_abs() {
+                        self.block()?;
+                    }
+                }
+            }
+        }
+        Some(())
     }
 
     /// The sum of `weight` over every value of a run-length encoded column of unsigned integers; saturates.
@@ -194,6 +221,25 @@ mod tests {
         assert_eq!(
             prescan(&chunk(&[(0x42, &[1, 1]), (0x70, &many)])),
             Err(Reason::TooManyOperations)
+        );
+    }
+
+    #[test]
+    fn a_string_that_is_longer_than_its_column_is_refused_before_room_is_made_for_it() {
+        const KEYS: u8 = 0x15;
+        let gigabyte = [0x80, 0x94, 0xeb, 0xdc, 0x03];
+        let run = [&[1][..], &gigabyte, b"abc"].concat();
+        let literal = [&[0x7e, 1, b'a'][..], &gigabyte, b"abc"].concat();
+        for keys in [&run, &literal] {
+            assert_eq!(
+                prescan(&chunk(&[(KEYS, keys), (0x42, &[1, 1])])),
+                Err(Reason::Undecodable)
+            );
+        }
+        let sound = [2, 3, b'a', b'b', b'c', 0, 4, 0x7f, 1, b'd'];
+        assert_eq!(
+            scan(&chunk(&[(KEYS, &sound), (0x42, &[7, 1])])),
+            Some((7, 0))
         );
     }
 

@@ -110,10 +110,11 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "change",
         input_bytes_max: sync_engine::ENTRY_BYTES_MAX,
-        // Each change is applied to a copy of its document that is saved and loaded again: automerge's own tables.
+        // A few bytes may repeat an operation 40,000 times, of which automerge makes some 430 bytes each, and decoding
+        // and judging hold them twice. Besides: a copy of the document that is saved and loaded again.
         memory: Memory {
             per_byte: 1024,
-            fixed: 16 * MIB,
+            fixed: 64 * MIB,
         },
         check: payload::change,
     },

@@ -111,6 +111,59 @@ fn a_grant_of_empty_names_costs_no_more_than_its_bound() {
     check("trust", &grant);
 }
 
+/// A change's content: no dependencies, an actor, sequence 1, first operation 100, then columns by number.
+fn change(columns: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut content = vec![0, 16];
+    content.extend([7; 16]);
+    content.extend([1, 100, 0, 0, 0]);
+    content.extend(number(columns.len() as u64));
+    for (column, bytes) in columns {
+        content.extend(number(*column));
+        content.extend(number(bytes.len() as u64));
+    }
+    for (_, bytes) in columns {
+        content.extend(bytes);
+    }
+    let length = u16::try_from(content.len()).expect("a short change");
+    [&[1], &length.to_be_bytes()[..], &content].concat()
+}
+
+/// `count` times one value, as a run-length encoded column has it: the count is signed, the sign one bit above.
+fn run(count: u64, value: &[u8]) -> Vec<u8> {
+    let mut bytes = number(count);
+    if bytes.last().is_some_and(|last| last & 0x40 != 0) {
+        *bytes.last_mut().expect("a number has bytes") |= 0x80;
+        bytes.push(0);
+    }
+    bytes.extend(value);
+    bytes
+}
+
+#[test]
+fn a_change_that_repeats_a_long_name_forty_thousand_times_is_held_within_bounds() {
+    const OPS: u64 = 40_000;
+    for length in [10, 1_000, 30_000] {
+        let name = [number(length), vec![b'x'; length as usize]].concat();
+        check(
+            "change",
+            &change(&[
+                (0x15, run(OPS, &name)),
+                (0x34, number(OPS)),
+                (0x42, run(OPS, &[1])),
+                (0x56, run(OPS, &[2])),
+                (0x70, run(OPS, &[0])),
+            ]),
+        );
+    }
+}
+
+#[test]
+fn a_change_that_names_a_string_of_a_gigabyte_is_held_within_bounds() {
+    let gigabyte = run(1, &[&number(1_000_000_000)[..], b"abc"].concat());
+    let columns = [(0x15, gigabyte), (0x34, vec![1]), (0x42, run(1, &[1]))];
+    assert!(!check("change", &change(&columns)));
+}
+
 #[test]
 fn deeply_nested_json_is_refused() {
     let nested = format!("{{\"text\":{}1{}}}", "[".repeat(9_000), "]".repeat(9_000));
