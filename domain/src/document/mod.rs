@@ -25,7 +25,7 @@ pub use actor::Author;
 pub use conflict::{ConflictValue, FieldConflict, ResolvedConflict};
 pub use edit::{EditError, Edited};
 pub use ingest::{Incoming, Ingested, Outcome, Settled};
-pub use pack::{ActorParts, ChangeParts, Dep, Whole};
+pub use pack::{ActorParts, ChangeParts, Dep, Whole, change_deps};
 pub use valid::{CHANGE_BYTES_MAX, QuarantineReason};
 pub use version::{Version, VersionError};
 pub use view::View;

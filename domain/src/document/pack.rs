@@ -181,6 +181,25 @@ impl<'a> ChangeParts<'a> {
     }
 }
 
+/// What a change of a document of the kind numbered `kind` builds on, genesis changes left out. `None` for bytes that do
+/// not begin as one does; says nothing about what follows.
+pub fn change_deps(kind: u16, bytes: &[u8]) -> Option<Vec<[u8; 32]>> {
+    let mut input = Input(bytes);
+    if input.take(4)? != MAGIC || input.take(5)?[4] != CHUNK_CHANGE {
+        return None;
+    }
+    input.unsigned()?;
+    let genesis_hashes = genesis_hashes(kind);
+    let mut deps = Vec::new();
+    for _ in 0..bounded(input.unsigned()?)? {
+        let hash: [u8; 32] = input.take(32)?.try_into().ok()?;
+        if !genesis_hashes.iter().any(|known| known.0 == hash) {
+            deps.push(hash);
+        }
+    }
+    Some(deps)
+}
+
 /// Where the hashed part of a change begins: behind magic and checksum.
 const CHUNK_AT: usize = 8;
 

@@ -5,6 +5,7 @@
 
 pub mod auth;
 mod clock;
+pub mod codec;
 pub mod conflicts;
 pub mod devices;
 mod documents;

@@ -9,15 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AuditWrite, Batch, GroupCommit};
 use sync_engine::{
-    Counters, Engine, Grant, GroupId, Interest, Lane, Limits, LocalNode, LogId, NodeId, Now,
-    ProgressItem, Run, Seq, StoreFault, Stored, TrustRecord, VerifiedRun,
+    Counters, Engine, Grant, GroupId, Interest, Lane, Limits, LocalNode, LogId, Name, NodeId, Now,
+    Place, ProgressItem, Seq, StoreFault, Stored, TrustRecord, VerifiedRun,
 };
 use sync_quic::{
-    Host, Invite, JoinRefusal, JoinReply, JoinRequest, MemberAddresses, PeerAddr, SyncConfig,
-    SyncNode,
+    Host, Invite, JoinRefusal, JoinReply, JoinRequest, Loaded, MemberAddresses, PeerAddr,
+    SyncConfig, SyncNode,
 };
 
 use super::clock::rfc3339_wall;
+use super::codec::DocumentCodec;
 use super::founding::{NodeRole, PEERS_SETTING, trust_entry, trust_record};
 use super::peers::state_word;
 use super::{App, AppError, Caller, receipts};
@@ -133,7 +134,7 @@ impl App {
             mono_ms: self.clock.uptime_ms(),
             wall_ms: self.clock.wall_ms(),
         };
-        let engine = Engine::new(
+        let mut engine = Engine::new(
             rand::random(),
             now,
             LocalNode {
@@ -160,6 +161,7 @@ impl App {
                 ..Limits::default()
             },
         );
+        engine.set_codec(Arc::new(DocumentCodec));
         let _ = self.advertised.set(config.advertise.clone());
         let host = Arc::new(NodeHost {
             app: Arc::clone(self),
@@ -345,6 +347,14 @@ impl App {
         ] {
             metrics::counter!("muster_sync_bytes_total", "direction" => what).absolute(count);
         }
+        for (how, count) in [
+            ("packed", counters.sent_packed_runs),
+            ("plain", counters.sent_runs - counters.sent_packed_runs),
+        ] {
+            metrics::counter!("muster_sync_runs_sent_total", "form" => how).absolute(count);
+        }
+        let asked_again = counters.unresolved_runs + counters.wrong_rebuilds;
+        metrics::counter!("muster_sync_runs_asked_for_plain_total").absolute(asked_again);
         metrics::counter!("muster_sync_entries_stored_total").absolute(counters.stored_entries);
         metrics::counter!("muster_sync_forks_seen_total").absolute(counters.forks_seen);
     }
@@ -416,14 +426,28 @@ struct NodeHost {
 }
 
 impl Host for NodeHost {
-    async fn load(&self, log: LogId, from: Seq, bytes_max: usize) -> Option<Run> {
+    async fn load(&self, log: LogId, from: Seq, bytes_max: usize) -> Option<Loaded> {
         let loaded = self
             .app
-            .read(move |reader| reader.load_run(&log, from, bytes_max))
+            .read(move |reader| {
+                let Some(run) = reader.load_run(&log, from, bytes_max)? else {
+                    return Ok(None);
+                };
+                let named = reader.parents_of_run(&run, &DocumentCodec)?;
+                Ok(Some(Loaded { run, named }))
+            })
             .await;
         loaded.unwrap_or_else(|error| {
             tracing::error!(%error, %log.lane, "load a run");
             None
+        })
+    }
+
+    async fn resolve(&self, places: Vec<Place>) -> Vec<(Place, Name)> {
+        let names = self.app.read(move |reader| reader.names_at(&places, &DocumentCodec)).await;
+        names.unwrap_or_else(|error| {
+            tracing::error!(%error, "look up what a run refers to");
+            Vec::new()
         })
     }
 

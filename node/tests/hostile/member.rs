@@ -17,7 +17,7 @@ use sync_engine::{
     ProgressItem, Run, Seq, StoreFault, Stored, Trust, TrustRecord, VerifiedRun,
 };
 use sync_quic::{
-    Host, Invite, JoinRefusal, JoinReply, JoinRequest, PeerAddr, SyncConfig, SyncNode,
+    Host, Invite, JoinRefusal, JoinReply, JoinRequest, Loaded, PeerAddr, SyncConfig, SyncNode,
 };
 
 pub const WAIT: Duration = Duration::from_secs(30);
@@ -63,12 +63,13 @@ impl Seen {
 }
 
 impl Host for Seen {
-    async fn load(&self, log: LogId, from: Seq, _bytes_max: usize) -> Option<Run> {
+    async fn load(&self, log: LogId, from: Seq, _bytes_max: usize) -> Option<Loaded> {
         self.runs
             .lock()
             .iter()
             .find(|run| run.log == log && run.first == from)
             .cloned()
+            .map(Loaded::from)
     }
 
     async fn store(&self, _from: NodeId, runs: Vec<VerifiedRun>) -> Result<Stored, StoreFault> {

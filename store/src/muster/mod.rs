@@ -18,6 +18,7 @@ pub(crate) mod queries;
 mod queue;
 pub(crate) mod rebuild;
 mod receipts;
+mod references;
 mod rows;
 pub(crate) mod sessions;
 mod state;
@@ -30,8 +31,8 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use sync_engine::{
-    Frontier, GroupId, Head, Incarnation, Lane, LogId, Mark, NodeId, ObjectId, ProgressItem, Run,
-    Seq,
+    Frontier, GroupId, Head, Incarnation, Lane, LogId, Mark, Name, NodeId, ObjectId, PayloadCodec, Place,
+    ProgressItem, Run, Seq,
 };
 use tokio::sync::oneshot;
 
@@ -267,6 +268,25 @@ impl Reader<'_> {
         bytes_max: usize,
     ) -> Result<Option<Run>, StoreError> {
         log::load_run(self.connection, log, from, bytes_max)
+    }
+
+    /// Where the entries stand that payloads of a run build on, outside of the run, as far as they were applied here
+    /// shortly before.
+    pub fn parents_of_run(
+        &self,
+        run: &Run,
+        codec: &dyn PayloadCodec,
+    ) -> Result<Vec<([u8; 32], Place)>, StoreError> {
+        references::parents_of_run(self.connection, run, codec)
+    }
+
+    /// What other payloads call those at these places. Places without one that is ever named are left out.
+    pub fn names_at(
+        &self,
+        places: &[Place],
+        codec: &dyn PayloadCodec,
+    ) -> Result<Vec<(Place, Name)>, StoreError> {
+        references::names_at(self.connection, places, codec)
     }
 
     pub fn frontier(&self) -> Result<Frontier, StoreError> {

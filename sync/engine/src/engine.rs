@@ -8,18 +8,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::chain::Head;
+use crate::codec::{NoCodec, PayloadCodec};
+use crate::dictionary::Zstd;
 use crate::frontier::Frontier;
 use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::inbox::Inbox;
 use crate::io::{
     ConnId, Counters, Effect, Input, Interest, LaneBehind, Limits, LoadId, LocalNode, Now,
-    OwnLogConflict, PeerView, ReasonCode, StreamKind, Usage,
+    OwnLogConflict, PeerView, ReasonCode, ResolveId, StreamKind, Usage,
 };
 use crate::marks::{Mark, Marks, Memory};
 use crate::members::Members;
+use crate::names::Names;
 use crate::peer::{Peer, Phase, Stage};
 use crate::proof::ProofId;
 use crate::trust::Trust;
+use crate::unpacking::ResolveTicket;
 
 /// What an entry is taken to weigh before any was seen, bytes.
 const ENTRY_BYTES_GUESS: u64 = 200;
@@ -51,6 +55,12 @@ pub struct Engine {
     pub(crate) conns: BTreeMap<ConnId, NodeId>,
     pub(crate) inbox: Inbox,
     pub(crate) loads: BTreeMap<LoadId, LoadTicket>,
+    /// Knows what payloads say.
+    pub(crate) codec: Arc<dyn PayloadCodec>,
+    pub(crate) zstd: Zstd,
+    pub(crate) names: Names,
+    /// Requests to look up what packed runs refer to: one per lane and connection at most.
+    pub(crate) resolves: BTreeMap<ResolveId, ResolveTicket>,
     /// Runs of these logs were dropped while their author was unknown: to be asked for again. Bounded with the buffer
     /// they did not fit: see `receive`.
     pub(crate) dropped: BTreeSet<(NodeId, LogId)>,
@@ -76,6 +86,7 @@ pub struct Engine {
     seen: [LaneBehind; 7],
     pub(crate) next_batch: u64,
     next_load: u64,
+    next_resolve: u64,
     jitter: u64,
     pub(crate) counters: Counters,
     effects: VecDeque<Effect>,
@@ -112,6 +123,10 @@ impl Engine {
             conns: BTreeMap::new(),
             inbox: Inbox::default(),
             loads: BTreeMap::new(),
+            codec: Arc::new(NoCodec),
+            zstd: Zstd::new(),
+            names: Names::default(),
+            resolves: BTreeMap::new(),
             dropped: BTreeSet::new(),
             forks: BTreeSet::new(),
             own_conflicts: BTreeSet::new(),
@@ -126,12 +141,19 @@ impl Engine {
             seen: [LaneBehind::default(); 7],
             next_batch: 0,
             next_load: 0,
+            next_resolve: 0,
             jitter: seed,
             counters: Counters::default(),
             effects: VecDeque::new(),
         };
         engine.meet_members();
         engine
+    }
+
+    /// Says who knows what payloads say, so that less of them has to travel. To be called before any connection; until
+    /// then all payloads travel as they are.
+    pub fn set_codec(&mut self, codec: Arc<dyn PayloadCodec>) {
+        self.codec = codec;
     }
 
     /// Takes back what [`Effect::KeepMark`] gave out before a restart. To be called before any connection.
@@ -187,7 +209,8 @@ impl Engine {
                     self.end_session(node, reason);
                 }
             }
-            Input::Loaded { load, run } => self.on_loaded(now, load, run),
+            Input::Loaded { load, run, named } => self.on_loaded(now, load, run, named),
+            Input::Resolved { resolve, names } => self.on_resolved(now, resolve, names),
             Input::Persisted { batch, result } => self.on_persisted(now, batch, result),
             Input::Applied { items } => self.on_applied(items),
             Input::LocalCommit {
@@ -267,7 +290,13 @@ impl Engine {
     /// Bytes of received runs that wait for the store or are there, by lane, over all peers: what a shell counts
     /// against its budget.
     pub fn held_bytes(&self) -> [usize; 7] {
-        self.inbox.held_bytes()
+        let mut held = self.inbox.held_bytes();
+        for session in self.peers.values().filter_map(Peer::session) {
+            for (held, lane) in held.iter_mut().zip(&session.lanes_in) {
+                *held += lane.held_bytes();
+            }
+        }
+        held
     }
 
     fn peer_view(&self, node: NodeId) -> PeerView {
@@ -445,6 +474,11 @@ impl Engine {
     pub(crate) fn new_load_id(&mut self) -> LoadId {
         self.next_load += 1;
         LoadId(self.next_load)
+    }
+
+    pub(crate) fn new_resolve_id(&mut self) -> ResolveId {
+        self.next_resolve += 1;
+        ResolveId(self.next_resolve)
     }
 
     /// Up to a quarter more than `base_ms`, so that many retries do not fall on one moment (SplitMix64).

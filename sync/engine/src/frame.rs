@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::hello::{FrontierSaid, Hello, HelloPrelude};
 use crate::ids::{LogId, Seq};
 use crate::marks::MarkHash;
+use crate::packed::{PackedRun, StreamTable};
 use crate::proof::{Round, WireProof};
-use crate::run::{Run, RunError};
+use crate::run::Run;
 
 const HELLO: u8 = 1;
 const ADMIT: u8 = 2;
@@ -22,6 +23,8 @@ const MARK: u8 = 8;
 const MARKED: u8 = 9;
 const PROOF: u8 = 10;
 const RUN: u8 = 16;
+/// From protocol version 2 on.
+const RUN_PACKED: u8 = 17;
 
 /// How many logs one Progress frame names, so that it stays below the control frame's bound.
 pub(crate) const PROGRESS_ITEMS_MAX: usize = 4096;
@@ -46,7 +49,12 @@ pub(crate) enum ControlFrame {
     /// Heights that moved: the acknowledgement to who sent the entries, news to everyone else.
     Progress(Vec<WireProgress>),
     /// "Send this log from here again": something was dropped on the way.
-    Want { log: LogId, from: Seq },
+    Want {
+        log: LogId,
+        from: Seq,
+        /// "And do not pack it: I lack what it refers to."
+        plain: bool,
+    },
     /// "Do not send this log": we hold another branch of it.
     Hold { log: LogId },
     /// The whole frontier, where the Hello left it for later or named a mark that the other does not know.
@@ -65,7 +73,7 @@ pub(crate) enum ControlFrame {
 
 /// Bytes that are no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed control frame of kind {kind}")]
+#[error("malformed frame of kind {kind}")]
 pub(crate) struct FrameError {
     pub(crate) kind: u8,
 }
@@ -102,8 +110,8 @@ pub(crate) fn progress(items: &[WireProgress]) -> Vec<u8> {
     encode(PROGRESS, &items)
 }
 
-pub(crate) fn want(log: LogId, from: Seq) -> Vec<u8> {
-    encode(WANT, &(log, from))
+pub(crate) fn want(log: LogId, from: Seq, plain: bool) -> Vec<u8> {
+    encode(WANT, &(log, from, plain))
 }
 
 pub(crate) fn hold(log: LogId) -> Vec<u8> {
@@ -117,6 +125,13 @@ pub(crate) fn proof(round: Round, said: &WireProof) -> Vec<u8> {
 pub(crate) fn run(run: &Run) -> Vec<u8> {
     let mut frame = run.encode();
     frame.insert(0, RUN);
+    frame
+}
+
+/// Made for one stream, whose table it goes by: see [`StreamTable`].
+pub(crate) fn run_packed(run: &PackedRun, table: &mut StreamTable) -> Vec<u8> {
+    let mut frame = run.encode(table);
+    frame.insert(0, RUN_PACKED);
     frame
 }
 
@@ -144,8 +159,10 @@ pub(crate) fn decode_control(bytes: &[u8]) -> Result<ControlFrame, FrameError> {
         ADMIT => ControlFrame::Admit(body(kind, rest)?.0),
         PROGRESS => ControlFrame::Progress(body(kind, rest)?.0),
         WANT => {
-            let (log, from) = body(kind, rest)?.0;
-            ControlFrame::Want { log, from }
+            let ((log, from), rest) = body(kind, rest)?;
+            // Version 1 ended here.
+            let plain = !rest.is_empty() && body(kind, rest)?.0;
+            ControlFrame::Want { log, from, plain }
         }
         HOLD => ControlFrame::Hold {
             log: body(kind, rest)?.0,
@@ -162,11 +179,23 @@ pub(crate) fn decode_control(bytes: &[u8]) -> Result<ControlFrame, FrameError> {
     })
 }
 
-/// Reads a frame of a lane's stream; `Ok(None)` for kinds of later versions.
-pub(crate) fn decode_lane(bytes: &[u8]) -> Result<Option<Run>, RunError> {
+/// A frame of a lane's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LaneFrame<'a> {
+    /// A run as it is: behind the kind, for [`Run::decode`].
+    Plain,
+    /// A packed run, for [`PackedRun::decode`].
+    Packed(&'a [u8]),
+    /// A kind of a later version.
+    Unknown,
+}
+
+/// Reads the kind of a frame of a lane's stream.
+pub(crate) fn decode_lane(bytes: &[u8]) -> Result<LaneFrame<'_>, FrameError> {
     match bytes.split_first() {
-        Some((&RUN, rest)) => Run::decode(rest).map(Some),
-        Some(_) => Ok(None),
-        None => Err(RunError::Malformed),
+        Some((&RUN, _)) => Ok(LaneFrame::Plain),
+        Some((&RUN_PACKED, rest)) => Ok(LaneFrame::Packed(rest)),
+        Some(_) => Ok(LaneFrame::Unknown),
+        None => Err(FrameError { kind: 0 }),
     }
 }

@@ -3,10 +3,15 @@
 //! Each function takes any bytes, does with them what the engine does before it believes anything, and says whether they
 //! were taken.
 
-use crate::frame::{self, ControlFrame};
+use std::cell::RefCell;
+
+use crate::codec::NoCodec;
+use crate::dictionary::Zstd;
+use crate::frame::{self, ControlFrame, LaneFrame};
 use crate::frontier_wire;
 use crate::hello::{FrontierSaid, HelloPrelude, PROTOCOL_MAX, PROTOCOL_MIN};
-use crate::ids::{NodeId, OperationId};
+use crate::ids::{ChainHash, Lane, NodeId, OperationId};
+use crate::packed::{PackedRun, StreamTable};
 use crate::run::Run;
 
 /// The kind of a greeting, as docs/spec/sync.md has it.
@@ -63,7 +68,22 @@ fn claims(logs: &[u8], indexed: bool) -> bool {
     true
 }
 
-/// A frame of a lane's stream; the run in it, if it carries one.
+/// A frame of a lane's stream; the run in it, if it carries one. Of a packed one, what no codec is needed for.
 pub fn lane(bytes: &[u8]) -> Option<Run> {
-    frame::decode_lane(bytes).ok().flatten()
+    match frame::decode_lane(bytes).ok()? {
+        LaneFrame::Plain => Run::decode(&bytes[1..]).ok(),
+        LaneFrame::Packed(packed) => {
+            let opened = PackedRun::decode(packed, &mut StreamTable::new(Lane::Life))
+                .and_then(|packed| ZSTD.with_borrow_mut(|zstd| packed.open(zstd)))
+                .ok()?;
+            opened.references().ok()?;
+            opened.unpack(&NoCodec, ChainHash::ZERO, &|_| None).ok()
+        }
+        LaneFrame::Unknown => None,
+    }
+}
+
+thread_local! {
+    /// As an engine has it: made once.
+    static ZSTD: RefCell<Zstd> = RefCell::new(Zstd::new());
 }

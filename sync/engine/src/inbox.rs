@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::chain::Head;
 use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::io::{BatchId, Limits};
+use crate::parcel::Came;
 use crate::run::VerifiedRun;
 use crate::trust::TrustRecord;
 
@@ -26,8 +27,8 @@ pub(crate) fn weight(entries: usize, entry_bytes: usize) -> usize {
 pub(crate) struct Arrived {
     pub(crate) from: NodeId,
     pub(crate) run: VerifiedRun,
-    /// The frame it came in, to be relayed as it is; `None` when the run was trimmed since.
-    pub(crate) frame: Option<Vec<u8>>,
+    /// What it came as, to be relayed so; `None` when the run was trimmed since.
+    pub(crate) came: Option<Came>,
     /// Its trust records, when it is of lane 0.
     pub(crate) records: Vec<TrustRecord>,
 }
@@ -40,7 +41,7 @@ pub(crate) struct Storing {
     pub(crate) head: Head,
     pub(crate) entries: usize,
     pub(crate) entry_bytes: usize,
-    pub(crate) frame: Option<Vec<u8>>,
+    pub(crate) came: Option<Came>,
     pub(crate) records: Vec<TrustRecord>,
 }
 
@@ -62,7 +63,7 @@ pub(crate) struct Batch {
 pub(crate) struct Waiting {
     pub(crate) from: NodeId,
     pub(crate) run: VerifiedRun,
-    pub(crate) frame: Option<Vec<u8>>,
+    pub(crate) came: Option<Came>,
     /// When it is refused unless lane 0 still moves (monotonic milliseconds).
     pub(crate) until_ms: u64,
 }
@@ -138,7 +139,7 @@ impl Inbox {
                 head: next.run.head(),
                 entries: next.run.entries().len(),
                 entry_bytes: next.run.entry_bytes(),
-                frame: next.frame,
+                came: next.came,
                 records: next.records,
             });
             runs.push(next.run);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::chain::Head;
+use crate::codec::{Name, Place};
 use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId, Seq};
 use crate::marks::Mark;
 use crate::proof::{DigestItems, Digests, Mismatch, ProofId, ProofView};
@@ -35,6 +36,10 @@ pub struct BatchId(pub u64);
 /// One request to read a run from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LoadId(pub u64);
+
+/// One request to look up what entries are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResolveId(pub u64);
 
 /// Which of a connection's streams a frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -195,6 +200,16 @@ pub enum Input {
         load: LoadId,
         /// What was read.
         run: Option<Run>,
+        /// What payloads in the run name outside of it, and where that stands, as far as it is known: an entry of the
+        /// same object, group and lane each. May be empty; the run is sent in fewer bytes where it is not.
+        named: Vec<([u8; 32], Place)>,
+    },
+    /// The answer to [`Effect::Resolve`].
+    Resolved {
+        /// Which request.
+        resolve: ResolveId,
+        /// What is known of the places asked for, in any order.
+        names: Vec<(Place, Name)>,
     },
     /// The answer to [`Effect::Store`], after the commit.
     Persisted {
@@ -274,6 +289,16 @@ pub enum Effect {
         from: Seq,
         /// About how long the run may be (see [`crate::RunBuilder`]).
         bytes_max: usize,
+    },
+    /// Say what the entries at these places are called (see [`PayloadCodec::name`]) and whose they are, for
+    /// [`Input::Resolved`]. What cannot be read is left out.
+    ///
+    /// [`PayloadCodec::name`]: crate::PayloadCodec::name
+    Resolve {
+        /// The request's number.
+        resolve: ResolveId,
+        /// Which entries.
+        places: Vec<Place>,
     },
     /// Commit these runs in one transaction, for [`Input::Persisted`]. Each continues its log.
     Store {
@@ -477,6 +502,14 @@ pub struct Counters {
     pub proof_faults: u64,
     /// Runs sent.
     pub sent_runs: u64,
+    /// Those among them that were packed.
+    pub sent_packed_runs: u64,
+    /// Packed runs that referred to what was looked up in the store.
+    pub resolves: u64,
+    /// Packed runs that could not be unpacked here: asked for again, plain.
+    pub unresolved_runs: u64,
+    /// Packed runs that came out as something else than their author signed: asked for again, plain.
+    pub wrong_rebuilds: u64,
     /// Bytes of frames sent, all streams.
     pub sent_bytes: u64,
     /// Bytes of frames received, all streams.

@@ -11,6 +11,8 @@
 mod chain;
 mod claims;
 mod clock;
+mod codec;
+mod dictionary;
 mod engine;
 mod entry;
 mod frame;
@@ -26,15 +28,23 @@ mod io;
 mod marking;
 mod marks;
 mod members;
+mod names;
+mod packed;
+mod parcel;
 mod peer;
 mod proof;
 mod receive;
 mod run;
 mod send;
 mod trust;
+mod unpacking;
 
 pub use chain::{Head, LogTail, Pushed, UNSIGNED_BYTES_MAX, chain_next, entry_hash, verify_head};
 pub use clock::{CLOCK_JUMP_MS_MAX, HybridClock, HybridTime};
+pub use codec::{
+    CODEC_COLUMNS, CodecError, Name, NoCodec, OutOfColumns, PayloadCodec, Place, PutTogether,
+    Surroundings, TakenApart,
+};
 pub use engine::Engine;
 pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, EntryHeader, Payload};
 pub use frontier::{Frontier, LogFrontier};
@@ -46,9 +56,10 @@ pub use ids::{
 pub use io::{
     BatchId, CONTROL_FRAME_BYTES_MAX, ConnId, Counters, Effect, Input, Interest,
     LANE_FRAME_BYTES_MAX, LaneBehind, Limits, LoadId, LocalNode, Now, OwnLogConflict, PeerState,
-    PeerView, ProgressItem, ReasonCode, StoreFault, Stored, StreamKind, Usage,
+    PeerView, ProgressItem, ReasonCode, ResolveId, StoreFault, Stored, StreamKind, Usage,
 };
 pub use marks::{MARKS_MAX, Mark, MarkHash, Memory};
+pub use packed::{ColumnReader, ColumnWriter, Knows, PackedError, PackedStream};
 pub use proof::{
     DifferingObject, DigestItems, Digests, GroupDigest, Mismatch, PROOF_BUCKETS, ProofId, ProofView,
 };

@@ -14,7 +14,14 @@ use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId, Seq};
 use crate::io::{ConnId, Interest, PeerState};
 use crate::marks::MarkHash;
 use crate::members::Members;
+use crate::packed::StreamTable;
 use crate::proof::{Proof, ProofView};
+use crate::unpacking::LaneIn;
+
+/// The first protocol version with packed runs.
+const PROTOCOL_PACKED: u16 = 2;
+/// Logs that a peer may ask for plain; who asks for more gets all of them plain.
+const PLAIN_LOGS_MAX: usize = 1024;
 
 /// One log in which a peer is not level with us, or which something is under way for.
 #[derive(Debug, Default)]
@@ -33,6 +40,8 @@ pub(crate) struct PeerLog {
     pub(crate) forked: bool,
     /// Where we last asked the peer to send from again; not asked twice.
     pub(crate) wanted: Seq,
+    /// The same, for runs that are not packed.
+    pub(crate) wanted_plain: Seq,
 }
 
 impl PeerLog {
@@ -117,9 +126,17 @@ pub(crate) struct LaneOut {
     pub(crate) unsent_bytes: usize,
     /// Weight of runs sent and not acknowledged.
     pub(crate) unacked_bytes: usize,
+    /// What packed runs on this stream have named.
+    table: Option<Box<StreamTable>>,
 }
 
 impl LaneOut {
+    /// The table of the stream, which is of that lane.
+    pub(crate) fn table(&mut self, lane: Lane) -> &mut StreamTable {
+        self.table
+            .get_or_insert_with(|| Box::new(StreamTable::new(lane)))
+    }
+
     /// The next log in turn. Within a lane authors take turns, however many logs each has.
     pub(crate) fn next_turn(&mut self) -> Option<LogId> {
         let after = self.turn.map_or(Bound::Unbounded, |author| {
@@ -173,6 +190,11 @@ pub(crate) struct Session {
     pub(crate) told: Told,
     pub(crate) protocol: Option<u16>,
     pub(crate) lanes: [LaneOut; 7],
+    pub(crate) lanes_in: [LaneIn; 7],
+    /// Logs that the peer asked for plain.
+    plain: BTreeSet<LogId>,
+    /// Packed runs of the peer that came out as something else than their author signed.
+    pub(crate) wrong_rebuilds: u32,
     /// When to propose the next mark (monotonic milliseconds); `None` when nothing has moved since the last.
     pub(crate) mark_at_ms: Option<u64>,
     /// A mark that we proposed and the peer has not answered.
@@ -219,6 +241,9 @@ impl Session {
             told,
             protocol: None,
             lanes: Default::default(),
+            lanes_in: Default::default(),
+            plain: BTreeSet::new(),
+            wrong_rebuilds: 0,
             mark_at_ms: None,
             mark_offered: None,
             members,
@@ -232,6 +257,27 @@ impl Session {
 
     pub(crate) fn lane(&mut self, lane: Lane) -> &mut LaneOut {
         &mut self.lanes[lane.index()]
+    }
+
+    pub(crate) fn lane_in(&mut self, lane: Lane) -> &mut LaneIn {
+        &mut self.lanes_in[lane.index()]
+    }
+
+    /// Whether packed runs are part of the protocol spoken.
+    pub(crate) fn reads_packed(&self) -> bool {
+        self.protocol >= Some(PROTOCOL_PACKED)
+    }
+
+    /// Whether the peer gets runs of this log packed.
+    pub(crate) fn packs(&self, log: &LogId) -> bool {
+        self.reads_packed() && self.plain.len() <= PLAIN_LOGS_MAX && !self.plain.contains(log)
+    }
+
+    /// From now on the peer gets this log plain.
+    pub(crate) fn send_plain(&mut self, log: LogId) {
+        if self.plain.len() <= PLAIN_LOGS_MAX {
+            self.plain.insert(log);
+        }
     }
 
     /// Whether the peer may send us this lane.

@@ -14,8 +14,9 @@ use crate::io::{
     BatchId, ConnId, Effect, Now, ProgressItem, ReasonCode, StoreFault, Stored, StreamKind,
 };
 use crate::members::Members;
+use crate::parcel::{Came, Parcel};
 use crate::peer::{Peer, Stage};
-use crate::run::{RunError, VerifiedRun};
+use crate::run::{Run, RunError, VerifiedRun};
 use crate::send::Fresh;
 use crate::trust::{MayWrite, TrustError, TrustRecord};
 
@@ -36,7 +37,7 @@ impl Engine {
         }
         match stream {
             StreamKind::Control => self.on_control(now, node, &bytes),
-            StreamKind::Lane(lane) => self.on_run(now, node, lane, bytes),
+            StreamKind::Lane(lane) => self.on_lane_frame(now, node, lane, bytes),
         }
     }
 
@@ -62,7 +63,7 @@ impl Engine {
             ControlFrame::Marked(hash) => self.on_marked(now, node, hash),
             ControlFrame::Proof(round, said) => self.on_proof(now, node, round, said),
             ControlFrame::Progress(items) => self.on_progress(now, node, items),
-            ControlFrame::Want { log, from } => self.on_want(node, log, from),
+            ControlFrame::Want { log, from, plain } => self.on_want(node, log, from, plain),
             ControlFrame::Hold { log } => {
                 // Only a member's word stops a log of our own.
                 if self.trust.is_member(node)
@@ -75,13 +76,10 @@ impl Engine {
         }
     }
 
-    fn on_run(&mut self, now: Now, node: NodeId, lane: Lane, bytes: Vec<u8>) {
-        let run = match frame::decode_lane(&bytes) {
-            Ok(Some(run)) => run,
-            Ok(None) => {
-                self.counters.unknown_frames += 1;
-                return;
-            }
+    /// A run that is not packed, with the kind of its frame before it.
+    pub(crate) fn on_run(&mut self, now: Now, node: NodeId, lane: Lane, frame: Vec<u8>) {
+        let run = match Run::decode(&frame[1..]) {
+            Ok(run) => run,
             Err(error) => return self.refuse_frame(node, &error.to_string()),
         };
         let Some(peer) = self.peers.get_mut(&node) else {
@@ -89,14 +87,6 @@ impl Engine {
         };
         if run.log.lane != lane {
             return self.refuse_frame(node, "a run of another lane");
-        }
-        if !peer
-            .session()
-            .is_some_and(|session| session.may_receive(lane))
-        {
-            self.counters.refused_author += 1;
-            let detail = "not a member of this operation".to_owned();
-            return self.disconnect(node, ReasonCode::NotMember, detail);
         }
         if peer.logs.get(&run.log).is_some_and(|held| held.forked) {
             return;
@@ -106,13 +96,13 @@ impl Engine {
             return self.drop_duplicate(node, log, last);
         }
         match run.verify() {
-            Ok(run) => self.judge(now, node, run, Some(bytes)),
+            Ok(run) => self.judge(now, node, run, Some(Came::Plain(frame))),
             Err(error) => self.refuse_run(node, &log, &error),
         }
     }
 
     /// We have all of a run already, or it is on its way to the disk.
-    fn drop_duplicate(&mut self, node: NodeId, log: LogId, last: Seq) {
+    pub(crate) fn drop_duplicate(&mut self, node: NodeId, log: LogId, last: Seq) {
         self.counters.duplicate_runs += 1;
         self.note_theirs(node, log, last, None);
         if last <= self.frontier.head(&log).seq {
@@ -140,7 +130,7 @@ impl Engine {
         peer.settle(&log, &self.frontier);
     }
 
-    fn refuse_run(&mut self, node: NodeId, log: &LogId, error: &RunError) {
+    pub(crate) fn refuse_run(&mut self, node: NodeId, log: &LogId, error: &RunError) {
         let count = match error {
             RunError::Signature { .. } | RunError::AuthorKey => {
                 &mut self.counters.refused_signature
@@ -160,7 +150,7 @@ impl Engine {
     }
 
     /// May its author write this run's log?
-    fn judge(&mut self, now: Now, node: NodeId, run: VerifiedRun, frame: Option<Vec<u8>>) {
+    pub(crate) fn judge(&mut self, now: Now, node: NodeId, run: VerifiedRun, came: Option<Came>) {
         let log = *run.log();
         if self.is_own_log(&log) {
             return self.fork_seen(node, log, run.head().seq, true);
@@ -185,12 +175,12 @@ impl Engine {
                 Arrived {
                     from: node,
                     run,
-                    frame,
+                    came,
                     records,
                 },
             ),
             MayWrite::No(why) => self.refuse_author(node, &log, why),
-            MayWrite::Unknown => self.wait(now, node, run, frame),
+            MayWrite::Unknown => self.wait(now, node, run, came),
         }
     }
 
@@ -222,14 +212,18 @@ impl Engine {
             return self.fork_seen(node, log, last, true);
         }
         if arrived.run.first() <= tip.seq {
-            arrived.frame = None;
+            arrived.came = None;
             if !arrived.run.trim_through(tip.seq) {
                 return;
             }
         }
         let chain = arrived.run.head().chain.short();
         self.note_theirs(node, log, last, Some(chain));
+        let entries = arrived.run.entries().iter().map(|entry| &entry.bytes[..]);
+        let first = arrived.run.first();
+        self.names.arrive(self.codec.as_ref(), log, first, entries);
         if !self.inbox.push(arrived, &self.limits) {
+            self.names.lost(log, tip.seq);
             self.counters.refused_flow += 1;
             self.disconnect(
                 node,
@@ -240,19 +234,19 @@ impl Engine {
     }
 
     /// Asks a peer to send a log again from a place, once per place.
-    fn want(&mut self, node: NodeId, log: LogId, from: Seq) {
+    pub(crate) fn want(&mut self, node: NodeId, log: LogId, from: Seq) {
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
         let held = peer.log_mut(log, &self.frontier);
         if held.wanted != from {
             held.wanted = from;
-            self.send_control(node, frame::want(log, from));
+            self.send_control(node, frame::want(log, from, false));
         }
     }
 
     /// Keeps a run until its author's grant comes, unacknowledged.
-    fn wait(&mut self, now: Now, node: NodeId, run: VerifiedRun, frame: Option<Vec<u8>>) {
+    fn wait(&mut self, now: Now, node: NodeId, run: VerifiedRun, came: Option<Came>) {
         let log = *run.log();
         let until_ms = now.mono_ms + self.limits.waiting_ms_max;
         // A run behind one that was dropped would only be a gap later.
@@ -262,7 +256,7 @@ impl Engine {
                 Waiting {
                     from: node,
                     run,
-                    frame,
+                    came,
                     until_ms,
                 },
                 &self.limits,
@@ -271,6 +265,11 @@ impl Engine {
             self.counters.waiting_runs += 1;
             return;
         }
+        self.drop_until_known(node, log);
+    }
+
+    /// Drops a run, to ask for it again once its author is known.
+    pub(crate) fn drop_until_known(&mut self, node: NodeId, log: LogId) {
         self.counters.waiting_dropped += 1;
         if self.dropped.len() >= DROPPED_LOGS_MAX {
             self.refuse_author(node, &log, "the author is unknown, and too many runs wait");
@@ -313,7 +312,7 @@ impl Engine {
             // There was room for it a moment ago.
             let _ = self.inbox.wait(waiting, &self.limits);
         } else {
-            self.judge(now, waiting.from, waiting.run, waiting.frame);
+            self.judge(now, waiting.from, waiting.run, waiting.came);
         }
     }
 
@@ -388,6 +387,7 @@ impl Engine {
         let mut records = Vec::new();
         for run in &batch.runs {
             self.move_frontier(now, run.log, run.head);
+            self.names.stored(run.log, run.first, run.head.seq);
             if run.log.lane == Lane::Trust {
                 self.applied.insert(run.log, run.head.seq);
             }
@@ -411,12 +411,13 @@ impl Engine {
             self.stretch_greeting(now, batch.from);
         }
         for run in &batch.runs {
-            self.pass_on(&Fresh {
+            let mut parcel = run.came.as_ref().map(|came| Parcel::of_came(run.log, came));
+            self.pass_on(Fresh {
                 log: run.log,
                 first: run.first,
                 last: run.head.seq,
                 weight: run.weight(),
-                frame: run.frame.as_deref(),
+                parcel: parcel.as_mut(),
             });
         }
         self.take_records(now, records);
@@ -458,6 +459,7 @@ impl Engine {
         let logs: BTreeSet<LogId> = batch.runs.iter().map(|run| run.log).collect();
         for log in &logs {
             self.inbox.drop_log(log);
+            self.names.lost(*log, self.frontier.head(log).seq);
         }
         self.disconnect(batch.from, ReasonCode::StorageFault, fault.to_string());
         for node in self.connected() {

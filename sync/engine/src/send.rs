@@ -4,11 +4,12 @@
 //! peer has not acknowledged are both bounded; entries of one log leave in order.
 
 use crate::chain::Head;
+use crate::codec::Place;
 use crate::engine::{Engine, LoadTicket, RETRY_LOAD};
-use crate::frame;
 use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::inbox::weight;
-use crate::io::{Effect, LoadId, Now, StreamKind};
+use crate::io::{ConnId, Effect, LoadId, Now, StreamKind};
+use crate::parcel::Parcel;
 use crate::peer::Peer;
 use crate::run::{RUN_BYTES_MAX, Run};
 use crate::trust::TrustRecord;
@@ -17,13 +18,13 @@ use crate::trust::TrustRecord;
 const LOAD_BYTES_MIN: usize = 16 * 1024;
 
 /// A run that has just come to our disk, ready to be passed on without a load.
-pub(crate) struct Fresh<'a> {
+pub(crate) struct Fresh<'a, 'run> {
     pub(crate) log: LogId,
     pub(crate) first: Seq,
     pub(crate) last: Seq,
     pub(crate) weight: usize,
     /// `None` when it has to be loaded.
-    pub(crate) frame: Option<&'a [u8]>,
+    pub(crate) parcel: Option<&'a mut Parcel<'run>>,
 }
 
 impl Engine {
@@ -119,7 +120,13 @@ impl Engine {
         }
     }
 
-    pub(crate) fn on_loaded(&mut self, now: Now, load: LoadId, run: Option<Run>) {
+    pub(crate) fn on_loaded(
+        &mut self,
+        now: Now,
+        load: LoadId,
+        run: Option<Run>,
+        named: Vec<([u8; 32], Place)>,
+    ) {
         let Some(ticket) = self.loads.remove(&load) else {
             return;
         };
@@ -150,48 +157,67 @@ impl Engine {
             out.resting.insert(log, retry_ms);
             return self.wake(retry_ms, node, RETRY_LOAD);
         };
-        let frame = frame::run(&run);
         let weight = weight(run.entries.len(), run.entry_bytes());
-        peer.note_sent(log, &self.frontier, run.last(), weight, frame.len());
+        let mut parcel = Parcel::of_run(&run, named);
+        if let Some(frame) = self.frame_for(node, &mut parcel) {
+            self.send_run(node, conn, log, run.last(), weight, frame);
+        }
+    }
+
+    fn send_run(
+        &mut self,
+        node: NodeId,
+        conn: ConnId,
+        log: LogId,
+        last: Seq,
+        weight: usize,
+        frame: Vec<u8>,
+    ) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.note_sent(log, &self.frontier, last, weight, frame.len());
+        }
         self.counters.sent_runs += 1;
         self.send(conn, StreamKind::Lane(log.lane), frame);
     }
 
     /// Passes a fresh run to every peer that is level with it, and marks the log for those that are not.
-    pub(crate) fn pass_on(&mut self, fresh: &Fresh<'_>) {
+    pub(crate) fn pass_on(&mut self, mut fresh: Fresh<'_, '_>) {
         let log = fresh.log;
-        let unacked_bytes_max = self.unacked_bytes_max();
-        let mut frames = Vec::new();
+        let mut level = Vec::new();
         for peer in self.peers.values_mut() {
             if !peer.may_send(log.lane) || !peer.wants(&log) {
                 continue;
             }
             let theirs = peer.log(&log, &self.frontier);
-            let next = theirs.next;
-            if theirs.forked || next > fresh.last {
+            if theirs.forked || theirs.next > fresh.last {
                 continue;
             }
+            let node = peer.node;
             let Some(session) = peer.session_mut() else {
                 continue;
             };
             let conn = session.conn;
             let out = session.lane(log.lane);
             let room = out.unsent_bytes < self.limits.unsent_bytes_max
-                && out.unacked_bytes < unacked_bytes_max;
-            match fresh.frame {
-                Some(frame) if room && next == fresh.first && out.loading != Some(log) => {
-                    peer.note_sent(log, &self.frontier, fresh.last, fresh.weight, frame.len());
-                    frames.push((conn, frame.to_vec()));
-                }
-                _ => {
-                    out.ready.insert(log);
-                    self.busy.insert(peer.node);
-                }
+                && out.unacked_bytes < self.limits.unacked_bytes_max;
+            if room && theirs.next == fresh.first && out.loading != Some(log) {
+                level.push((node, conn));
+            } else {
+                out.ready.insert(log);
+                self.busy.insert(node);
             }
         }
-        for (conn, frame) in frames {
-            self.counters.sent_runs += 1;
-            self.send(conn, StreamKind::Lane(log.lane), frame);
+        for (node, conn) in level {
+            let frame = match &mut fresh.parcel {
+                Some(parcel) => self.frame_for(node, parcel),
+                None => None,
+            };
+            if let Some(frame) = frame {
+                self.send_run(node, conn, log, fresh.last, fresh.weight, frame);
+            } else if let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) {
+                session.lane(log.lane).ready.insert(log);
+                self.busy.insert(node);
+            }
         }
     }
 
@@ -213,24 +239,28 @@ impl Engine {
         });
         if let Some(run) = &run {
             self.note_sizes(log.lane, run.entries.len(), run.entry_bytes());
+            let entries = run.entries.iter().map(Vec::as_slice);
+            self.names
+                .arrive(self.codec.as_ref(), log, run.first, entries);
+            self.names.stored(log, run.first, head.seq);
         }
         self.check_claims_of(log);
         self.plan_marks(now);
-        let frame = run.as_ref().map(frame::run);
-        self.pass_on(&Fresh {
+        let mut parcel = run.as_ref().map(|run| Parcel::of_run(run, Vec::new()));
+        self.pass_on(Fresh {
             log,
             first: run.as_ref().map_or(before.next(), |run| run.first),
             last: head.seq,
             weight: run
                 .as_ref()
                 .map_or(0, |run| weight(run.entries.len(), run.entry_bytes())),
-            frame: frame.as_deref(),
+            parcel: parcel.as_mut(),
         });
         self.take_records(now, records);
     }
 
-    /// "Send this log from here again."
-    pub(crate) fn on_want(&mut self, node: NodeId, log: LogId, from: Seq) {
+    /// "Send this log from here again", and plain from now on where that is asked for.
+    pub(crate) fn on_want(&mut self, node: NodeId, log: LogId, from: Seq, plain: bool) {
         let height = self.frontier.head(&log).seq;
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
@@ -243,6 +273,9 @@ impl Engine {
         let room = peer.logs.len() < self.limits.peer_logs_max || peer.logs.contains_key(&log);
         if !room || !peer.has_told(log.lane) {
             return;
+        }
+        if plain && let Some(session) = peer.session_mut() {
+            session.send_plain(log);
         }
         let held = peer.log_mut(log, &self.frontier);
         held.sent = held.sent.min(from.before());

@@ -111,3 +111,65 @@ fn runs_keep_their_bytes() {
     assert_eq!(Run::decode(&bytes).unwrap(), long);
     long.verify().unwrap();
 }
+
+/// Reads a vector; written anew by `UPDATE_VECTORS`, as zstd may pack differently some day.
+fn read(name: &str, bytes: &[u8]) -> Vec<u8> {
+    if std::env::var_os("UPDATE_VECTORS").is_some() {
+        check(name, bytes);
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("vectors")
+        .join(name);
+    let text = std::fs::read_to_string(path).unwrap();
+    let hex: String = text.split_whitespace().collect();
+    HEXLOWER.decode(hex.as_bytes()).unwrap()
+}
+
+#[test]
+fn packed_runs_of_old_are_read() {
+    let mut store = MemoryStore::default();
+    let (other, log) = (log_of(3, Lane::Life), log_of(2, Lane::Life));
+    store.append(other, &[toy::entry(1, &[], "first")], &key(3));
+    let first = toy::name(&toy::entry(1, &[], "first")).unwrap();
+    let place = Place {
+        log: other,
+        seq: Seq(1),
+    };
+    // A lone entry that refers to another log; many that refer to each other, one of them no entry.
+    store.append(log, &[toy::entry(1, &[first.hash], "second")], &key(2));
+    let mut parent = toy::name(&toy::entry(1, &[first.hash], "second")).unwrap();
+    let mut many = vec![b"no entry".to_vec(), toy::entry(2, &[[5; 32]], "elsewhere")];
+    for n in 0..6 {
+        let entry = toy::entry(1, &[parent.hash], &format!("and {n}"));
+        parent = toy::name(&entry).unwrap();
+        many.push(entry);
+    }
+    let many = store.append(log, &many, &key(2));
+    let lone = store.load(&log, Seq(1), 1).unwrap();
+
+    let (mut sender, mut receiver) = (PackedStream::new(Lane::Life), PackedStream::new(Lane::Life));
+    let knows = Knows {
+        places: &|hash, _| (*hash == first.hash).then_some(place),
+        covered: &|_| true,
+    };
+    for (run, name) in [(lone, "run_packed_lone.hex"), (many, "run_packed_many.hex")] {
+        let packed = sender.pack(&run, &toy::ToyCodec, &knows).unwrap();
+        let golden = read(name, &packed);
+        let names = |at: &Place| match at {
+            _ if *at == place => Some(first),
+            Place { seq: Seq(1), .. } => toy::name(&toy::entry(1, &[first.hash], "second")),
+            _ => None,
+        };
+        let again = receiver
+            .unpack(&golden, &toy::ToyCodec, run.prev, &names)
+            .unwrap();
+        assert_eq!(again, run, "{name}");
+        again.verify().unwrap();
+    }
+}
+
+#[test]
+fn a_dictionary_with_a_number_never_changes() {
+    let dictionary = include_bytes!("../src/dictionary/1.zdict");
+    check("dictionary_1.hex", blake3::hash(dictionary).as_bytes());
+}

@@ -140,7 +140,14 @@ fn perform(end: &mut End, side: usize, effect: Effect) -> Option<(usize, Input)>
             bytes_max,
         } => {
             let run = end.store.load(&log, from, bytes_max);
-            Some((side, Input::Loaded { load, run }))
+            Some((
+                side,
+                Input::Loaded {
+                    load,
+                    run,
+                    named: Vec::new(),
+                },
+            ))
         }
         Effect::Store { batch, runs, .. } => {
             let result = Ok(end.store.commit(runs));

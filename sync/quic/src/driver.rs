@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use sync_engine::{
-    BatchId, ConnId, DigestItems, Digests, Effect, Input, Lane, LoadId, NodeId, Now, PeerState,
-    ProofId, ReasonCode, Run, StoreFault, Stored, StreamKind, VerifiedRun,
+    BatchId, ConnId, DigestItems, Digests, Effect, Input, Lane, LoadId, Name, NodeId, Now,
+    PeerState, Place, ProofId, ReasonCode, ResolveId, StoreFault, Stored, StreamKind, VerifiedRun,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::dial;
-use crate::host::Host;
+use crate::host::{Host, Loaded};
 use crate::links::{Link, Meeting, newcomer_wins};
 use crate::offenders::is_violation;
 use crate::outgoing::Outgoing;
@@ -66,7 +66,11 @@ pub(crate) struct Opened {
 enum Done {
     Loaded {
         load: LoadId,
-        run: Option<Run>,
+        loaded: Option<Loaded>,
+    },
+    Resolved {
+        resolve: ResolveId,
+        names: Vec<(Place, Name)>,
     },
     Persisted {
         batch: BatchId,
@@ -229,7 +233,14 @@ impl<H: Host> Driver<H> {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Loaded { load, run } => self.feed(Input::Loaded { load, run }),
+            Done::Loaded { load, loaded } => {
+                let (run, named) = match loaded {
+                    Some(Loaded { run, named }) => (Some(run), named),
+                    None => (None, Vec::new()),
+                };
+                self.feed(Input::Loaded { load, run, named });
+            }
+            Done::Resolved { resolve, names } => self.feed(Input::Resolved { resolve, names }),
             Done::Digested { proof, digests } => self.feed(Input::Digested { proof, digests }),
             Done::DigestedItems { proof, items } => {
                 self.feed(Input::DigestedItems { proof, items });
@@ -522,11 +533,20 @@ impl<H: Host> Driver<H> {
                 // As many at a time as the engine asks for: one per lane and peer.
                 let (host, done) = (self.host.clone(), self.done.clone());
                 self.shared.tasks.spawn(async move {
-                    let run = AssertUnwindSafe(host.load(log, from, bytes_max))
+                    let loaded = AssertUnwindSafe(host.load(log, from, bytes_max))
                         .catch_unwind()
                         .await;
-                    let run = run.unwrap_or_default();
-                    let _ = done.send(Done::Loaded { load, run }).await;
+                    let loaded = loaded.unwrap_or_default();
+                    let _ = done.send(Done::Loaded { load, loaded }).await;
+                });
+            }
+            Effect::Resolve { resolve, places } => {
+                // One at a time per lane and peer, too.
+                let (host, done) = (self.host.clone(), self.done.clone());
+                self.shared.tasks.spawn(async move {
+                    let names = AssertUnwindSafe(host.resolve(places)).catch_unwind().await;
+                    let names = names.unwrap_or_default();
+                    let _ = done.send(Done::Resolved { resolve, names }).await;
                 });
             }
             Effect::Store { batch, from, runs } => {

@@ -4,11 +4,29 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use sync_engine::{
-    DigestItems, Digests, GroupId, LogId, Mark, Mismatch, NodeId, ProgressItem, Run, Seq,
-    StoreFault, Stored, VerifiedRun,
+    DigestItems, Digests, GroupId, LogId, Mark, Mismatch, Name, NodeId, Place, ProgressItem, Run,
+    Seq, StoreFault, Stored, VerifiedRun,
 };
 
 use crate::join::{JoinRefusal, JoinReply, JoinRequest};
+
+/// A run read for a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The run.
+    pub run: Run,
+    /// See [`sync_engine::Input::Loaded`].
+    pub named: Vec<([u8; 32], Place)>,
+}
+
+impl From<Run> for Loaded {
+    fn from(run: Run) -> Self {
+        Self {
+            run,
+            named: Vec::new(),
+        }
+    }
+}
 
 /// The program around the shell. The plain functions are called on the task that drives the engine: they must return at
 /// once and never block. The asynchronous ones run on tasks of their own.
@@ -20,7 +38,14 @@ pub trait Host: Send + Sync + 'static {
         log: LogId,
         from: Seq,
         bytes_max: usize,
-    ) -> impl Future<Output = Option<Run>> + Send;
+    ) -> impl Future<Output = Option<Loaded>> + Send;
+
+    /// What the entries at these places are called, as far as they can be read (see [`sync_engine::PayloadCodec`]). A
+    /// host that knows none has runs sent again in a longer form.
+    fn resolve(&self, places: Vec<Place>) -> impl Future<Output = Vec<(Place, Name)>> + Send {
+        let _ = places;
+        std::future::ready(Vec::new())
+    }
 
     /// Stores runs, in order, and returns *after* the commit: what is returned is acknowledged to `from`. Called for one
     /// batch of a lane at a time, whoever sent it; batches of different lanes overlap.

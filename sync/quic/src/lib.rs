@@ -46,7 +46,7 @@ mod wire;
 
 pub use config::{ADVERTISE_MAX, PeerAddr, SyncConfig, SyncLimits};
 pub use error::SyncError;
-pub use host::Host;
+pub use host::{Host, Loaded};
 pub use invite::{INVITE_ADDRESSES_MAX, Invite, InviteError};
 pub use join::{JoinError, JoinRefusal, JoinReply, JoinRequest, MemberAddresses, join};
 pub use node::SyncNode;

@@ -1,7 +1,10 @@
 //! Engines on a virtual network: time moves only when the test says so, frames take a fixed latency.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod toy;
+
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use sync_engine::*;
@@ -201,9 +204,49 @@ pub struct Node {
     /// Bytes of the control frames sent, in order.
     pub sent_control: Vec<usize>,
     pub largest_unsent: usize,
+    /// The frames that carried runs, in order.
+    pub sent_runs: Vec<Vec<u8>>,
+    /// Never knows what entries are called.
+    pub forgetful: bool,
+    /// Takes every entry that is asked for to be this one.
+    pub mistaken: Option<Name>,
+    /// Keep requests to resolve back.
+    pub hold_resolves: bool,
+    pub held_resolves: VecDeque<ResolveId>,
     /// Keep store batches back until [`Net::release_batches`].
     pub hold_batches: bool,
     pub held: VecDeque<(BatchId, Vec<VerifiedRun>)>,
+}
+
+impl Node {
+    /// Where the entries stand that payloads of the run build on.
+    fn named(&self, run: &Run) -> Vec<([u8; 32], Place)> {
+        let parents: Vec<_> = run.entries.iter().flat_map(|e| toy::parents(e)).collect();
+        let mut named = Vec::new();
+        for (log, kept) in &self.store.logs {
+            for (entry, seq) in kept.iter().zip(1..) {
+                if let Some(name) = toy::name(&entry.bytes)
+                    && parents.contains(&name.hash)
+                {
+                    let (log, seq) = (*log, Seq(seq));
+                    named.push((name.hash, Place { log, seq }));
+                }
+            }
+        }
+        named
+    }
+
+    fn names(&self, places: &[Place]) -> Vec<(Place, Name)> {
+        if self.forgetful {
+            return Vec::new();
+        }
+        let name = |place: &Place| {
+            let kept = self.store.logs.get(&place.log)?;
+            let entry = kept.get(usize::try_from(place.seq.0).ok()? - 1)?;
+            Some((*place, self.mistaken.or_else(|| toy::name(&entry.bytes))?))
+        };
+        places.iter().filter_map(name).collect()
+    }
 }
 
 struct Flight {
@@ -280,7 +323,8 @@ impl Net {
         };
         let frontier = store.frontier();
         let (kept_interest, kept_limits) = (interest.clone(), limits.clone());
-        let engine = Engine::new(1, self.now(), local, trust, frontier, interest, limits);
+        let mut engine = Engine::new(1, self.now(), local, trust, frontier, interest, limits);
+        engine.set_codec(Arc::new(toy::ToyCodec));
         self.nodes.push(Node {
             memory: Memory::default(),
             lost: Default::default(),
@@ -297,6 +341,11 @@ impl Net {
             conflicts: Vec::new(),
             progress: Vec::new(),
             sent_lanes: Vec::new(),
+            sent_runs: Vec::new(),
+            forgetful: false,
+            mistaken: None,
+            hold_resolves: false,
+            held_resolves: VecDeque::new(),
             largest_unsent: 0,
             hold_batches: false,
             held: VecDeque::new(),
@@ -451,6 +500,7 @@ impl Net {
                 }
                 if let StreamKind::Lane(lane) = stream {
                     node.sent_lanes.push(lane);
+                    node.sent_runs.push(frame.clone());
                     inputs.push_back(Input::Unsent {
                         conn,
                         lane,
@@ -474,7 +524,15 @@ impl Net {
                 let run = (!node.store.unreadable)
                     .then(|| node.store.load(&log, from, bytes_max))
                     .flatten();
-                inputs.push_back(Input::Loaded { load, run });
+                let named = run.as_ref().map_or(Vec::new(), |run| node.named(run));
+                inputs.push_back(Input::Loaded { load, run, named });
+            }
+            Effect::Resolve { resolve, .. } if node.hold_resolves => {
+                node.held_resolves.push_back(resolve);
+            }
+            Effect::Resolve { resolve, places } => {
+                let names = node.names(&places);
+                inputs.push_back(Input::Resolved { resolve, names });
             }
             Effect::Store { batch, runs, .. } if node.hold_batches => {
                 node.held.push_back((batch, runs));
@@ -561,8 +619,18 @@ impl Net {
         let trust = node.engine.trust().clone();
         let (interest, limits) = (node.interest.clone(), node.limits.clone());
         node.engine = Engine::new(2, now, local, trust, frontier, interest, limits);
+        node.engine.set_codec(Arc::new(toy::ToyCodec));
         node.engine.recall(node.memory.clone());
         self.input(at, Input::Applied { items: applied });
+    }
+
+    /// Answers the requests that were held back.
+    pub fn release_resolves(&mut self, at: usize, names: &[(Place, Name)]) {
+        self.nodes[at].hold_resolves = false;
+        while let Some(resolve) = self.nodes[at].held_resolves.pop_front() {
+            let names = names.to_vec();
+            self.input(at, Input::Resolved { resolve, names });
+        }
     }
 
     /// Lets held batches through.

@@ -311,7 +311,11 @@ impl Task {
                 bytes_max,
             } => {
                 let run = (self.light.load)(log, from, bytes_max);
-                inputs.push(Input::Loaded { load, run });
+                inputs.push(Input::Loaded {
+                    load,
+                    run,
+                    named: Vec::new(),
+                });
             }
             Effect::Store { batch, runs, .. } => {
                 self.seen.send_modify(|seen| {

@@ -15,7 +15,9 @@ use sync_engine::{
     LogTail, NodeId, Now, ObjectId, OperationId, Payload, PeerState, ProgressItem, Pushed, Role,
     Run, RunBuilder, Seq, StoreFault, Stored, Trust, TrustRecord, VerifiedEntry, VerifiedRun,
 };
-use sync_quic::{Host, JoinRefusal, JoinReply, JoinRequest, PeerAddr, SyncConfig, SyncNode};
+use sync_quic::{
+    Host, JoinRefusal, JoinReply, JoinRequest, Loaded, PeerAddr, SyncConfig, SyncNode,
+};
 use tokio::sync::watch;
 
 pub mod crowd;
@@ -207,8 +209,8 @@ impl Memory {
 }
 
 impl Host for Memory {
-    async fn load(&self, log: LogId, from: Seq, bytes_max: usize) -> Option<Run> {
-        self.run(log, from, bytes_max)
+    async fn load(&self, log: LogId, from: Seq, bytes_max: usize) -> Option<Loaded> {
+        self.run(log, from, bytes_max).map(Loaded::from)
     }
 
     async fn store(&self, _from: NodeId, runs: Vec<VerifiedRun>) -> Result<Stored, StoreFault> {

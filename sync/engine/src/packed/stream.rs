@@ -1,0 +1,108 @@
+//! What a lane's stream has named before: logs and ids are long and random, and the same ones come again and again.
+//!
+//! Invariant: both ends of a stream keep the same table, because both put into it what the frames name in full, in the
+//! order of the frames, until it is full. So every packed frame that was made for a stream has to be sent on it, and
+//! every one that comes has to be read, in order.
+
+use std::collections::BTreeMap;
+
+use super::columns::{Id, put_unsigned, take_array, take_unsigned};
+use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId};
+
+/// Logs and ids remembered per stream: some 400 KB at worst. What comes later is named in full each time.
+const LOGS_MAX: usize = 4096;
+const IDS_MAX: usize = 4096;
+
+/// Before a log or an id in full. Numbers of known ones follow, from [`KNOWN`] on.
+const NEW: u64 = 0;
+/// Before a log in full whose group is not `shared`.
+const NEW_IN_GROUP: u64 = 1;
+const KNOWN: u64 = 2;
+
+/// One end's table of one stream.
+#[derive(Debug)]
+pub(crate) struct StreamTable {
+    lane: Lane,
+    logs: Vec<LogId>,
+    log_numbers: BTreeMap<LogId, usize>,
+    ids: Vec<Id>,
+    id_numbers: BTreeMap<Id, usize>,
+}
+
+impl StreamTable {
+    pub(crate) fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            logs: Vec::new(),
+            log_numbers: BTreeMap::new(),
+            ids: Vec::new(),
+            id_numbers: BTreeMap::new(),
+        }
+    }
+
+    /// Names a log of this stream's lane.
+    pub(super) fn put_log(&mut self, out: &mut Vec<u8>, log: &LogId) {
+        if let Some(number) = self.log_numbers.get(log) {
+            return put_unsigned(out, KNOWN + *number as u64);
+        }
+        self.learn_log(*log);
+        let shared = log.group == GroupId::SHARED;
+        put_unsigned(out, if shared { NEW } else { NEW_IN_GROUP });
+        out.extend_from_slice(&log.author.0);
+        out.extend_from_slice(&log.incarnation.0.to_le_bytes());
+        if !shared {
+            out.extend_from_slice(&log.group.0);
+        }
+    }
+
+    pub(super) fn take_log(&mut self, rest: &mut &[u8]) -> Option<LogId> {
+        let form = take_unsigned(rest)?;
+        if let Some(number) = form.checked_sub(KNOWN) {
+            return self.logs.get(usize::try_from(number).ok()?).copied();
+        }
+        let log = LogId {
+            author: NodeId(take_array(rest)?),
+            incarnation: Incarnation(u64::from_le_bytes(take_array(rest)?)),
+            group: match form {
+                NEW_IN_GROUP => GroupId(take_array(rest)?),
+                _ => GroupId::SHARED,
+            },
+            lane: self.lane,
+        };
+        self.learn_log(log);
+        Some(log)
+    }
+
+    fn learn_log(&mut self, log: LogId) {
+        if self.logs.len() < LOGS_MAX {
+            self.log_numbers.insert(log, self.logs.len());
+            self.logs.push(log);
+        }
+    }
+
+    pub(super) fn put_id(&mut self, out: &mut Vec<u8>, id: &Id) {
+        if let Some(number) = self.id_numbers.get(id) {
+            return put_unsigned(out, KNOWN + *number as u64);
+        }
+        self.learn_id(*id);
+        put_unsigned(out, NEW);
+        out.extend_from_slice(id);
+    }
+
+    pub(super) fn take_id(&mut self, rest: &mut &[u8]) -> Option<Id> {
+        let form = take_unsigned(rest)?;
+        if let Some(number) = form.checked_sub(KNOWN) {
+            return self.ids.get(usize::try_from(number).ok()?).copied();
+        }
+        let id = take_array(rest)?;
+        self.learn_id(id);
+        Some(id)
+    }
+
+    fn learn_id(&mut self, id: Id) {
+        if self.ids.len() < IDS_MAX {
+            self.id_numbers.insert(id, self.ids.len());
+            self.ids.push(id);
+        }
+    }
+}
