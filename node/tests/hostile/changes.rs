@@ -2,46 +2,38 @@
 
 use automerge::legacy::{ObjectId, OpId, OpType};
 use automerge::{ActorId, Change, ScalarValue};
-use domain::{Author, Kind};
+use domain::{Author, Kind, RecordId};
 use node::app::Caller;
 use serde_json::json;
 use sync_engine::{Grant, Lane, Payload, Role, TrustRecord};
 
-use super::member::{Member, change, entry};
+use super::member::{Life, Member, change, entry};
 use super::world::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn hostile_changes_are_quarantined_and_nothing_else_suffers() {
-    let dir = tempfile::tempdir().unwrap();
-    let (hq, address) = hq(dir.path()).await;
-    let truck = truck(dir.path(), &hq).await;
-    let mut ids = Vec::new();
-    for number in 0..8 {
-        ids.push(incident(&hq, &format!("incident {number}")).await);
-    }
-    let member = Member::join(&hq, 9).await;
-    let mut life = member.connect(1).await;
+/// Changes that no honest node writes, of seven incidents: eight are set aside, and of two with one sequence number the
+/// first stands.
+pub async fn hostile_changes(life: &Life, ids: &[RecordId]) -> Vec<Vec<u8>> {
     let nobody = ActorId::from([3; 16]);
 
     let mut hostile = vec![
-        spoilt(&life, ids[0], |change| {
+        spoilt(life, ids[0], |change| {
             change.operations[0].obj = ObjectId::Id(OpId(1, nobody.clone()));
         })
         .await,
-        spoilt(&life, ids[1], |change| {
+        spoilt(life, ids[1], |change| {
             change.operations[0].pred = vec![OpId(1, nobody.clone())].into();
         })
         .await,
-        spoilt(&life, ids[2], |change| {
+        spoilt(life, ids[2], |change| {
             change.start_op = ((1 << 31) - 1).try_into().unwrap();
         })
         .await,
-        spoilt(&life, ids[3], |change| {
+        spoilt(life, ids[3], |change| {
             change.start_op = u64::from(u32::MAX).try_into().unwrap();
         })
         .await,
         // HQ's own actor.
-        spoilt(&life, ids[4], |change| {
+        spoilt(life, ids[4], |change| {
             let of_hq = change.operations[0].pred.get(0).unwrap().actor().clone();
             change.actor_id = of_hq;
         })
@@ -60,6 +52,21 @@ async fn hostile_changes_are_quarantined_and_nothing_else_suffers() {
     // No change at all, and no entry at all.
     hostile.push(change(Kind::Incident, ids[6], b"no change".to_vec()));
     hostile.push(b"no entry".to_vec());
+    hostile
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_changes_are_quarantined_and_nothing_else_suffers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hq, address) = hq(dir.path()).await;
+    let truck = truck(dir.path(), &hq).await;
+    let mut ids = Vec::new();
+    for number in 0..8 {
+        ids.push(incident(&hq, &format!("incident {number}")).await);
+    }
+    let member = Member::join(&hq, 9).await;
+    let mut life = member.connect(1).await;
+    let hostile = hostile_changes(&life, &ids).await;
     life.send(Lane::Life, hostile);
 
     // Honest work of the same node right behind it, and of another one.

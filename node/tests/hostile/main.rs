@@ -5,7 +5,9 @@
 
 mod authors;
 mod changes;
+mod foreign;
 mod member;
+mod process;
 mod receipts;
 mod runs;
 mod world;

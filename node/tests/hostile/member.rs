@@ -112,7 +112,7 @@ pub struct Member {
     pub key: SigningKey,
     pub trust: Trust,
     inviter: NodeId,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Member {
@@ -122,7 +122,12 @@ impl Member {
             .invite(&Caller::socket(), "field", None, WAIT)
             .await
             .unwrap();
-        let invite: Invite = code["code"].as_str().unwrap().parse().unwrap();
+        Member::join_with(code["code"].as_str().unwrap(), number).await
+    }
+
+    /// Joins with a code.
+    pub async fn join_with(code: &str, number: u8) -> Member {
+        let invite: Invite = code.parse().unwrap();
         let key = SigningKey::from_bytes(&[number; 32]);
         let request = JoinRequest::new(format!("member {number}"), None, "other");
         let reply = sync_quic::join(&key, &invite, request, WAIT).await.unwrap();
@@ -149,6 +154,16 @@ impl Member {
             trust: self.trust.clone(),
             inviter: app.node_id(),
             address,
+        }
+    }
+
+    /// Somebody else who knows all that this member knows.
+    pub fn with_key(&self, key: SigningKey) -> Member {
+        Member {
+            key,
+            trust: self.trust.clone(),
+            inviter: self.inviter,
+            address: self.address,
         }
     }
 

@@ -285,6 +285,7 @@ impl Link {
     fn end(&self, why: &str) {
         // Several streams may find something at once: it is one violation.
         if self.violation.set(why.to_owned()).is_ok() && self.connection.close_reason().is_none() {
+            self.shared.no_frames.fetch_add(1, Ordering::Relaxed);
             self.shared.violated(self.peer, why);
             wire::close(&self.connection, ReasonCode::BadFrame.code(), why);
         }

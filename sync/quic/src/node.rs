@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -93,6 +93,7 @@ impl SyncNode {
             ledger: Ledger::new(config.limits.held_bytes_max),
             windows,
             offenders: Mutex::default(),
+            no_frames: AtomicU64::new(0),
             cancel: cancel.clone(),
             tasks: TaskTracker::new(),
             limits: config.limits,
@@ -153,9 +154,11 @@ impl SyncNode {
         self.shared.engine.lock().frontier().hash()
     }
 
-    /// What the engine has counted since the start.
+    /// What was counted since the start: by the engine, and with its refused frames those that never got to it.
     pub fn counters(&self) -> Counters {
-        *self.shared.engine.lock().counters()
+        let mut counters = *self.shared.engine.lock().counters();
+        counters.refused_frames += self.shared.no_frames.load(Ordering::Relaxed);
+        counters
     }
 
     /// What is held in memory for others at this moment.

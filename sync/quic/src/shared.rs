@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) windows: Windows,
     /// Who broke the protocol.
     pub(crate) offenders: Mutex<Offenders>,
+    /// What came on streams and was no frame: it ended a connection before the engine saw anything of it.
+    pub(crate) no_frames: AtomicU64,
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }

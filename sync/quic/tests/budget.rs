@@ -165,12 +165,13 @@ async fn a_crowd_of_peers_that_stall_in_every_way_stays_within_the_budget() {
         grown / count / KIB
     );
 
-    // Still alive: a flash entry of each of them is stored.
-    for peer in &peers {
+    // Still alive: a flash entry of each of some is stored, and told to all.
+    let writers = count.min(100);
+    for peer in &peers[..writers] {
         peer.write(Lane::Flash, &[60]);
     }
     let alive = async {
-        while node.look().await.flash < count {
+        while node.look().await.flash < writers {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
