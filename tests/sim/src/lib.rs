@@ -1,17 +1,28 @@
-//! A deterministic simulation of whole operations: real engines, virtual time, disks that forget what was not synced.
+//! A deterministic simulation of whole operations: real engines and real documents, virtual time, a network that loses
+//! and reorders, disks that forget what was not synced, clocks that show anything, members that mean harm.
 //!
-//! One seed decides everything: links that come and go, delays, connections that drop, crashes, full disks, what is
-//! written where and when. [`run`] plays it and compares with the model; a failure names the seed that replays it.
+//! One seed decides everything. [`run`] plays it and compares with the model; a failure names the seed that replays it,
+//! byte for byte.
 //!
-//! `net` is the network, `node` a node over its disk, `model` what must be true,
-//! `world` what moves them all.
+//! `world` moves everything; `net`, `disk` and `clock` are what goes wrong, `hostile` who does; `node` is an engine with
+//! its `desk` of documents; `model` is what must be true; `tally` counts what a campaign has met; `planted` are bugs to
+//! be found.
 
-pub mod model;
-pub mod net;
-pub mod node;
+mod clock;
+mod desk;
+mod disk;
+mod hostile;
+mod model;
+mod net;
+mod node;
+pub mod planted;
+mod proof;
+pub mod tally;
 mod world;
 
-use crate::world::World;
+pub use disk::DiskKind;
+use tally::Tally;
+use world::World;
 
 /// What a run is made of.
 #[derive(Debug, Clone)]
@@ -20,25 +31,28 @@ pub struct Config {
     pub storm_ms: u64,
     /// How long it then has to converge.
     pub calm_ms: u64,
-    /// Whether the writers sync before they answer. Only the test of the model itself says no.
-    pub sync_before_answer: bool,
-    /// Whether nodes crash.
-    pub crashes: bool,
-    /// Whether links and connections fail.
-    pub partitions: bool,
-    /// Whether disks fill up.
-    pub full_disks: bool,
+    /// In how many bursts something happens; the hours between are quiet.
+    pub bursts: u32,
+    /// How much happens in each.
+    pub acts_per_burst: u32,
+    /// Edits of documents, the costly part of a run.
+    pub edits_max: u64,
+    /// Whether hostile members and strangers take part.
+    pub hostile: bool,
+    /// What the nodes write to.
+    pub disk: DiskKind,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            storm_ms: 60_000,
-            calm_ms: 120_000,
-            sync_before_answer: true,
-            crashes: true,
-            partitions: true,
-            full_disks: true,
+            storm_ms: 24 * 3_600_000,
+            calm_ms: 3_600_000,
+            bursts: 8,
+            acts_per_burst: 64,
+            edits_max: 24,
+            hostile: true,
+            disk: DiskKind::Memory,
         }
     }
 }
@@ -46,10 +60,14 @@ impl Default for Config {
 /// What happened in a run that went well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// A hash of every event in order: equal for equal seeds.
+    /// A hash of every event in order, with every byte that arrived: equal for equal seeds.
     pub trace: u64,
-    /// Nodes in the operation.
+    /// Honest nodes in the operation.
     pub nodes: usize,
+    /// Events played.
+    pub steps: u64,
+    /// How long it took, virtual milliseconds.
+    pub virtual_ms: u64,
     /// Entries that users were promised.
     pub acknowledged_entries: u64,
     /// Crashes survived.
@@ -58,17 +76,53 @@ pub struct Report {
     pub connections: u64,
     /// How long it took to converge after the storm, virtual milliseconds.
     pub converged_after_ms: u64,
+    /// What occurred, and how often.
+    pub tally: Tally,
 }
 
-/// Plays one seed.
+/// What did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The sentence of the model.
+    pub sentence: String,
+    /// Events played until then.
+    pub steps: u64,
+    /// The virtual time.
+    pub at_ms: u64,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let minutes = self.at_ms / 60_000;
+        write!(
+            f,
+            "{} (after {} steps, {minutes} virtual minutes)",
+            self.sentence, self.steps
+        )
+    }
+}
+
+/// Plays one seed. A panic anywhere in it is a violation too.
 ///
 /// # Errors
 /// The first sentence of the model that did not hold.
-pub fn run(seed: u64, config: Config) -> Result<Report, String> {
-    World::new(seed, config).play_all()
+pub fn run(seed: u64, config: &Config) -> Result<Report, Violation> {
+    let early = |sentence| Violation {
+        sentence,
+        steps: 0,
+        at_ms: 0,
+    };
+    let play = || World::new(seed, config.clone()).map_err(early)?.play_all();
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(play)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Err(early(format!("a node panicked: {text}")))
+    })
 }
 
-/// The line that replays a seed.
+/// The line that replays a seed of a test.
 pub fn replay_line(seed: u64, test: &str) -> String {
     format!("SIM_SEED={seed} cargo test -p sim {test}")
 }
@@ -86,7 +140,7 @@ pub fn check(test: &str, seeds: std::ops::RangeInclusive<u64>, config: &Config) 
         (None, None) => seeds,
     };
     seeds
-        .map(|seed| match run(seed, config.clone()) {
+        .map(|seed| match run(seed, config) {
             Ok(report) => report,
             Err(violation) => panic!("{violation}\nreplay: {}", replay_line(seed, test)),
         })

@@ -1,290 +1,182 @@
-//! One simulated node: the real engine over a disk in memory, with a writer that takes its time.
+//! One simulated node: the real engine and the real documents over a disk, with a writer that takes its time.
 //!
-//! Invariant: what a crash leaves is exactly what was synced. An honest writer syncs before it answers; the dishonest
-//! one, which tests that the model notices, answers first.
+//! Invariants: the writer does one job at a time; it answers after the disk has synced; a crash leaves exactly what was
+//! synced, and the answer of the job under way is never given.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
 use sync_engine::{
-    BatchId, ChainHash, Engine, EntryHash, Frontier, Genesis, Head, HeadSignature, Incarnation,
-    Input, Interest, Lane, Limits, LocalNode, LogFrontier, LogId, LogTail, Mark, Memory, NodeId,
-    Now, RUN_BYTES_MAX, Run, RunBuilder, Seq, SignedGrant, StoreFault, Stored, Trust, TrustRecord,
-    VerifiedRun, entry_hash,
+    BatchId, Engine, EntryHash, Genesis, Grant, GroupId, Incarnation, Input, Interest, Lane,
+    Limits, LocalNode, LogId, MARKS_MAX, Mark, Memory, NodeId, Now, Seq, SignedGrant, StoreFault,
+    Stored, Trust, TrustRecord, VerifiedRun, entry_hash,
 };
 
-/// One entry on the disk.
-#[derive(Debug, Clone)]
-pub struct Kept {
-    /// As stored.
-    pub bytes: Vec<u8>,
-    /// Up to and with it.
-    pub chain: ChainHash,
-    /// Where one is kept.
-    pub signature: Option<HeadSignature>,
-}
-
-#[derive(Debug, Default)]
-struct DiskLog {
-    kept: Vec<Kept>,
-    /// How many of them survive a crash.
-    synced: usize,
-}
-
-/// What a node has written.
-#[derive(Debug, Default)]
-pub struct Disk {
-    logs: BTreeMap<LogId, DiskLog>,
-}
-
-impl Disk {
-    /// The newest entry of a log.
-    pub fn head(&self, log: &LogId) -> Head {
-        self.logs
-            .get(log)
-            .and_then(|disk| Some((disk, disk.kept.last()?)))
-            .map_or(Head::EMPTY, |(disk, last)| Head {
-                seq: Seq(disk.kept.len() as u64),
-                chain: last.chain,
-            })
-    }
-
-    /// How much of a log would survive a crash now.
-    pub fn synced(&self, log: &LogId) -> Seq {
-        Seq(self.logs.get(log).map_or(0, |disk| disk.synced as u64))
-    }
-
-    /// The hash of the entry at `seq`, if it is there.
-    pub fn entry_hash(&self, log: &LogId, seq: Seq) -> Option<EntryHash> {
-        let index = usize::try_from(seq.0.checked_sub(1)?).ok()?;
-        self.logs
-            .get(log)?
-            .kept
-            .get(index)
-            .map(|kept| entry_hash(&kept.bytes))
-    }
-
-    /// What is on the disk, as the engine wants it.
-    pub fn frontier(&self) -> Frontier {
-        self.logs
-            .keys()
-            .map(|log| (*log, self.head(log)))
-            .filter(|(_, head)| head.seq > Seq::NONE)
-            .map(|(log, head)| {
-                (
-                    log,
-                    LogFrontier {
-                        floor: Seq(1),
-                        height: head.seq,
-                        chain: head.chain,
-                    },
-                )
-            })
-            .collect()
-    }
-
-    /// The trust records of all lane 0 logs.
-    fn trust_records(&self) -> Vec<TrustRecord> {
-        self.logs
-            .iter()
-            .filter(|(log, _)| log.lane == Lane::Trust)
-            .flat_map(|(_, disk)| &disk.kept)
-            .filter_map(|kept| TrustRecord::from_entry_bytes(&kept.bytes).ok().flatten())
-            .collect()
-    }
-
-    /// Reads a run.
-    pub fn load(&self, log: &LogId, from: Seq, bytes_max: usize) -> Option<Run> {
-        let kept = &self.logs.get(log)?.kept;
-        let before = usize::try_from(from.0.checked_sub(1)?).ok()?;
-        let prev = match before.checked_sub(1) {
-            Some(index) => kept.get(index)?.chain,
-            None => ChainHash::ZERO,
-        };
-        let mut builder = RunBuilder::new(*log, from, prev, bytes_max);
-        for entry in kept.get(before..)? {
-            if !builder.push(entry.bytes.clone(), entry.signature) {
-                break;
-            }
-        }
-        builder.finish()
-    }
-
-    fn append(&mut self, log: LogId, entries: &[Vec<u8>], key: &SigningKey) -> Head {
-        let before = self.head(&log);
-        let kept = &mut self.logs.entry(log).or_default().kept;
-        let mut tail = LogTail::resume(log, before.seq, before.chain, 0);
-        for bytes in entries {
-            let pushed = tail.push(bytes, key);
-            if let (Some((_, signature)), Some(last)) = (pushed.sign_before, kept.last_mut()) {
-                last.signature = Some(signature);
-            }
-            kept.push(Kept {
-                bytes: bytes.clone(),
-                chain: pushed.chain,
-                signature: None,
-            });
-        }
-        if let (Some((_, signature)), Some(last)) = (tail.seal(key), kept.last_mut()) {
-            last.signature = Some(signature);
-        }
-        tail.head()
-    }
-
-    /// Stores a batch whole or not at all, as one transaction does.
-    fn commit(&mut self, runs: Vec<VerifiedRun>) -> Result<Vec<LogId>, StoreFault> {
-        let mut heads: BTreeMap<LogId, Head> = BTreeMap::new();
-        for run in &runs {
-            let head = heads
-                .entry(*run.log())
-                .or_insert_with(|| self.head(run.log()));
-            if run.first() != head.seq.next() || run.prev() != head.chain {
-                let detail = format!("{} does not continue at {}", run.log(), run.first());
-                return Err(StoreFault { detail });
-            }
-            *head = run.head();
-        }
-        for run in runs {
-            let kept = &mut self.logs.entry(*run.log()).or_default().kept;
-            kept.extend(run.into_entries().into_iter().map(|entry| Kept {
-                bytes: entry.bytes,
-                chain: entry.chain,
-                signature: entry.signature,
-            }));
-        }
-        Ok(heads.into_keys().collect())
-    }
-
-    /// All that is written survives from now on.
-    pub fn sync(&mut self) {
-        for disk in self.logs.values_mut() {
-            disk.synced = disk.kept.len();
-        }
-    }
-
-    fn crash(&mut self) {
-        for disk in self.logs.values_mut() {
-            disk.kept.truncate(disk.synced);
-        }
-    }
-}
+use crate::desk::{Desk, Judged, Plan, Promise, Verdict, Written, author_of};
+use crate::disk::Disk;
+use crate::hostile::Hostile;
 
 /// What the writer does next.
 #[derive(Debug)]
 pub enum Job {
     /// Commit runs for the engine.
     Batch(BatchId, Vec<VerifiedRun>),
-    /// Append entries of our own.
-    Append(LogId, Vec<Vec<u8>>, Vec<TrustRecord>),
+    /// Write something of our own.
+    Own(Plan),
 }
 
-/// What the writer has done.
+/// What a user is told when a write of our own is on the disk.
 #[derive(Debug)]
-pub struct Done {
+pub struct Acknowledged {
+    /// The entries, with their hashes.
+    pub entries: Vec<(LogId, Seq, EntryHash)>,
+    /// What they say.
+    pub promise: Promise,
+}
+
+/// A job under way: committed, not synced, not answered.
+#[derive(Debug)]
+pub struct Busy {
     /// For the engine.
-    pub input: Input,
-    /// What was promised to a user: entries of our own up to here.
-    pub acknowledged: Option<(LogId, Seq)>,
+    pub inputs: Vec<Input>,
+    /// For the user.
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// What beginning a job showed.
+#[derive(Debug, Default)]
+pub struct Begun {
+    /// What was decided about entries from peers.
+    pub verdicts: Vec<Verdict>,
+    /// Entries of our own, promised to nobody yet.
+    pub written: Vec<(LogId, Seq, EntryHash)>,
+    /// The disk refused.
+    pub refused: bool,
 }
 
 /// A node that is switched on.
 pub struct Running {
     /// The engine under test.
     pub engine: Engine,
-    /// The writer's queue; its first job is under way.
+    /// Its documents.
+    pub desk: Desk,
+    /// The writer's queue.
     pub jobs: VecDeque<Job>,
-    /// The wake-up that is scheduled.
+    /// What the writer has begun.
+    pub busy: Option<Busy>,
+    /// The wake-up that is scheduled, in the world's time.
     pub wake_ms: Option<u64>,
+}
+
+/// Who a node is: fixed for a run.
+pub struct Identity {
+    /// Its id.
+    pub id: NodeId,
+    /// The life of its logs.
+    pub incarnation: Incarnation,
+    /// Of which operation.
+    pub genesis: Genesis,
+    /// What it may do, once the HQ has written it down.
+    pub grant: Grant,
+    /// What the join reply brought.
+    pub joined: Vec<SignedGrant>,
+    /// What it wants to have.
+    pub interest: Interest,
+    /// Its bounds.
+    pub limits: Limits,
 }
 
 /// A node, on or off.
 pub struct Node {
-    key: SigningKey,
-    /// Its id.
-    pub id: NodeId,
-    incarnation: Incarnation,
-    genesis: Genesis,
-    /// What the join reply brought.
-    joined: Vec<SignedGrant>,
+    /// Who it is.
+    pub who: Identity,
     /// What it has written.
-    pub disk: Disk,
-    /// What the engine wanted to be remembered.
-    memory: Memory,
-    /// Batches are refused while set: the disk is full.
+    pub disk: Box<dyn Disk>,
+    /// Its clocks.
+    pub clock: crate::clock::NodeClock,
+    /// What its engine wanted to be remembered over a restart.
+    pub memory: Memory,
+    /// Commits are refused while set.
     pub full: bool,
+    /// Loads give nothing while set.
+    pub unreadable: bool,
+    /// Commits take seconds while set.
+    pub slow: bool,
     /// Tells apart what was scheduled before a crash.
     pub epoch: u64,
+    /// It means harm.
+    pub hostile: Option<Hostile>,
     /// `None` while it is off.
     pub running: Option<Running>,
 }
 
 impl Node {
-    /// A node that is off, with an empty disk.
-    pub fn new(key: SigningKey, genesis: Genesis, joined: Vec<SignedGrant>) -> Self {
-        let id = NodeId(key.verifying_key().to_bytes());
-        Self {
-            incarnation: Incarnation(u64::from_le_bytes([id.0[0]; 8])),
-            key,
-            id,
-            genesis,
-            joined,
-            disk: Disk::default(),
-            memory: Memory::default(),
-            full: false,
-            epoch: 0,
-            running: None,
-        }
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.who.id
     }
 
     /// One of its own logs.
-    pub fn log(&self, lane: Lane) -> LogId {
+    pub fn log(&self, group: GroupId, lane: Lane) -> LogId {
         LogId {
-            author: self.id,
-            incarnation: self.incarnation,
-            group: sync_engine::GroupId::SHARED,
+            author: self.who.id,
+            incarnation: self.who.incarnation,
+            group,
             lane,
         }
     }
 
-    /// The key it signs with.
-    pub fn key(&self) -> &SigningKey {
-        &self.key
+    /// Whether peers are to send it this log.
+    pub fn wants(&self, log: &LogId) -> bool {
+        let interest = &self.who.interest;
+        (log.group == GroupId::SHARED || interest.groups.contains(&log.group))
+            && (!log.lane.on_request() || interest.lanes.contains(&log.lane))
     }
 
     /// Switches it on over what its disk holds.
     pub fn start(&mut self, now: Now, seed: u64) {
-        let mut trust = Trust::new(self.genesis.clone());
-        let joined = self.joined.iter().cloned().map(TrustRecord::Grant);
-        let _ = trust.extend(joined.chain(self.disk.trust_records()));
+        let mut trust = Trust::new(self.who.genesis.clone());
+        let joined = self.who.joined.iter().cloned().map(TrustRecord::Grant);
+        let entries = self.disk.trust_entries();
+        let stored = entries
+            .iter()
+            .filter_map(|bytes| TrustRecord::from_entry_bytes(bytes).ok().flatten());
+        let _ = trust.extend(joined.chain(stored));
         let local = LocalNode {
-            node: self.id,
-            incarnation: self.incarnation,
-            name: format!("sim {}", &self.id.to_string()[..6]),
+            node: self.who.id,
+            incarnation: self.who.incarnation,
+            name: self.who.grant.name.clone(),
             software: "sim".to_owned(),
         };
         let frontier = self.disk.frontier();
-        let applied = frontier
-            .iter()
-            .map(|(log, held)| (*log, held.height))
+        let author = author_of(&self.log(GroupId::SHARED, Lane::Life));
+        let desk = Desk::open(author, self.disk.as_ref());
+        let applied = frontier.iter();
+        let items = applied
+            .map(|(log, held)| (*log, desk.applied_height(log, held.height)))
             .collect();
-        let interest = Interest::default();
-        let limits = Limits::default();
+        let (interest, limits) = (self.who.interest.clone(), self.who.limits.clone());
         let mut engine = Engine::new(seed, now, local, trust, frontier, interest, limits);
         engine.recall(self.memory.clone());
-        engine.handle(now, Input::Applied { items: applied });
+        engine.handle(now, Input::Applied { items });
         self.running = Some(Running {
             engine,
+            desk,
             jobs: VecDeque::new(),
+            busy: None,
             wake_ms: None,
         });
     }
 
-    /// Keeps a mark over a restart. Here it survives every crash, so that marks are put to use.
-    pub fn remember(&mut self, peer: NodeId, mark: Mark) {
+    /// Keeps a mark over a restart.
+    pub fn remember(&mut self, peer: NodeId, mark: &Arc<Mark>) {
         self.memory.peers.retain(|(known, _)| *known != peer);
         self.memory.peers.push((peer, mark.hash));
-        if !self.memory.marks.contains(&mark) {
-            self.memory.marks.push(mark);
+        if !self.memory.marks.contains(mark.as_ref()) {
+            self.memory.marks.push(mark.as_ref().clone());
+        }
+        if self.memory.marks.len() > MARKS_MAX {
+            self.memory.marks.remove(0);
         }
     }
 
@@ -295,48 +187,169 @@ impl Node {
         self.disk.crash();
     }
 
-    /// Does the writer's first job. The disk is synced by the caller, before or (wrongly) after the answer.
-    pub fn do_job(&mut self) -> Option<Done> {
-        let job = self.running.as_mut()?.jobs.pop_front()?;
-        Some(match job {
-            Job::Batch(batch, _) if self.full => {
-                let fault = StoreFault {
-                    detail: "no space left on device".to_owned(),
-                };
-                Done {
-                    input: Input::Persisted {
-                        batch,
-                        result: Err(fault),
-                    },
-                    acknowledged: None,
-                }
-            }
-            Job::Batch(batch, runs) => {
-                let result = self.disk.commit(runs).map(|logs| Stored {
-                    applied: logs
-                        .into_iter()
-                        .map(|log| (log, self.disk.head(&log).seq))
-                        .collect(),
-                });
-                Done {
-                    input: Input::Persisted { batch, result },
-                    acknowledged: None,
-                }
-            }
-            Job::Append(log, entries, records) => {
-                let first = self.disk.head(&log).seq.next();
-                let head = self.disk.append(log, &entries, &self.key);
-                let run = self.disk.load(&log, first, RUN_BYTES_MAX);
-                Done {
-                    input: Input::LocalCommit {
+    /// Begins the writer's next job, if it has none under way; `None` when there is none.
+    ///
+    /// # Errors
+    /// What must never happen: a sentence of the model.
+    pub fn begin_job(&mut self, now: Now) -> Result<Option<Begun>, String> {
+        let Some(running) = self
+            .running
+            .as_mut()
+            .filter(|running| running.busy.is_none())
+        else {
+            return Ok(None);
+        };
+        match running.jobs.pop_front() {
+            None => Ok(None),
+            Some(Job::Batch(batch, runs)) => self.begin_batch(now, batch, runs).map(Some),
+            Some(Job::Own(plan)) => self.begin_own(now, plan),
+        }
+    }
+
+    fn begin_batch(
+        &mut self,
+        now: Now,
+        batch: BatchId,
+        runs: Vec<VerifiedRun>,
+    ) -> Result<Begun, String> {
+        let running = self.running.as_mut().ok_or("a job of a node that is off")?;
+        let disk = self.disk.as_mut();
+        let heads: Vec<(LogId, Seq)> = runs
+            .iter()
+            .map(|run| (*run.log(), run.head().seq))
+            .collect();
+        let lane = runs.first().map_or(Lane::Life, |run| run.log().lane);
+        let Judged {
+            batch: write,
+            touched,
+            verdicts,
+            moved,
+        } = running.desk.judge(disk, lane, now.wall_ms, runs)?;
+        let result = if self.full {
+            Err("no space left on device".to_owned())
+        } else {
+            // The engine promises that each run continues its log.
+            disk.commit(write)
+                .map_err(|error| format!("{}: {error}", self.who.grant.name))
+                .map(Some)?;
+            Ok(())
+        };
+        let refused = result.is_err();
+        let mut inputs = Vec::new();
+        if refused {
+            running.desk.undo(&touched, disk);
+        } else {
+            let frontier = disk.frontier();
+            let elsewhere = moved
+                .into_iter()
+                .filter(|log| !heads.iter().any(|(of, _)| of == log));
+            let items: Vec<_> = elsewhere
+                .map(|log| {
+                    (
                         log,
-                        head,
-                        records,
-                        run,
-                    },
-                    acknowledged: Some((log, head.seq)),
-                }
+                        running.desk.applied_height(&log, frontier.head(&log).seq),
+                    )
+                })
+                .collect();
+            if !items.is_empty() {
+                inputs.push(Input::Applied { items });
             }
+        }
+        let applied = heads
+            .iter()
+            .map(|(log, head)| (*log, running.desk.applied_height(log, *head)));
+        let result = result.map(|()| Stored {
+            applied: applied.collect(),
+        });
+        let result = result.map_err(|detail| StoreFault { detail });
+        inputs.insert(0, Input::Persisted { batch, result });
+        running.busy = Some(Busy {
+            inputs,
+            acknowledged: None,
+        });
+        Ok(Begun {
+            verdicts: if refused { Vec::new() } else { verdicts },
+            written: Vec::new(),
+            refused,
         })
+    }
+
+    fn begin_own(&mut self, now: Now, plan: Plan) -> Result<Option<Begun>, String> {
+        let running = self.running.as_mut().ok_or("a job of a node that is off")?;
+        let disk = self.disk.as_mut();
+        let Some(written) = running.desk.write(disk, plan, now.wall_ms)? else {
+            return Ok(None);
+        };
+        let Written {
+            batch,
+            touched,
+            promise,
+            records,
+        } = written;
+        if self.full {
+            // The user is told so, and nothing of it may be left anywhere.
+            running.desk.undo(&touched, disk);
+            running.busy = Some(Busy {
+                inputs: Vec::new(),
+                acknowledged: None,
+            });
+            return Ok(Some(Begun {
+                refused: true,
+                ..Begun::default()
+            }));
+        }
+        let local: Vec<(GroupId, Lane, EntryHash)> = batch
+            .local
+            .iter()
+            .map(|entry| (entry.group, entry.lane, entry_hash(&entry.bytes)))
+            .collect();
+        let committed = disk.commit(batch)?;
+        let mut entries = Vec::with_capacity(local.len());
+        let mut inputs = Vec::new();
+        for (log, head) in committed.heads {
+            let of_log = local
+                .iter()
+                .filter(|(group, lane, _)| (*group, *lane) == (log.group, log.lane));
+            let hashes: Vec<EntryHash> = of_log.map(|(_, _, hash)| *hash).collect();
+            let first = head.seq.0 + 1 - hashes.len() as u64;
+            entries.extend(
+                hashes
+                    .into_iter()
+                    .zip(first..)
+                    .map(|(hash, seq)| (log, Seq(seq), hash)),
+            );
+            inputs.push(Input::LocalCommit {
+                log,
+                head,
+                records: if log.lane == Lane::Trust {
+                    records.clone()
+                } else {
+                    Vec::new()
+                },
+                run: committed
+                    .local_runs
+                    .iter()
+                    .rfind(|run| run.log == log)
+                    .cloned(),
+            });
+        }
+        running.busy = Some(Busy {
+            inputs,
+            acknowledged: Some(Acknowledged {
+                entries: entries.clone(),
+                promise,
+            }),
+        });
+        Ok(Some(Begun {
+            written: entries,
+            ..Begun::default()
+        }))
+    }
+
+    /// The job under way is on the disk for good: its answers.
+    pub fn end_job(&mut self) -> Option<Busy> {
+        let busy = self.running.as_mut()?.busy.take()?;
+        self.disk.sync();
+        Some(busy)
     }
 }
