@@ -7,6 +7,22 @@ use serde_json::Value;
 
 use crate::child::ADMIN_PASSWORD;
 
+/// A number that a node shows at `/metrics`, by its whole name with labels; 0 before it was first counted.
+///
+/// # Errors
+/// The node does not answer.
+pub async fn metric(http: SocketAddr, name: &str) -> anyhow::Result<f64> {
+    let text = reqwest::get(format!("http://{http}/metrics"))
+        .await?
+        .error_for_status()?
+        .text()
+        .await?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.map_or(Ok(0.0), str::parse)?)
+}
+
 /// Signed in as `admin`.
 pub struct Api {
     client: reqwest::Client,

@@ -15,6 +15,8 @@ pub const ADMIN_PASSWORD: &str = "bench-password-not-secret";
 /// A running node.
 pub struct Node {
     child: Child,
+    /// Its key, as `--peer` wants it.
+    pub id: String,
     pub http: SocketAddr,
     pub sync: SocketAddr,
     pub mqtt: SocketAddr,
@@ -86,6 +88,7 @@ impl Node {
                 Ok(text.parse()?)
             };
             return Ok(Node {
+                id: event["node_id"].as_str().unwrap_or_default().to_owned(),
                 http: address("http")?,
                 sync: address("sync")?,
                 mqtt: address("mqtt")?,
@@ -167,6 +170,28 @@ fn kib_field(text: &str, name: &str) -> u64 {
                 .ok()
         })
         .map_or(0, |kib| kib * 1024)
+}
+
+/// Makes an invitation at a running node and joins with it into a new data directory.
+///
+/// # Errors
+/// Either refuses.
+pub fn join(inviter: &Path, data_dir: &Path, name: &str) -> anyhow::Result<()> {
+    let code = invite(inviter, "field")?;
+    command(data_dir, &["--json", "join", &code, "--name", name])?;
+    Ok(())
+}
+
+/// Makes an invitation at a running node; its code.
+///
+/// # Errors
+/// It refuses.
+pub fn invite(inviter: &Path, role: &str) -> anyhow::Result<String> {
+    let invited = command(inviter, &["--json", "invite", "--role", role])?;
+    let code = serde_json::from_str::<Value>(&invited)?["code"]
+        .as_str()
+        .map(str::to_owned);
+    code.context("no code in the invitation")
 }
 
 /// Runs `muster` with these words on a data directory and answers what it printed.

@@ -111,7 +111,7 @@ fn ms(duration: Duration) -> f64 {
 }
 
 /// Reads server-sent events and passes on their data.
-fn listen(mut stream: reqwest::Response) -> mpsc::Receiver<Value> {
+pub fn listen(mut stream: reqwest::Response) -> mpsc::Receiver<Value> {
     // One sample is under way at a time; more than that is the noise of the joining.
     let (sender, receiver) = mpsc::channel(1_024);
     tokio::spawn(async move {

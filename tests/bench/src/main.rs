@@ -3,13 +3,25 @@
 //! Each scenario is one module and gives rows; the table goes to standard output, the JSON lines to
 //! `target/bench/<scenario>.jsonl`. A scenario that misses what it needs says so and is counted as skipped.
 //!
-//! `bench [SCENARIO…] [--quick]`: without names all run; `--quick` measures less, to see that it works.
+//! `bench [SCENARIO…] [--quick]`: without names all run; `--quick` measures less, to see that it works; `--help` lists
+//! them. Most scenarios drive the built program as its users do; those of the sync engine put engines, or nodes of its
+//! QUIC shell, into this process, because the program has no need of a thousand of them.
 
 mod api;
 mod child;
+mod crowd;
+mod crowd_engine;
 mod documents;
+mod engines;
+mod gossip;
+mod hello;
+mod lanes;
+mod large;
+mod library;
 mod live;
 mod load;
+mod many;
+mod member;
 mod memory;
 mod mqtt;
 mod pair;
@@ -34,8 +46,20 @@ fn main() -> anyhow::Result<()> {
         seconds: 10,
     };
     let mut wanted = Vec::new();
-    for argument in std::env::args().skip(1) {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments
+        .next_if(|word| word == crowd_engine::FLAG)
+        .is_some()
+    {
+        let peers = arguments.next().context("how many peers?")?.parse()?;
+        return crowd_engine::run(peers);
+    }
+    for argument in arguments {
         match argument.as_str() {
+            "--help" | "-h" => {
+                help();
+                return Ok(());
+            }
             "--quick" => {
                 effort = Effort {
                     rounds: 1,
@@ -69,6 +93,15 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+fn help() {
+    println!(
+        "make bench ARGS=\"[SCENARIO…] [--quick]\": without names all run; --quick measures less\n"
+    );
+    for scenario in SCENARIOS {
+        println!("  {:<11} {}", scenario.name, scenario.what);
+    }
+}
+
 type Running = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<report::Report>>>>;
 
 struct Scenario {
@@ -90,6 +123,16 @@ const SCENARIOS: &[Scenario] = &[
         run: |effort| Box::pin(sync::run(effort)),
     },
     Scenario {
+        name: "sync-many",
+        what: "the same with 10,000 documents, and automerge-repo beside it",
+        run: |effort| Box::pin(many::run(effort)),
+    },
+    Scenario {
+        name: "sync-large",
+        what: "100,000 documents through a middle node, then 1,000 changes on each side of two nodes",
+        run: |effort| Box::pin(large::run(effort)),
+    },
+    Scenario {
         name: "live",
         what: "committed on one node, visible through the API of a connected one",
         run: |effort| Box::pin(live::run(effort)),
@@ -98,5 +141,25 @@ const SCENARIOS: &[Scenario] = &[
         name: "memory",
         what: "a node with 10,000 documents",
         run: |effort| Box::pin(memory::run(effort)),
+    },
+    Scenario {
+        name: "hello",
+        what: "greetings and frontiers of real engines in memory",
+        run: |effort| Box::pin(hello::run(effort)),
+    },
+    Scenario {
+        name: "lanes",
+        what: "an urgent entry, commit to commit, while raw blocks fill lane 5",
+        run: |effort| Box::pin(lanes::run(effort)),
+    },
+    Scenario {
+        name: "gossip",
+        what: "200 simulated nodes meet in pairs at random until all agree",
+        run: |effort| Box::pin(gossip::run(effort)),
+    },
+    Scenario {
+        name: "crowd",
+        what: "1,000 field nodes on one HQ: its engine alone, then real connections",
+        run: |effort| Box::pin(crowd::run(effort)),
     },
 ];

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use serde_json::{Value, json};
+use anyhow::bail;
+use serde_json::json;
 
 use crate::api::Api;
 use crate::child::{self, Node};
@@ -33,13 +33,8 @@ impl Pair {
         let hq_dir = directory.join("hq");
         let hq = Node::start(&hq_dir, &["--advertise", &relay.address.to_string()])?;
         relay.lead(hq.sync)?;
-        let invited = child::command(&hq_dir, &["--json", "invite"])?;
-        let code = serde_json::from_str::<Value>(&invited)?["code"]
-            .as_str()
-            .context("no code in the invitation")?
-            .to_owned();
         let field_dir = directory.join("field");
-        child::command(&field_dir, &["--json", "join", &code, "--name", "Field"])?;
+        child::join(&hq_dir, &field_dir, "Field")?;
         let field = Node::start(&field_dir, &["--no-found"])?;
         let hq_api = Api::sign_in(hq.http).await?;
         let field_api = sign_in(&field).await?;
@@ -84,7 +79,8 @@ impl Pair {
     /// seen.
     ///
     /// The list of peers is in memory and cheap; the digest costs a look at every document, so it is asked for only
-    /// when nobody is behind any more. The answer is late by one look at most, about 10 ms, and by the digest.
+    /// when nobody is behind any more, and what it takes does not count: what is acknowledged has been committed and
+    /// applied. The answer is late by one look at most, about 10 ms.
     ///
     /// # Errors
     /// A node does not answer, or it takes two minutes.
@@ -92,8 +88,9 @@ impl Pair {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let level = is_level(&self.hq_api).await? && is_level(&self.field_api).await?;
+            let looked = Instant::now();
             if level && self.agree().await? {
-                return Ok(Instant::now());
+                return Ok(looked);
             }
             if Instant::now() > deadline {
                 let peers = (
@@ -129,7 +126,7 @@ async fn is_level(api: &Api) -> anyhow::Result<bool> {
 }
 
 /// The users come with the first exchange: until then nobody can sign in.
-async fn sign_in(node: &Node) -> anyhow::Result<Api> {
+pub async fn sign_in(node: &Node) -> anyhow::Result<Api> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match Api::sign_in(node.http).await {

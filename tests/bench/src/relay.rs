@@ -1,7 +1,8 @@
 //! A UDP relay that counts: the only way between two measured nodes, so that a cut is a cut and bytes are bytes.
 //!
-//! Invariant: nothing passes while it is cut, and every datagram that passes is counted once. Two threads of its own, so
-//! that it never waits for the measuring client.
+//! Invariant: nothing passes while it is cut, and every datagram that passes is counted once. Threads of its own, so that
+//! it never waits for the measuring client. It can hold every datagram for a while, so that what is said in which round
+//! trip can be told apart; datagrams keep their order.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +32,8 @@ struct State {
     ended: AtomicBool,
     datagrams: AtomicU64,
     bytes: AtomicU64,
+    /// How long each datagram is held, microseconds.
+    delay_us: AtomicU64,
     first: Mutex<Option<Instant>>,
     /// Where answers go: the node that dials. It has one port at a time.
     client: Mutex<Option<SocketAddr>>,
@@ -71,6 +74,7 @@ impl Relay {
                 ended: AtomicBool::new(false),
                 datagrams: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
+                delay_us: AtomicU64::new(0),
                 first: Mutex::new(None),
                 client: Mutex::new(None),
             }),
@@ -86,32 +90,36 @@ impl Relay {
         back.connect(target)?;
         back.set_read_timeout(Some(LOOK))?;
         self.front.set_read_timeout(Some(LOOK))?;
-        let there = (
-            self.front.try_clone()?,
-            back.try_clone()?,
-            self.state.clone(),
-        );
-        let home = (self.front.try_clone()?, back, self.state.clone());
+        let there = (self.front.try_clone()?, self.state.clone());
+        let home = (back.try_clone()?, self.state.clone());
+        let state = self.state.clone();
+        let to_target = late(self.state.clone(), move |datagram| {
+            let _ = back.send(datagram);
+        });
+        let front = self.front.try_clone()?;
+        let to_client = late(self.state.clone(), move |datagram| {
+            let client = *lock(&state.client);
+            if let Some(client) = client {
+                let _ = front.send_to(datagram, client);
+            }
+        });
         std::thread::spawn(move || {
-            let (front, back, state) = there;
+            let (front, state) = there;
             until_ended(&state, |buffer| {
                 let (length, from) = front.recv_from(buffer)?;
                 if state.lets_through(length) {
                     *lock(&state.client) = Some(from);
-                    back.send(&buffer[..length])?;
+                    to_target(&buffer[..length]);
                 }
                 Ok(())
             });
         });
         std::thread::spawn(move || {
-            let (front, back, state) = home;
+            let (back, state) = home;
             until_ended(&state, |buffer| {
                 let length = back.recv(buffer)?;
-                let client = *lock(&state.client);
-                if let Some(client) = client
-                    && state.lets_through(length)
-                {
-                    front.send_to(&buffer[..length], client)?;
+                if state.lets_through(length) {
+                    to_client(&buffer[..length]);
                 }
                 Ok(())
             });
@@ -131,6 +139,12 @@ impl Relay {
         self.state.cut.store(false, Ordering::SeqCst);
     }
 
+    /// Holds every datagram from now on so long: half of a round trip.
+    pub fn delay(&self, by: Duration) {
+        let delay_us = by.as_micros() as u64;
+        self.state.delay_us.store(delay_us, Ordering::SeqCst);
+    }
+
     /// Since the last [`Relay::heal`].
     pub fn passed(&self) -> Passed {
         Passed {
@@ -144,6 +158,31 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.state.ended.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Sends at once, or from a thread of its own once the datagram was held long enough.
+fn late(
+    state: Arc<State>,
+    send: impl Fn(&[u8]) + Send + Sync + 'static,
+) -> impl Fn(&[u8]) + Send + 'static {
+    let send = Arc::new(send);
+    let (held, datagrams) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
+    let sends_late = send.clone();
+    // Ends with the last sender: with the thread that reads.
+    std::thread::spawn(move || {
+        for (due, datagram) in datagrams {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            sends_late(&datagram);
+        }
+    });
+    move |datagram: &[u8]| match state.delay_us.load(Ordering::SeqCst) {
+        0 => send(datagram),
+        delay_us => {
+            let due = Instant::now() + Duration::from_micros(delay_us);
+            // Refused only when the thread is gone, with the relay.
+            let _ = held.send((due, datagram.to_vec()));
+        }
     }
 }
 
@@ -193,5 +232,15 @@ mod tests {
         let passed = relay.passed();
         assert_eq!((passed.datagrams, passed.bytes), (2, 9));
         assert!(passed.first.is_some());
+
+        relay.delay(Duration::from_millis(80));
+        let sent = Instant::now();
+        client.send(b"late").unwrap();
+        let mut server_buffer = [0; 64];
+        server
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        assert_eq!(server.recv(&mut server_buffer).unwrap(), 4);
+        assert!(sent.elapsed() >= Duration::from_millis(80));
     }
 }

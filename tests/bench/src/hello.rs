@@ -1,0 +1,121 @@
+//! What two nodes say before they exchange anything: bytes of greetings and frontiers, and how soon the first entry
+//! leaves.
+//!
+//! Real engines in memory. Bytes are those of frames; QUIC adds some 20 to a packet, and a length of 4 to a frame. The
+//! round trip is the engines' own: a connection over QUIC costs one more before it.
+
+use serde_json::json;
+use sync_engine::{Lane, Limits};
+
+use crate::Effort;
+use crate::engines::{self, Contact, Engines};
+use crate::library;
+use crate::report::{Report, thousands};
+
+/// Authors of the frontier that DESIGN §10 names.
+const AUTHORS: u16 = 100;
+/// Lives of each: a node starts another after a restore, or on another machine.
+const INCARNATIONS: u64 = 3;
+/// Lanes that a field node writes all the time.
+const LANES: [Lane; 3] = [Lane::Life, Lane::Coordination, Lane::Summary];
+/// Entries of each log, so that heights have the length that they have after some weeks.
+const ENTRIES: [u64; 2] = [3, 300];
+
+/// # Errors
+/// Two engines do not come to agree.
+pub async fn run(_: Effort) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    for entries_per_log in ENTRIES {
+        let mut engines = world(entries_per_log)?;
+        let documents = u64::from(AUTHORS) * INCARNATIONS * LANES.len() as u64 * entries_per_log;
+        let about = format!("{} entries", thousands(documents as f64));
+
+        let first = engines.meet(0, 1)?;
+        anyhow::ensure!(
+            first.run_bytes == 0,
+            "both hold the same, and something moved"
+        );
+        let whole = first.greeting_bytes.into_iter().max().unwrap_or(0);
+        let row = format!(
+            "whole frontier, {AUTHORS} authors × {INCARNATIONS} incarnations × {} lanes, {about}",
+            LANES.len()
+        );
+        report.row(row, bytes(whole), "8,192 B");
+        record(&mut report, "never met", entries_per_log, &first);
+
+        let again = engines.meet(1, 0)?;
+        let hello = again.hello_bytes.into_iter().max().unwrap_or(0);
+        let row = format!("greeting of nodes that met before, nothing changed, {about}");
+        report.row(row, bytes(hello), "200 B");
+        record(&mut report, "met before", entries_per_log, &again);
+
+        for changed in [1, 10] {
+            for number in 0..changed {
+                let entries = vec![library::small_entry(1, entries_per_log + number)?];
+                // In turns on both sides, and there in another lane each.
+                let at = usize::from(number % 2 == 1);
+                engines.commit(at, LANES[(number / 2) as usize % LANES.len()], entries)?;
+            }
+            let after = engines.meet(0, 1)?;
+            let hello = after.hello_bytes.into_iter().max().unwrap_or(0);
+            let row = format!("the same after {changed} entries were written, {about}");
+            report.row(row, bytes(hello), "200 B + changes");
+            record(&mut report, "changed", entries_per_log, &after);
+            let trips = after
+                .first_run_step
+                .map_or(f64::NAN, |step| step as f64 / 2.0);
+            if changed == 10 {
+                report.row(
+                    format!("round trips until the first run leaves, {about}"),
+                    format!("{trips}"),
+                    "1",
+                );
+            }
+        }
+    }
+    report
+        .note("Real engines in memory; the larger of the two sides' frames on the control stream.");
+    Ok(report)
+}
+
+/// Two nodes of an operation, both with all that a hundred authors have written in three lives each.
+fn world(entries_per_log: u64) -> anyhow::Result<Engines> {
+    let mut engines = Engines::default();
+    let trust = engines::found(&mut engines.library, AUTHORS)?;
+    for number in 0..AUTHORS {
+        let key = library::key(number);
+        let node = library::node_of(&key);
+        for life in 0..INCARNATIONS {
+            // Random numbers in the real program; the last life is the one in which the node writes now.
+            let incarnation = engines::incarnation_of(node).rotate_left(life as u32 * 7);
+            for lane in LANES {
+                let entries = (0..entries_per_log)
+                    .map(|n| library::small_entry(u64::from(number), n))
+                    .collect::<anyhow::Result<Vec<_>>>()?;
+                let log = library::log_of(node, incarnation, lane);
+                engines.library.append(log, entries, &key);
+            }
+        }
+    }
+    for number in 0..2 {
+        engines.add(library::key(number), trust.clone(), Limits::default());
+    }
+    Ok(engines)
+}
+
+fn record(report: &mut Report, what: &str, entries_per_log: u64, contact: &Contact) {
+    report.line(json!({
+        "contact": what,
+        "entries_per_log": entries_per_log,
+        "hello_bytes": contact.hello_bytes,
+        "greeting_bytes": contact.greeting_bytes,
+        "bytes": contact.bytes,
+        "run_bytes": contact.run_bytes,
+        "first_run_after_round_trips": contact.first_run_step.map(|step| step as f64 / 2.0),
+        "round_trips": contact.steps as f64 / 2.0,
+    }));
+}
+
+fn bytes(count: usize) -> String {
+    format!("{} B", thousands(count as f64))
+}
