@@ -47,7 +47,7 @@ pub use muster::journal::{JournalCommit, JournalEntry};
 pub use muster::log::{
     DigestItem, LoadedDocument, QuarantinedEntry, StoredEntry, UnappliedCounts, WaitingEntry,
 };
-pub use muster::progress::SeenBy;
+pub use muster::progress::{Lacking, SeenBy};
 pub use muster::queries::{
     BoundingBox, DocumentQuery, DocumentRow, FactQuery, FactRow, ListCursor,
 };

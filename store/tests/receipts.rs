@@ -169,6 +169,38 @@ fn what_receipts_say_of_logs_that_never_come_is_bounded_per_node() {
 }
 
 #[test]
+fn what_a_node_lacks_is_what_nobody_has_heard_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = node(dir.path());
+    for number in 1..=5 {
+        commit(&store, edit(id(number), "ours", 1));
+    }
+    let mut peer = Peer::new(5);
+    commit(
+        &store,
+        arrival(&mut peer, id(9), &[Disposition::Applied], 2),
+    );
+    let lacking = |seeds: [u8; 3]| -> Vec<u64> {
+        let nodes = seeds.map(node_id);
+        let lacking = store.read(|reader| reader.lacking(&nodes, &GroupId::SHARED));
+        let lacking = lacking.unwrap();
+        assert!(
+            lacking
+                .iter()
+                .all(|lacks| lacks.iter().sum::<u64>() == lacks[Lane::Life as usize])
+        );
+        lacking
+            .iter()
+            .map(|lacks| lacks[Lane::Life as usize])
+            .collect()
+    };
+    assert_eq!(lacking([5, 6, 7]), [5, 6, 6], "its author has an entry");
+    commit(&store, receipt(6, 3, &[item(log_of(1, Lane::Life), 4, 0)]));
+    commit(&store, receipt(7, 3, &[item(log_of(1, Lane::Life), 99, 0)]));
+    assert_eq!(lacking([5, 6, 7]), [5, 2, 1]);
+}
+
+#[test]
 fn only_what_moved_since_the_last_own_receipt_is_unsaid() {
     let dir = tempfile::tempdir().unwrap();
     let store = node(dir.path());

@@ -502,7 +502,9 @@ pub struct Peer {
     /// When it was heard last.
     #[schema(required, format = DateTime)]
     pub last_seen: Option<String>,
-    /// Entries that this node holds and it has not acknowledged; null where nothing was heard of it yet.
+    /// Entries that this node holds and it has not acknowledged, to this node or in a receipt that others carried here;
+    /// null where nothing was heard of it yet. While it is not connected only the lanes from `trust` to `coordination`
+    /// count: of the others it takes the latest when it comes.
     #[schema(required)]
     pub behind_entries: Option<u64>,
     /// The same in bytes: an estimate.

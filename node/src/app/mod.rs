@@ -18,6 +18,7 @@ mod names;
 mod open;
 mod peers;
 mod present;
+mod proof;
 pub mod readings;
 pub mod rebuild;
 mod receipts;
@@ -86,7 +87,7 @@ pub struct App {
     pub(in crate::app) ingest: ingest::Ingest,
     pub(in crate::app) rules: Arc<rules::Rules>,
     pub(in crate::app) invites: tokio::sync::Mutex<()>,
-    pub(in crate::app) digest: status::DigestCache,
+    pub(in crate::app) digest: proof::Cache,
     pub(in crate::app) addresses: OnceLock<Addresses>,
     /// Addresses at which others were told to reach this node.
     pub(in crate::app) advertised: OnceLock<Vec<SocketAddr>>,
@@ -96,6 +97,9 @@ pub struct App {
     pub(in crate::app) upkeep: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// Told when there may be something for a receipt to say.
     pub(in crate::app) moved: receipts::Moved,
+    /// Where mismatches with peers are looked into.
+    pub(in crate::app) mismatches: proof::Mismatches,
+    pub(in crate::app) fault_finder: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) receipt_writer: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
@@ -131,6 +135,7 @@ impl App {
             self.rule_runner.lock().take(),
             self.upkeep.lock().take(),
             self.receipt_writer.lock().take(),
+            self.fault_finder.lock().take(),
         ];
         for task in background.into_iter().flatten() {
             // The rule runner commits its cursor on the way out; a panic was logged.

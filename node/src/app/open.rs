@@ -20,7 +20,7 @@ use super::documents::{Committed, DocumentService, Surroundings};
 use super::events::EventFeed;
 use super::names::NameBook;
 use super::present::RowView;
-use super::{App, Me, auth, devices, founding, ingest, receipts, rules, status, upkeep};
+use super::{App, Me, auth, devices, founding, ingest, proof, receipts, rules, upkeep};
 
 /// Where the database key comes from.
 #[derive(Clone)]
@@ -198,6 +198,7 @@ impl App {
             writes_stopped: Arc::clone(&writes_stopped),
         })
         .map_err(OpenError::Thread)?;
+        let (mismatches, to_look_into) = proof::Mismatches::new();
         let app = Arc::new(App {
             ingest: ingest::Ingest::new(store.clone(), devices.clone(), clock),
             store,
@@ -213,15 +214,22 @@ impl App {
             devices,
             rules: Arc::clone(&rules),
             invites: tokio::sync::Mutex::new(()),
-            digest: status::DigestCache::default(),
+            digest: proof::Cache::default(),
             addresses: OnceLock::new(),
             advertised: OnceLock::new(),
             stop: CancellationToken::new(),
             rule_runner: parking_lot::Mutex::new(None),
             upkeep: parking_lot::Mutex::new(None),
             moved: moved.clone(),
+            mismatches,
+            fault_finder: parking_lot::Mutex::new(None),
             receipt_writer: parking_lot::Mutex::new(None),
         });
+        *app.fault_finder.lock() = Some(proof::start(
+            Arc::clone(&app),
+            to_look_into,
+            app.stop.clone(),
+        ));
         let runner = rules.start(Arc::clone(&app), app.stop.clone());
         *app.rule_runner.lock() = runner;
         *app.upkeep.lock() = Some(upkeep::start(

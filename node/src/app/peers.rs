@@ -1,29 +1,47 @@
 //! The other nodes, as people see them: in reach or not, what they lack of ours, what we lack of theirs.
+//!
+//! What a connected node lacks the engine knows. Of one that is not connected the engine knows what it lacked when it
+//! left; it may have got that from others since, and says so in its receipts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use sync_engine::{Lane, LaneBehind, PeerState};
+use store::Lacking;
+use sync_engine::{GroupId, Lane, LaneBehind, NodeId, PeerState, ProofView};
 use sync_quic::{PeerStatus, SyncNode};
 
-use super::App;
 use super::clock::rfc3339_wall;
+use super::{App, AppError, receipts};
+
+/// By lane, in the order of [`Lane::ALL`].
+type Behind = [LaneBehind; Lane::ALL.len()];
 
 impl App {
     /// The peers as the API shows them.
-    pub(in crate::app) fn peer_values(&self) -> Vec<Value> {
+    pub(in crate::app) async fn peer_values(&self) -> Result<Vec<Value>, AppError> {
+        let statuses = self.sync.get().map(SyncNode::peers).unwrap_or_default();
+        let away: Vec<NodeId> = statuses
+            .iter()
+            .filter(|status| status.state() != PeerState::Live)
+            .filter_map(|status| status.node)
+            .collect();
+        let lacking: BTreeMap<NodeId, Lacking> = self
+            .read(move |reader| {
+                let lacking = reader.lacking(&away, &GroupId::SHARED)?;
+                Ok(away.into_iter().zip(lacking).collect())
+            })
+            .await?;
         let trust = self.trust.load();
         let mut values: Vec<Value> = Vec::new();
         let mut shown = BTreeSet::new();
-        for status in self.sync.get().map(SyncNode::peers).unwrap_or_default() {
-            if let Some(node) = status.node {
-                shown.insert(node);
-            }
+        for status in &statuses {
+            shown.extend(status.node);
             let name = status
                 .node
                 .and_then(|node| trust.grant(node))
                 .map(|grant| grant.name.clone());
-            values.push(peer_value(&status, name));
+            let lacks = status.node.and_then(|node| lacking.get(&node));
+            values.push(peer_value(status, name, lacks));
         }
         for (node, grant) in trust.members() {
             if *node != self.me.node && !shown.contains(node) {
@@ -36,10 +54,11 @@ impl App {
                     "behind_bytes": null,
                     "behind": [],
                     "missing_entries": null,
+                    "agreed": agreed_value(ProofView::Unproven),
                 }));
             }
         }
-        values
+        Ok(values)
     }
 }
 
@@ -52,8 +71,13 @@ pub(in crate::app) fn state_word(state: PeerState) -> &'static str {
     }
 }
 
-fn peer_value(status: &PeerStatus, name: Option<String>) -> Value {
+fn peer_value(status: &PeerStatus, name: Option<String>, lacks: Option<&Lacking>) -> Value {
     let view = status.view.as_ref();
+    let behind = view.map(|view| match lacks {
+        Some(lacks) => behind_while_away(&view.behind, lacks),
+        None => view.behind,
+    });
+    let total = |of: fn(&LaneBehind) -> u64| behind.map(|lanes| lanes.iter().map(of).sum::<u64>());
     let last_seen = view.map(|view| view.last_seen_wall_ms).filter(|at| *at > 0);
     // What it holds is its own word, and counts while it can take it back.
     let connected = view.filter(|view| view.state == PeerState::Live);
@@ -62,10 +86,11 @@ fn peer_value(status: &PeerStatus, name: Option<String>) -> Value {
         "name": name.or_else(|| view.and_then(|view| view.name.clone())),
         "state": state_word(status.state()),
         "last_seen": last_seen.map(rfc3339_wall),
-        "behind_entries": view.map(|view| view.behind_entries),
-        "behind_bytes": view.map(|view| view.behind_bytes),
-        "behind": view.map_or_else(Vec::new, |view| behind_by_lane(&view.behind)),
+        "behind_entries": total(|lane| lane.entries),
+        "behind_bytes": total(|lane| lane.bytes),
+        "behind": behind.as_ref().map_or_else(Vec::new, behind_by_lane),
         "missing_entries": connected.map(|view| view.missing_entries),
+        "agreed": agreed_value(view.map_or(ProofView::Unproven, |view| view.proof)),
         "address": status.addr.map(|addr| addr.to_string()).or_else(|| status.configured.clone()),
         "rtt_ms": status.rtt_ms,
         "software": view.and_then(|view| view.software.clone()),
@@ -78,8 +103,39 @@ fn peer_value(status: &PeerStatus, name: Option<String>) -> Value {
     })
 }
 
+/// What a node lacks that is not connected: what both the engine and its receipts leave open. Lanes of which receipts do
+/// not speak are left out: of what they carry it takes the latest when it comes.
+fn behind_while_away(engine: &Behind, lacks: &Lacking) -> Behind {
+    let mut behind = Behind::default();
+    for (lane, behind) in Lane::ALL.into_iter().zip(&mut behind) {
+        let counted = engine[lane as usize];
+        let entries = counted.entries.min(lacks[lane as usize]);
+        if receipts::is_about(lane) && entries > 0 {
+            let mean_bytes = counted.bytes / counted.entries;
+            *behind = LaneBehind {
+                entries,
+                bytes: entries.saturating_mul(mean_bytes),
+            };
+        }
+    }
+    behind
+}
+
+/// Whether it has made the same of the same logs, as last compared.
+fn agreed_value(proof: ProofView) -> Value {
+    let (state, at_wall_ms, objects) = match proof {
+        ProofView::Unproven => ("unproven", None, 0),
+        ProofView::Equal { at_wall_ms } => ("equal", Some(at_wall_ms), 0),
+        ProofView::Differs {
+            at_wall_ms,
+            objects,
+        } => ("differs", Some(at_wall_ms), objects),
+    };
+    json!({ "state": state, "at": at_wall_ms.map(rfc3339_wall), "objects": objects })
+}
+
 /// The lanes of which it lacks something, the most urgent first.
-fn behind_by_lane(behind: &[LaneBehind; Lane::ALL.len()]) -> Vec<Value> {
+fn behind_by_lane(behind: &Behind) -> Vec<Value> {
     Lane::ALL
         .iter()
         .zip(behind)
@@ -96,7 +152,7 @@ mod tests {
 
     #[test]
     fn lanes_with_something_are_named_the_most_urgent_first() {
-        let mut behind = [LaneBehind::default(); 7];
+        let mut behind = Behind::default();
         assert_eq!(behind_by_lane(&behind), Vec::<Value>::new());
         behind[Lane::Coordination as usize] = LaneBehind {
             entries: 9,
@@ -113,5 +169,23 @@ mod tests {
                 json!({ "lane": "coordination", "entries": 9, "bytes": 2_700 }),
             ]
         );
+    }
+
+    #[test]
+    fn a_node_that_is_away_lacks_what_neither_we_gave_it_nor_its_receipts_say_it_has() {
+        let mut engine = Behind::default();
+        for behind in &mut engine {
+            *behind = LaneBehind {
+                entries: 10,
+                bytes: 2_000,
+            };
+        }
+        let mut lacks = [10; Lane::ALL.len()];
+        lacks[Lane::Trust as usize] = 0;
+        lacks[Lane::Life as usize] = 4;
+        let behind = behind_while_away(&engine, &lacks);
+        let entries = behind.map(|lane| lane.entries);
+        assert_eq!(entries, [0, 10, 4, 10, 0, 0, 0]);
+        assert_eq!(behind[Lane::Life as usize].bytes, 800);
     }
 }

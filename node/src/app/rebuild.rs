@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use domain::permissions::{Action, Subject};
-use domain::{Document, FactKind, Kind, RecordId, schema};
+use domain::{FactKind, Kind, RecordId, schema};
 use serde_json::{Value, json};
 use store::{CommitNo, Disposition, FactWrite, JournalEntry, RebuildCommit, Store, StoreError};
 use sync_engine::{LogId, ObjectId, Seq};
 
 use super::documents::Replay;
-use super::status::heads_digest;
+use super::proof::heads_digest;
 use super::{App, AppError, Caller};
 
 /// Journal entries per read.
@@ -101,9 +101,8 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
                             log: entry.log,
                             seq: entry.seq,
                         });
-                } else if let Some(kind) = FactKind::by_code(entry.kind)
-                    && entry.arrived
-                {
+                } else if let Some(kind) = FactKind::by_code(entry.kind) {
+                    // One that was looked at again comes twice; the store keeps the first.
                     facts.extend(fact(kind, &entry));
                 }
             }
@@ -145,13 +144,13 @@ fn replay(
     places: &[Place],
     out: &mut Vec<RebuildCommit>,
 ) -> Result<(), StoreError> {
-    let mut replay = Replay::new(Document::new(kind, RecordId(object.0)));
+    let mut replay = Replay::new(kind, RecordId(object.0));
     for chunk in places.chunk_by(|a, b| a.commit == b.commit) {
         let Some(first) = chunk.first() else { continue };
         let mut entries = Vec::with_capacity(chunk.len());
         for place in chunk {
             let stored = store.read(|reader| reader.entry(&place.log, place.seq))?;
-            entries.extend(stored.map(|stored| (place.log, stored.bytes)));
+            entries.extend(stored.map(|stored| (place.log, place.seq, stored.bytes)));
         }
         let rows = replay
             .commit(&entries)

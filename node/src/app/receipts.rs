@@ -6,7 +6,7 @@
 //!
 //! What always holds:
 //! - a receipt is about what its author holds itself; its time is its author's clock;
-//! - only lanes 1 to 3 make a receipt necessary, never a receipt: two nodes do not answer each other for ever;
+//! - only lanes 0 to 3 make a receipt necessary, never a receipt: two nodes do not answer each other for ever;
 //! - it names the logs that moved since the last one, which the store remembers together with it: nothing is said
 //!   twice, nothing is left out after a crash;
 //! - of its own logs a node says nothing: an entry's author has it;
@@ -36,8 +36,9 @@ use schedule::Schedule;
 /// With so many members there is somebody whom the others' acknowledgements do not reach.
 const MEMBERS_MIN: usize = 3;
 
-/// The lanes that hold what people see; only those are spoken of.
-const LANES: [Lane; 3] = [Lane::Flash, Lane::Life, Lane::Coordination];
+/// The lanes that everybody must have all of: who belongs to the operation, and what people see. Only those are spoken
+/// of; of the others the latest wins, and nobody asks who has the rest.
+const LANES: [Lane; 4] = [Lane::Trust, Lane::Flash, Lane::Life, Lane::Coordination];
 
 /// Whether receipts speak of a lane.
 pub(in crate::app) fn is_about(lane: Lane) -> bool {

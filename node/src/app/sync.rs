@@ -5,12 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use domain::permissions::{Action, Subject};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AuditWrite, Batch, GroupCommit};
 use sync_engine::{
-    Counters, Engine, Grant, GroupId, Interest, Lane, Limits, LocalNode, LogId, Name, NodeId, Now,
-    Place, ProgressItem, Seq, StoreFault, Stored, TrustRecord, VerifiedRun,
+    Counters, DigestItems, Digests, Engine, Grant, GroupId, Interest, Lane, Limits, LocalNode,
+    LogId, Mark, Mismatch, Name, NodeId, Now, Place, ProgressItem, Seq, StoreFault, Stored,
+    TrustRecord, VerifiedRun,
 };
 use sync_quic::{
     Host, Invite, JoinRefusal, JoinReply, JoinRequest, Loaded, MemberAddresses, PeerAddr,
@@ -162,9 +164,11 @@ impl App {
             },
         );
         engine.set_codec(Arc::new(DocumentCodec));
+        engine.recall(self.read(|reader| reader.sync_memory()).await?);
         let _ = self.advertised.set(config.advertise.clone());
         let host = Arc::new(NodeHost {
             app: Arc::clone(self),
+            last_mark: Mutex::default(),
         });
         let node = SyncNode::start(config, engine, host)
             .await
@@ -357,6 +361,15 @@ impl App {
         metrics::counter!("muster_sync_runs_asked_for_plain_total").absolute(asked_again);
         metrics::counter!("muster_sync_entries_stored_total").absolute(counters.stored_entries);
         metrics::counter!("muster_sync_forks_seen_total").absolute(counters.forks_seen);
+        metrics::counter!("muster_sync_marks_agreed_total").absolute(counters.marks_agreed);
+        metrics::counter!("muster_sync_short_greetings_total").absolute(counters.short_greetings);
+        for (result, count) in [
+            ("equal", counters.proofs_equal),
+            ("differs", counters.proof_faults),
+            ("void", counters.proofs_void),
+        ] {
+            metrics::counter!("muster_sync_proofs_total", "result" => result).absolute(count);
+        }
     }
 
     /// A member by id, the beginning of its id, or its name.
@@ -423,6 +436,8 @@ fn invite_addresses(listen: SocketAddr, advertised: &[SocketAddr]) -> Vec<Socket
 /// The engine's way to the disk.
 struct NodeHost {
     app: Arc<App>,
+    /// The mark kept last: many peers agree on one, and it may be large.
+    last_mark: Mutex<Option<Arc<Mark>>>,
 }
 
 impl Host for NodeHost {
@@ -444,7 +459,10 @@ impl Host for NodeHost {
     }
 
     async fn resolve(&self, places: Vec<Place>) -> Vec<(Place, Name)> {
-        let names = self.app.read(move |reader| reader.names_at(&places, &DocumentCodec)).await;
+        let names = self
+            .app
+            .read(move |reader| reader.names_at(&places, &DocumentCodec))
+            .await;
         names.unwrap_or_else(|error| {
             tracing::error!(%error, "look up what a run refers to");
             Vec::new()
@@ -461,7 +479,6 @@ impl Host for NodeHost {
         let stored = self.app.documents.ingest(runs).await.inspect_err(
             |error| tracing::error!(%error, peer = %from, "entries were not stored"),
         )?;
-        let moves = moves || !records.is_empty();
         self.app.learn(records);
         if moves {
             self.app.moved.note();
@@ -470,13 +487,43 @@ impl Host for NodeHost {
     }
 
     fn progress(&self, peer: NodeId, items: Vec<ProgressItem>, at_wall_ms: u64) {
-        // "Who has it" is asked of what people see; of receipts nobody asks who has them.
+        // Of what is not spoken of in receipts nobody asks who has it.
         let items: Vec<(LogId, Seq, Seq)> = items
             .into_iter()
             .filter(|item| receipts::is_about(item.log.lane))
             .map(|item| (item.log, item.stored, item.applied))
             .collect();
         self.app.store.record_progress(peer, &items, at_wall_ms);
+    }
+
+    fn keep_mark(&self, peer: NodeId, mark: &Mark) {
+        let shared = {
+            let mut last = self.last_mark.lock();
+            match last.as_ref().filter(|last| last.hash == mark.hash) {
+                Some(last) => Arc::clone(last),
+                None => Arc::clone(last.insert(Arc::new(mark.clone()))),
+            }
+        };
+        let now_ms = self.app.clock.wall_ms();
+        self.app.store.keep_mark(peer, shared, now_ms);
+    }
+
+    async fn digests(&self, groups: Vec<GroupId>) -> Option<Digests> {
+        let digests = self.app.proof_digests(groups).await;
+        digests
+            .inspect_err(|error| tracing::error!(%error, "digests for a peer"))
+            .ok()
+    }
+
+    async fn digest_items(&self, group: GroupId, buckets: Vec<u8>) -> Option<DigestItems> {
+        let items = self.app.proof_items(group, buckets).await;
+        items
+            .inspect_err(|error| tracing::error!(%error, "digests of objects for a peer"))
+            .ok()
+    }
+
+    fn mismatch(&self, mismatch: Mismatch) {
+        self.app.mismatches.note(mismatch);
     }
 
     fn own_log_longer(&self, log: LogId, ours: Seq, theirs: Seq, peer: NodeId) {
@@ -520,6 +567,8 @@ impl App {
             }
             trust
         });
+        // Somebody who joins should hear how far everybody is.
+        self.moved.note();
     }
 
     /// Makes a node a member if it holds an open invitation.

@@ -329,6 +329,28 @@ fn frontier(value: &Value) -> String {
         &rows,
     );
     let _ = writeln!(out, "\nhash  {}", word(&value["hash"]));
+    let _ = writeln!(
+        out,
+        "whole {} B to who knows the same members, {} B to others",
+        word(&value["whole_bytes"]),
+        word(&value["whole_bytes_written_out"])
+    );
+    let peers = list(value.get("peers"));
+    if !peers.is_empty() {
+        out.push_str("\nWhat a peer needs to hear that was level with this node before:\n");
+        let rows: Vec<Vec<String>> = peers
+            .iter()
+            .map(|peer| {
+                vec![
+                    word(&peer["name"]),
+                    cut(&peer["node_id"], 10),
+                    cut(&peer["mark"], 8),
+                    format!("{} B", word(&peer["since_bytes"])),
+                ]
+            })
+            .collect();
+        out.push_str(&table(&["PEER", "NODE", "MARK", "SINCE THEN"], &rows));
+    }
     out
 }
 

@@ -31,8 +31,8 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use sync_engine::{
-    Frontier, GroupId, Head, Incarnation, Lane, LogId, Mark, Name, NodeId, ObjectId, PayloadCodec, Place,
-    ProgressItem, Run, Seq,
+    Frontier, GroupId, Head, Incarnation, Lane, LogId, Mark, Name, NodeId, ObjectId, PayloadCodec,
+    Place, ProgressItem, Run, Seq,
 };
 use tokio::sync::oneshot;
 
@@ -393,6 +393,15 @@ impl Reader<'_> {
         me: &NodeId,
     ) -> Result<Vec<progress::SeenBy>, StoreError> {
         progress::seen_by(self.connection, object, me)
+    }
+
+    /// For each of `nodes` what it is not known to have stored of a group, by acknowledgements and receipts.
+    pub fn lacking(
+        &self,
+        nodes: &[NodeId],
+        group: &GroupId,
+    ) -> Result<Vec<progress::Lacking>, StoreError> {
+        progress::lacking(self.connection, nodes, group)
     }
 
     /// The logs of others, in these lanes of a group, of which there is more here than the receipts of this node, `me`,

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
-use sync_engine::{LogId, NodeId, ObjectId, Seq};
+use sync_engine::{GroupId, Lane, LogId, NodeId, ObjectId, Seq};
 
+use super::log;
 use crate::error::{Doing, StoreError};
 use crate::sql::{blob, entry_at, entry_log_no, entry_seq, millis, wall};
 
@@ -180,6 +181,48 @@ pub struct SeenBy {
     pub node: NodeId,
     pub stored_at_wall_ms: Option<u64>,
     pub applied_at_wall_ms: Option<u64>,
+}
+
+/// By lane, in the order of [`Lane::ALL`]: entries of a group that are here and that a node is not known to have.
+pub type Lacking = [u64; Lane::ALL.len()];
+
+/// What each of `nodes` is not known to have stored, by acknowledgements and receipts.
+pub(crate) fn lacking(
+    connection: &Connection,
+    nodes: &[NodeId],
+    group: &GroupId,
+) -> Result<Vec<Lacking>, StoreError> {
+    let logs: BTreeMap<i64, (LogId, Seq)> = log::all_logs(connection)?
+        .into_iter()
+        .filter(|(_, id, _)| id.group == *group)
+        .map(|(no, id, held)| (no, (id, held.height)))
+        .collect();
+    let mut known = connection
+        .prepare_cached(
+            "SELECT l.no, (SELECT max(m.stored) FROM ack_mark m WHERE m.peer_no = p.no AND m.log_no = l.no) \
+             FROM peer p, log l WHERE p.node = ?1",
+        )
+        .doing("prepare heights of peer")?;
+    let mut lacking = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let stored: BTreeMap<i64, u64> = known
+            .query_map([&node.0[..]], |row| {
+                let stored: Option<i64> = row.get(1)?;
+                Ok((row.get(0)?, stored.unwrap_or(0).cast_unsigned()))
+            })
+            .and_then(Iterator::collect)
+            .doing("read heights of peer")?;
+        let mut lacks = Lacking::default();
+        for (no, (id, height)) in &logs {
+            // What it wrote it has.
+            if id.author != *node {
+                let stored = stored.get(no).copied().unwrap_or(0);
+                lacks[id.lane as usize] += height.0.saturating_sub(stored);
+            }
+        }
+        lacking.push(lacks);
+    }
+    Ok(lacking)
 }
 
 /// Up to where a document (or a fact) goes in one log.

@@ -13,7 +13,7 @@ use super::progress::{self, Heights};
 use crate::error::{Doing, StoreError};
 use crate::sql::{SEQ_MAX, millis, wall};
 
-/// Logs of which nothing is here yet, kept per author of receipts: a receipt names at most 192 logs, and more than one
+/// Logs of which nothing is here yet, kept per author of receipts: a receipt names at most 256 logs, and more than one
 /// receipt that overtakes what it is about is rare. What does not fit is unknown until that node says it anew.
 const AHEAD_MAX: i64 = 256;
 

@@ -17,6 +17,7 @@ mod engine;
 mod entry;
 mod frame;
 mod frontier;
+mod frontier_size;
 mod frontier_wire;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -48,6 +49,7 @@ pub use codec::{
 pub use engine::Engine;
 pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError, EntryHeader, Payload};
 pub use frontier::{Frontier, LogFrontier};
+pub use frontier_size::{FrontierSize, frontier_size_since};
 pub use hello::{PROTOCOL_MAX, PROTOCOL_MIN};
 pub use ids::{
     ChainHash, EntryHash, EntryKind, GroupId, HeadSignature, IdError, Incarnation, Lane, LogId,

@@ -11,6 +11,7 @@
 //!   that no entry ever follows one that was lost.
 
 mod edits;
+mod examine;
 mod queue;
 mod remote;
 mod replay;
@@ -27,7 +28,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::{RuleCursor, Store};
-use sync_engine::{Lane, LogId, Seq, StoreFault, Stored, VerifiedRun};
+use sync_engine::{Lane, LogId, ObjectId, Seq, StoreFault, Stored, VerifiedRun};
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
@@ -37,6 +38,7 @@ use super::types::IdempotencyKey;
 use queue::{Class, Queue, Refused};
 use resident::DocumentKey;
 
+pub(in crate::app) use examine::{EntryChange, Examined, Verdict, state_word};
 pub(in crate::app) use remote::{change_in, fact_write, judge_trust_entry};
 pub(in crate::app) use replay::Replay;
 pub(in crate::app) use rows::{ConflictDetail, OriginDetail};
@@ -165,7 +167,18 @@ struct LocalCommand {
     reply: Reply,
 }
 
-struct RemoteCommand {
+/// What is not a request of a person or a rule.
+enum RemoteCommand {
+    Runs(IngestCommand),
+    Examine(ExamineCommand),
+}
+
+struct ExamineCommand {
+    objects: Vec<ObjectId>,
+    reply: oneshot::Sender<Result<Vec<Examined>, AppError>>,
+}
+
+struct IngestCommand {
     lane: Lane,
     runs: Vec<VerifiedRun>,
     reply: oneshot::Sender<Result<Stored, StoreFault>>,
@@ -227,7 +240,10 @@ impl DocumentService {
         };
         let (reply, answer) = oneshot::channel();
         self.inbox
-            .push_remote(Class::of(lane), RemoteCommand { lane, runs, reply })
+            .push_remote(
+                Class::of(lane),
+                RemoteCommand::Runs(IngestCommand { lane, runs, reply }),
+            )
             .map_err(|refused| StoreFault {
                 detail: match refused {
                     Refused::Full => "too many batches wait for the document worker".into(),
@@ -239,6 +255,30 @@ impl DocumentService {
                 detail: "the node is stopping".into(),
             })
         })
+    }
+
+    /// Looks at objects again from nothing but their entries, and puts right what was shown of them; answers after the
+    /// commit, in the order asked.
+    pub(in crate::app) async fn examine(
+        &self,
+        objects: &[ObjectId],
+    ) -> Result<Vec<Examined>, AppError> {
+        let mut examined = Vec::with_capacity(objects.len());
+        for some in objects.chunks(examine::OBJECTS_AT_ONCE) {
+            let (reply, answer) = oneshot::channel();
+            let command = ExamineCommand {
+                objects: some.to_vec(),
+                reply,
+            };
+            self.inbox
+                .push_remote(Class::Coordination, RemoteCommand::Examine(command))
+                .map_err(|refused| match refused {
+                    Refused::Full => AppError::Busy { retry_after_s: 2 },
+                    Refused::Closed => stopping(),
+                })?;
+            examined.extend(answer.await.unwrap_or_else(|_| Err(stopping()))?);
+        }
+        Ok(examined)
     }
 
     /// Works off what is queued and ends the thread.

@@ -14,7 +14,7 @@ use super::edits::fact_row;
 use super::queue::Class;
 use super::resident::{Origin, Parked, Resident, author_of, fault};
 use super::worker::{ChangedDocument, Worker};
-use super::{RemoteCommand, lane_of, rows};
+use super::{IngestCommand, lane_of, rows};
 use crate::app::error::AppError;
 use crate::app::present::Meta;
 use crate::app::receipts;
@@ -32,7 +32,7 @@ struct Change {
 }
 
 /// What an entry is for.
-enum Target {
+pub(super) enum Target {
     Change(Kind, RecordId),
     Fact(FactKind, RecordId),
     /// How far the log's author has come with the others' logs.
@@ -43,8 +43,8 @@ enum Target {
 }
 
 impl Worker {
-    pub(super) fn ingest(&mut self, class: Class, command: RemoteCommand) {
-        let RemoteCommand { lane, runs, reply } = command;
+    pub(super) fn ingest(&mut self, class: Class, command: IngestCommand) {
+        let IngestCommand { lane, runs, reply } = command;
         let logs: Vec<LogId> = runs.iter().map(|run| *run.log()).collect();
         match self.remote_batch(class, lane, runs) {
             Ok(Drafted {
@@ -334,7 +334,7 @@ fn observe(meta: &mut Meta, log: &LogId, header: &EntryHeader) {
     );
 }
 
-fn disposition(outcome: &Outcome) -> Disposition {
+pub(super) fn disposition(outcome: &Outcome) -> Disposition {
     match outcome {
         Outcome::Applied => Disposition::Applied,
         // Only its own author can write a change twice. The first stands, whatever becomes of it.
@@ -394,7 +394,7 @@ pub(in crate::app) fn change_in(
 
 /// What an entry is for, by its kind; a known kind in a log that is not for it is refused, and so is an id of another
 /// kind's, and a fact's id that is another author's.
-fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
+pub(super) fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
     let code = header.kind.0;
     if header.kind < EntryKind::FIRST_OPAQUE {
         if log.lane != Lane::Trust {
@@ -460,7 +460,7 @@ fn receipt(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
 
 /// The row of a fact; `None` for a sealed one. Of several entries under one id the store keeps the same one on every
 /// node.
-fn fact(
+pub(super) fn fact(
     kind: FactKind,
     id: RecordId,
     place: (LogId, Seq),

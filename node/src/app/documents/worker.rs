@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::queue::{Class, Taken};
 use super::resident::{DocumentKey, Residents};
-use super::{Inbox, LocalCommand, Surroundings};
+use super::{Inbox, LocalCommand, RemoteCommand, Surroundings};
 use crate::app::error::AppError;
 use crate::app::present::RowView;
 
@@ -106,7 +106,8 @@ impl Worker {
             }
             self.contained(class, |worker| match taken {
                 Taken::Local(command) => worker.edit(class, command),
-                Taken::Remote(command) => worker.ingest(class, command),
+                Taken::Remote(RemoteCommand::Runs(command)) => worker.ingest(class, command),
+                Taken::Remote(RemoteCommand::Examine(command)) => worker.examine(class, command),
             });
         }
     }
@@ -252,6 +253,17 @@ impl Worker {
             self.inbox.settled(class);
         }
         let _ = &self.runtime;
+    }
+
+    /// Waits until the store has answered for every batch: nothing in memory is newer than the disk then. For the one
+    /// command in hand, before it is handed over.
+    pub(super) fn wait_for_the_disk(&self) {
+        self.inbox.wait_until_settled(self.in_hand);
+    }
+
+    /// The same for a command that was just handed over.
+    pub(super) fn wait_for_this_batch(&self) {
+        self.inbox.wait_until_settled(self.in_hand - 1);
     }
 
     /// A command that made no batch.

@@ -193,7 +193,6 @@ mod tests {
             let parts = encode(items);
             assert_eq!(read(&parts[0]), Err(Malformed), "{items:?}");
         };
-        malformed(&[item(1, Lane::Trust, 1, 1)]);
         malformed(&[item(1, Lane::Summary, 1, 1)]);
         malformed(&[item(1, Lane::Life, 0, 0)]);
         malformed(&[item(2, Lane::Life, 1, 1), item(1, Lane::Life, 1, 1)]);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use e2e::api::Api;
 use e2e::node::{Node, agree};
 use e2e::wait::until;
@@ -58,16 +59,14 @@ async fn everything_is_seen_by(here: &Api, name: &str, others: [&Node; 2]) -> an
     .await
 }
 
-/// What a node says of another: state, and when it last heard of it.
-async fn peer(node: &Node, of: &Node) -> anyhow::Result<(Value, Value)> {
+/// What a node says of another.
+async fn peer(node: &Node, of: &Node) -> anyhow::Result<Value> {
     let status = node.status().await?;
     let peers = status["peers"].as_array().into_iter().flatten();
     let peer = peers
         .into_iter()
-        .find(|peer| peer["node_id"] == json!(of.id()))
-        .cloned()
-        .unwrap_or_default();
-    Ok((peer["state"].clone(), peer["last_seen"].clone()))
+        .find(|peer| peer["node_id"] == json!(of.id()));
+    peer.cloned().context("a node that is not known")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,6 +116,15 @@ async fn three_real_nodes_in_a_chain_converge_with_the_middle_restarted_and_the_
     }
     assert_eq!(at_north.get(&flood_path).await?["status"], "reported");
 
+    until("north knows what the middle lacks, by urgency", || async {
+        let away = peer(&north, &middle).await?;
+        let behind = &away["behind"];
+        let written = json!(MEANWHILE + 2);
+        let complete = behind[0]["lane"] == "life" && behind[0]["entries"] == written;
+        Ok((away["state"] == "disconnected" && complete).then_some(()))
+    })
+    .await?;
+
     // It is back, and goes again as soon as it has a part of it.
     middle.start().await?;
     let at_middle = middle.api().await?;
@@ -153,14 +161,13 @@ async fn three_real_nodes_in_a_chain_converge_with_the_middle_restarted_and_the_
     everything_is_seen_by(&at_north, "north", [&middle, &south]).await?;
     everything_is_seen_by(&at_south, "south", [&north, &middle]).await?;
     everything_is_seen_by(&at_middle, "middle", [&north, &south]).await?;
-    assert_eq!(
-        peer(&north, &south).await?,
-        (json!("disconnected"), Value::Null)
-    );
-    assert_eq!(
-        peer(&south, &north).await?,
-        (json!("disconnected"), Value::Null)
-    );
+    for (here, there) in [(&north, &south), (&south, &north)] {
+        let never_met = peer(here, there).await?;
+        assert_eq!(never_met["state"], "disconnected");
+        assert_eq!(never_met["last_seen"], Value::Null);
+        assert_eq!(never_met["behind_entries"], 0, "{never_met}");
+        assert_eq!(never_met["behind"], json!([]));
+    }
 
     // What receipts said is no view: a rebuild leaves it as it is.
     let known = seen_by(&at_north.get(&flood_path).await?);

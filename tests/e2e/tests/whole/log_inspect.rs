@@ -57,6 +57,8 @@ async fn the_log_can_be_looked_into_while_the_node_runs_and_while_it_rests() -> 
     );
     let frontier = inspect(&node, &["--frontier"]).await?;
     assert_eq!(frontier["logs"].as_array().map(Vec::len), Some(3));
+    let whole = frontier["whole_bytes"].as_u64().expect("a size");
+    assert!((20..100).contains(&whole), "{whole} bytes for three logs");
     let verified = inspect(&node, &["--verify"]).await?;
     assert!(
         verified["logs"]
