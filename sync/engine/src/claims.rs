@@ -250,12 +250,12 @@ impl Engine {
             return;
         };
         let held = peer.log_mut(log, &self.frontier);
-        if std::mem::replace(&mut held.forked, true) {
+        if !held.fork() {
             return;
         }
         peer.forget_outstanding(log);
         if let Some(session) = peer.session_mut() {
-            session.lane(log.lane).ready.remove(&log);
+            session.lane(log.lane).unqueue(&log);
         }
         if tell {
             self.send_control(node, frame::hold(log));

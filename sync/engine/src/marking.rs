@@ -100,7 +100,9 @@ impl Engine {
             .logs
             .iter()
             .filter(|(log, _)| scope.covers(log))
-            .all(|(log, theirs)| !theirs.forked && theirs.stored == self.frontier.head(log).seq);
+            .all(|(log, theirs)| {
+                !theirs.is_forked() && theirs.stored == self.frontier.head(log).seq
+            });
         let ready =
             session.stage == Stage::Live && peer.heard == Heard::All && session.told == Told::All;
         (ready && level).then_some(scope)

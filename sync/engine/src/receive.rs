@@ -15,7 +15,7 @@ use crate::io::{
 };
 use crate::members::Members;
 use crate::parcel::{Came, Parcel};
-use crate::peer::{Peer, Stage};
+use crate::peer::{Peer, PeerLog, Stage};
 use crate::run::{Run, RunError, VerifiedRun};
 use crate::send::Fresh;
 use crate::trust::{MayWrite, TrustError, TrustRecord};
@@ -88,7 +88,7 @@ impl Engine {
         if run.log.lane != lane {
             return self.refuse_frame(node, "a run of another lane");
         }
-        if peer.logs.get(&run.log).is_some_and(|held| held.forked) {
+        if peer.logs.get(&run.log).is_some_and(PeerLog::is_forked) {
             return;
         }
         let (log, last) = (run.log, run.last());
@@ -219,6 +219,13 @@ impl Engine {
         }
         let chain = arrived.run.head().chain.short();
         self.note_theirs(node, log, last, Some(chain));
+        if let Some(theirs) = self
+            .peers
+            .get_mut(&node)
+            .and_then(|peer| peer.logs.get_mut(&log))
+        {
+            theirs.came();
+        }
         let entries = arrived.run.entries().iter().map(|entry| &entry.bytes[..]);
         let first = arrived.run.first();
         self.names.arrive(self.codec.as_ref(), log, first, entries);
@@ -239,8 +246,7 @@ impl Engine {
             return;
         };
         let held = peer.log_mut(log, &self.frontier);
-        if held.wanted != from {
-            held.wanted = from;
+        if held.ask_again(from, false) {
             self.send_control(node, frame::want(log, from, false));
         }
     }
@@ -350,7 +356,7 @@ impl Engine {
             && self.peers.get(&node).is_none_or(|peer| {
                 peer.logs
                     .iter()
-                    .filter(|(log, held)| log.lane == Lane::Trust && !held.forked)
+                    .filter(|(log, held)| log.lane == Lane::Trust && !held.is_forked())
                     .filter(|(log, _)| self.trust.may_write(log) == MayWrite::Yes)
                     .all(|(log, held)| held.stored <= self.frontier.head(log).seq)
             })
@@ -473,7 +479,7 @@ impl Engine {
                     continue;
                 };
                 if held.stored > height {
-                    held.wanted = Seq::NONE;
+                    held.came();
                     self.want(node, *log, height.next());
                 }
             }

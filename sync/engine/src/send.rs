@@ -39,14 +39,14 @@ impl Engine {
             .filter(|(log, theirs)| {
                 peer.may_send(log.lane)
                     && peer.wants(log)
-                    && !theirs.forked
+                    && !theirs.is_forked()
                     && theirs.next() <= self.frontier.head(log).seq
             })
             .map(|(log, _)| *log)
             .collect();
         if let Some(session) = peer.session_mut() {
             for log in lacking {
-                session.lane(log.lane).ready.insert(log);
+                session.lane(log.lane).queue(log);
             }
             self.busy.insert(node);
         }
@@ -115,7 +115,7 @@ impl Engine {
                 {
                     return Some((log, theirs.next));
                 }
-                _ => peer.session_mut()?.lane(lane).ready.remove(&log),
+                _ => peer.session_mut()?.lane(lane).unqueue(&log),
             };
         }
     }
@@ -153,8 +153,7 @@ impl Engine {
         }
         let Some(run) = run.filter(|run| run.log == log && run.first == next && run.last() >= next)
         else {
-            out.ready.remove(&log);
-            out.resting.insert(log, retry_ms);
+            out.rest(log, retry_ms);
             return self.wake(retry_ms, node, RETRY_LOAD);
         };
         let weight = weight(run.entries.len(), run.entry_bytes());
@@ -203,7 +202,7 @@ impl Engine {
             if room && theirs.next == fresh.first && out.loading != Some(log) {
                 level.push((node, conn));
             } else {
-                out.ready.insert(log);
+                out.queue(log);
                 self.busy.insert(node);
             }
         }
@@ -215,7 +214,7 @@ impl Engine {
             if let Some(frame) = frame {
                 self.send_run(node, conn, log, fresh.last, fresh.weight, frame);
             } else if let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) {
-                session.lane(log.lane).ready.insert(log);
+                session.lane(log.lane).queue(log);
                 self.busy.insert(node);
             }
         }
@@ -288,7 +287,7 @@ impl Engine {
             && peer.may_send(log.lane)
             && let Some(session) = peer.session_mut()
         {
-            session.lane(log.lane).ready.insert(log);
+            session.lane(log.lane).queue(log);
         }
     }
 
@@ -298,16 +297,7 @@ impl Engine {
             return;
         };
         for lane in &mut session.lanes {
-            let due: Vec<LogId> = lane
-                .resting
-                .iter()
-                .filter(|(_, at)| **at <= now.mono_ms)
-                .map(|(log, _)| *log)
-                .collect();
-            for log in due {
-                lane.resting.remove(&log);
-                lane.ready.insert(log);
-            }
+            lane.wake(now.mono_ms);
         }
         self.busy.insert(node);
     }

@@ -14,7 +14,7 @@ use crate::ids::{Lane, LogId, NodeId};
 use crate::io::{ConnId, Effect, Now, ReasonCode, ResolveId};
 use crate::packed::{Opened, PackedError, PackedRun, Packing, StreamTable};
 use crate::parcel::Came;
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerLog};
 use crate::trust::MayWrite;
 
 /// Packed runs of one connection that come out as something else than their author signed. A reference to a branch that
@@ -178,7 +178,7 @@ impl Engine {
     /// where it is not.
     fn follows(&mut self, node: NodeId, packed: &PackedRun) -> bool {
         let (log, last) = (packed.log, packed.last());
-        let forked = |peer: &Peer| peer.logs.get(&log).is_some_and(|held| held.forked);
+        let forked = |peer: &Peer| peer.logs.get(&log).is_some_and(PeerLog::is_forked);
         if self.peers.get(&node).is_none_or(forked) {
             return false;
         }
@@ -268,9 +268,7 @@ impl Engine {
             return;
         };
         let held = peer.log_mut(log, &self.frontier);
-        if held.wanted_plain != from {
-            held.wanted = from;
-            held.wanted_plain = from;
+        if held.ask_again(from, true) {
             self.send_control(node, frame::want(log, from, true));
         }
     }
