@@ -84,7 +84,7 @@ fn packed_bytes(world: &World, runs: &[Run], references: bool) -> anyhow::Result
     let mut total = 0;
     for run in runs {
         let knows = Knows {
-            places: &|hash, _| world.places.get(hash).copied(),
+            places: &|name| world.places.get(&name.hash).copied(),
             covered: &|_| references,
         };
         let bytes = sender
@@ -119,7 +119,7 @@ fn samples(directory: &Path) -> anyhow::Result<()> {
                 for entries in [1, 2, 32] {
                     for (n, run) in world.runs(&log, entries, RUN_BYTES_MAX).iter().enumerate() {
                         let knows = Knows {
-                            places: &|hash, _| world.places.get(hash).copied(),
+                            places: &|name| world.places.get(&name.hash).copied(),
                             covered: &|_| n % 4 != 0,
                         };
                         let body = PackedStream::body(run, &DocumentCodec, &knows)

@@ -276,7 +276,7 @@ impl Reader<'_> {
         &self,
         run: &Run,
         codec: &dyn PayloadCodec,
-    ) -> Result<Vec<([u8; 32], Place)>, StoreError> {
+    ) -> Result<Vec<(Name, Place)>, StoreError> {
         references::parents_of_run(self.connection, run, codec)
     }
 

@@ -1,8 +1,8 @@
 //! What payloads call each other, for runs that travel with places in logs instead of hashes. Who reads them is the
 //! caller's codec: here they are bytes.
 //!
-//! Always holds: nothing is kept for this; both ways are found by the keys that are there. What is not found costs bytes
-//! on the wire and nothing else.
+//! Always holds: nothing is kept for this; both ways are found by the keys that are there, and what is read for one run
+//! is bounded. What is not found costs bytes on the wire and nothing else.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,12 +19,16 @@ use crate::sql::{SEQ_MAX, entry_at, entry_log_no, entry_seq, log_id};
 /// many people edited at once.
 const LOOK_BACK: usize = 16;
 
+/// Bytes of entries that are looked at for one run, of some 64 KiB itself. Honest ones need less than that; a document of
+/// long entries with a log full of short ones that build on nothing known would cost a second of hashing otherwise.
+const LOOK_BYTES_MAX: usize = 1024 * 1024;
+
 /// See [`super::Reader::parents_of_run`].
 pub(crate) fn parents_of_run(
     connection: &Connection,
     run: &Run,
     codec: &dyn PayloadCodec,
-) -> Result<Vec<([u8; 32], Place)>, StoreError> {
+) -> Result<Vec<(Name, Place)>, StoreError> {
     let Some(log_no) = log_no(connection, &run.log)? else {
         return Ok(Vec::new());
     };
@@ -33,18 +37,22 @@ pub(crate) fn parents_of_run(
         codec,
         logs: BTreeMap::from([(log_no, run.log)]),
         found: BTreeMap::new(),
+        bytes_left: LOOK_BYTES_MAX,
     };
     let mut inside = HashSet::new();
     for (bytes, seq) in run.entries.iter().zip(run.first.0..) {
         let Some((header, payload)) = plain(bytes) else {
             continue;
         };
-        let mut parents = codec.parents(header.kind, &payload);
+        let object = header.object;
+        let parents = codec.parents(header.kind, &payload).into_iter();
+        let mut parents: Vec<Name> = parents.map(|hash| Name { hash, object }).collect();
         parents.retain(|parent| !inside.contains(parent) && !lookup.found.contains_key(parent));
         if !parents.is_empty() {
-            lookup.find(entry_at(log_no, Seq(seq)), &header.object, &parents)?;
+            lookup.find(entry_at(log_no, Seq(seq)), &object, &parents)?;
         }
-        inside.extend(codec.name(header.kind, &payload));
+        let name = codec.name(header.kind, &payload);
+        inside.extend(name.map(|hash| Name { hash, object }));
     }
     Ok(lookup.found.into_iter().collect())
 }
@@ -54,12 +62,14 @@ struct Lookup<'a> {
     codec: &'a dyn PayloadCodec,
     /// Logs by their number.
     logs: BTreeMap<i64, LogId>,
-    found: BTreeMap<[u8; 32], Place>,
+    found: BTreeMap<Name, Place>,
+    /// How much more is looked at.
+    bytes_left: usize,
 }
 
 impl Lookup<'_> {
     /// Looks for parents among what was applied to the object before the entry at `at`.
-    fn find(&mut self, at: i64, object: &ObjectId, parents: &[[u8; 32]]) -> Result<(), StoreError> {
+    fn find(&mut self, at: i64, object: &ObjectId, parents: &[Name]) -> Result<(), StoreError> {
         let mut statement = self
             .connection
             .prepare_cached(
@@ -73,18 +83,18 @@ impl Lookup<'_> {
             .doing("read parents of an entry")?;
         let mut left = parents.len();
         while left > 0
+            && self.bytes_left > 0
             && let Some(row) = rows.next().doing("read parents of an entry")?
         {
             let read = || Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
             let (at, bytes) = read().doing("read parents of an entry")?;
-            let name =
-                |(header, payload): (EntryHeader, Vec<u8>)| self.codec.name(header.kind, &payload);
-            let hash = plain(&bytes).and_then(name);
-            if let Some(hash) = hash.filter(|hash| parents.contains(hash)) {
+            self.bytes_left = self.bytes_left.saturating_sub(bytes.len());
+            let name = name_of(&bytes, self.codec);
+            if let Some(name) = name.filter(|name| parents.contains(name)) {
                 left -= 1;
                 if let Some(log) = self.log(entry_log_no(at))? {
                     let seq = entry_seq(at);
-                    self.found.insert(hash, Place { log, seq });
+                    self.found.insert(name, Place { log, seq });
                 }
             }
         }
@@ -138,16 +148,19 @@ pub(crate) fn names_at(
             .query_row([entry_at(log_no, place.seq)], |row| row.get(0))
             .optional()
             .doing("read names")?;
-        let name = bytes.and_then(|bytes| {
-            let (header, payload) = plain(&bytes)?;
-            Some(Name {
-                hash: codec.name(header.kind, &payload)?,
-                object: header.object,
-            })
-        });
+        let name = bytes.and_then(|bytes| name_of(&bytes, codec));
         names.extend(name.map(|name| (*place, name)));
     }
     Ok(names)
+}
+
+/// What an entry is called, and whose it is.
+fn name_of(bytes: &[u8], codec: &dyn PayloadCodec) -> Option<Name> {
+    let (header, payload) = plain(bytes)?;
+    Some(Name {
+        hash: codec.name(header.kind, &payload)?,
+        object: header.object,
+    })
 }
 
 /// An entry whose payload can be read.

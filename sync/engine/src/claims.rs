@@ -125,7 +125,7 @@ impl Engine {
     }
 
     /// Cuts off a peer of which more would have to be remembered than there is room for.
-    fn has_room(&mut self, node: NodeId) -> bool {
+    pub(crate) fn has_room(&mut self, node: NodeId) -> bool {
         let full = self
             .peers
             .get(&node)

@@ -5,17 +5,20 @@
 
 use std::cell::RefCell;
 
-use crate::codec::NoCodec;
+use crate::codec::{Name, NoCodec, PayloadCodec, Place};
 use crate::dictionary::Zstd;
 use crate::frame::{self, ControlFrame, LaneFrame};
 use crate::frontier_wire;
 use crate::hello::{FrontierSaid, HelloPrelude, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::ids::{ChainHash, Lane, NodeId, OperationId};
-use crate::packed::{PackedRun, StreamTable};
+use crate::packed::{PackedError, PackedRun, StreamTable};
 use crate::run::Run;
 
 /// The kind of a greeting, as docs/spec/sync.md has it.
 const HELLO: u8 = 1;
+
+/// References out of one run, as docs/spec/sync.md has it.
+const REFERENCES_MAX: usize = 4096;
 
 /// Members that frontiers may name by index here.
 const MEMBERS: usize = 40;
@@ -73,14 +76,44 @@ pub fn lane(bytes: &[u8]) -> Option<Run> {
     match frame::decode_lane(bytes).ok()? {
         LaneFrame::Plain => Run::decode(&bytes[1..]).ok(),
         LaneFrame::Packed(packed) => {
-            let opened = PackedRun::decode(packed, &mut StreamTable::new(Lane::Life))
-                .and_then(|packed| ZSTD.with_borrow_mut(|zstd| packed.open(zstd)))
-                .ok()?;
-            opened.references().ok()?;
-            opened.unpack(&NoCodec, ChainHash::ZERO, &|_| None).ok()
+            let mut table = StreamTable::new(Lane::Life);
+            unpack(packed, &mut table, &NoCodec, &|_| None).ok()
         }
         LaneFrame::Unknown => None,
     }
+}
+
+/// Packed runs as one stream of lane 2 carries them, until one is no packed run: the runs, each still to be verified.
+/// `names` knows entries outside of them.
+pub fn packed_runs<'a>(
+    frames: impl Iterator<Item = &'a [u8]>,
+    codec: &dyn PayloadCodec,
+    names: &dyn Fn(&Place) -> Option<Name>,
+) -> Vec<Run> {
+    let mut table = StreamTable::new(Lane::Life);
+    let mut runs = Vec::new();
+    for frame in frames {
+        match unpack(frame, &mut table, codec, names) {
+            Ok(run) => runs.push(run),
+            // Asked for again, plain; the stream goes on.
+            Err(PackedError::Unresolved(_) | PackedError::Unknown) => {}
+            Err(PackedError::Malformed(_) | PackedError::TooLarge) => break,
+        }
+    }
+    runs
+}
+
+fn unpack(
+    packed: &[u8],
+    table: &mut StreamTable,
+    codec: &dyn PayloadCodec,
+    names: &dyn Fn(&Place) -> Option<Name>,
+) -> Result<Run, PackedError> {
+    let packed = PackedRun::decode(packed, table)?;
+    let opened = ZSTD.with_borrow_mut(|zstd| packed.open(zstd))?;
+    assert!(opened.references().len() <= REFERENCES_MAX);
+    assert!(opened.references_elsewhere().len() <= REFERENCES_MAX);
+    opened.unpack(codec, ChainHash::ZERO, names)
 }
 
 thread_local! {

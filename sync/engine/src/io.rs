@@ -200,9 +200,9 @@ pub enum Input {
         load: LoadId,
         /// What was read.
         run: Option<Run>,
-        /// What payloads in the run name outside of it, and where that stands, as far as it is known: an entry of the
-        /// same object, group and lane each. May be empty; the run is sent in fewer bytes where it is not.
-        named: Vec<([u8; 32], Place)>,
+        /// What payloads in the run name outside of it, and where that stands, as far as it is known. May be empty; the
+        /// run is sent in fewer bytes where it is not.
+        named: Vec<(Name, Place)>,
     },
     /// The answer to [`Effect::Resolve`].
     Resolved {

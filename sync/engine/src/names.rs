@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::codec::{Name, PayloadCodec, Place};
 use crate::entry::{Entry, Payload};
-use crate::ids::{LogId, ObjectId, Seq};
+use crate::ids::{LogId, Seq};
 
 /// Entries on their way to the disk: what honest peers may have under way in all, some 300 bytes each.
 const ARRIVING_MAX: usize = 65_536;
@@ -29,11 +29,10 @@ impl Names {
         self.by_place.get(place).copied()
     }
 
-    /// Where the entry of that object stands that is called so.
-    pub(crate) fn place(&self, hash: &[u8; 32], object: &ObjectId) -> Option<Place> {
-        let place = self.by_hash.get(hash)?;
-        let name = self.by_place.get(place)?;
-        (name.object == *object).then_some(*place)
+    /// Where an entry stands that is called so.
+    pub(crate) fn place(&self, name: &Name) -> Option<Place> {
+        let place = self.by_hash.get(&name.hash)?;
+        (self.by_place.get(place)? == name).then_some(*place)
     }
 
     /// Takes in verified entries of a log, from `first` on, that are not on the disk yet.

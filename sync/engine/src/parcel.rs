@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::codec::Place;
+use crate::codec::{Name, Place};
 use crate::engine::Engine;
 use crate::frame;
 use crate::ids::{LogId, NodeId};
-use crate::io::LANE_FRAME_BYTES_MAX;
 use crate::packed::{Knows, Packing, pack};
 use crate::peer::Peer;
 use crate::run::Run;
@@ -30,8 +29,9 @@ pub(crate) struct Parcel<'a> {
     log: LogId,
     /// `None` when only what came is at hand.
     run: Option<&'a Run>,
-    /// Where entries outside of the run stand that its payloads name.
-    named: BTreeMap<[u8; 32], Place>,
+    /// Where entries outside of the run stand that its payloads name. By object too: an author may well name a change
+    /// of another document, and a place stands for the document as well.
+    named: BTreeMap<Name, Place>,
     plain: Option<Vec<u8>>,
     packed: Vec<Arc<Packing>>,
     /// It cannot be packed: not to be tried for each peer.
@@ -40,7 +40,7 @@ pub(crate) struct Parcel<'a> {
 
 impl<'a> Parcel<'a> {
     /// Of a run that is at hand.
-    pub(crate) fn of_run(run: &'a Run, named: Vec<([u8; 32], Place)>) -> Self {
+    pub(crate) fn of_run(run: &'a Run, named: Vec<(Name, Place)>) -> Self {
         Self {
             log: run.log,
             run: Some(run),
@@ -99,14 +99,14 @@ impl Engine {
         let run = parcel.run?;
         let first = parcel.packed.is_empty();
         let knows = Knows {
-            places: &|hash, object| {
-                let named = parcel.named.get(hash).copied();
-                named.or_else(|| self.names.place(hash, object))
+            places: &|name| {
+                let named = parcel.named.get(name).copied();
+                named.or_else(|| self.names.place(name))
             },
             covered: &|place| first && covered(place),
         };
         let packing = pack(run, self.codec.as_ref(), &knows, &mut self.zstd)
-            .filter(|packing| packing.run.frame_bytes_max() < LANE_FRAME_BYTES_MAX)
+            .filter(Packing::fits_any_stream)
             .map(Arc::new);
         match &packing {
             Some(packing) => parcel.packed.push(packing.clone()),

@@ -242,12 +242,23 @@ impl Engine {
 
     /// Asks a peer to send a log again from a place, once per place.
     pub(crate) fn want(&mut self, node: NodeId, log: LogId, from: Seq) {
+        self.ask_again(node, log, from, false);
+    }
+
+    /// Asks a peer to send a log again from where we stand, plain from now on; once per place.
+    pub(crate) fn want_plain(&mut self, node: NodeId, log: LogId) {
+        let from = self.tip(&log).seq.next();
+        self.ask_again(node, log, from, true);
+    }
+
+    fn ask_again(&mut self, node: NodeId, log: LogId, from: Seq, plain: bool) {
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
         let held = peer.log_mut(log, &self.frontier);
-        if held.ask_again(from, false) {
-            self.send_control(node, frame::want(log, from, false));
+        // What is asked for is remembered, and nothing that was asked for plain has been verified.
+        if held.ask_again(from, plain) && self.has_room(node) {
+            self.send_control(node, frame::want(log, from, plain));
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::chain::{
     Head, UNSIGNED_BYTES_MAX, chain_next, entry_hash, verify_head_with, verifying_key,
 };
+use crate::dictionary::is_one_frame;
 use crate::entry::ENTRY_BYTES_MAX;
 use crate::ids::{ChainHash, EntryHash, HeadSignature, LogId, Seq, byte_vec};
 
@@ -159,6 +160,7 @@ impl Run {
         let body: Body = match *flag {
             FLAG_PLAIN if packed.len() > RUN_BYTES_MAX => return Err(RunError::TooLarge),
             FLAG_PLAIN => decode_body(packed)?,
+            FLAG_ZSTD if !is_one_frame(packed) => return Err(RunError::Malformed),
             FLAG_ZSTD => decode_body(
                 &zstd::bulk::decompress(packed, RUN_BYTES_MAX).map_err(|_| RunError::TooLarge)?,
             )?,

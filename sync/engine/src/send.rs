@@ -4,7 +4,7 @@
 //! peer has not acknowledged are both bounded; entries of one log leave in order.
 
 use crate::chain::Head;
-use crate::codec::Place;
+use crate::codec::{Name, Place};
 use crate::engine::{Engine, LoadTicket, RETRY_LOAD};
 use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::inbox::weight;
@@ -125,7 +125,7 @@ impl Engine {
         now: Now,
         load: LoadId,
         run: Option<Run>,
-        named: Vec<([u8; 32], Place)>,
+        named: Vec<(Name, Place)>,
     ) {
         let Some(ticket) = self.loads.remove(&load) else {
             return;

@@ -15,21 +15,28 @@ use crate::io::{ConnId, Effect, Now, ReasonCode, ResolveId};
 use crate::packed::{Opened, PackedError, PackedRun, Packing, StreamTable};
 use crate::parcel::Came;
 use crate::peer::{Peer, PeerLog};
+use crate::run::RunError;
 use crate::trust::MayWrite;
 
 /// Packed runs of one connection that come out as something else than their author signed. A reference to a branch that
 /// we do not hold does that, which is nobody's fault; this many are.
 const WRONG_REBUILDS_MAX: u32 = 64;
 
+/// Looks into the store that led to no run, per lane of one connection. A frame of a few hundred bytes may ask for 4,096
+/// entries; an honest one finds them. After that many all that would need a look is asked for plain.
+const VAIN_LOOKUPS_MAX: u32 = 64;
+
 /// The receiving side of one lane of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct LaneIn {
     table: Option<Box<StreamTable>>,
-    /// The run that waits for what it refers to, and for which request.
-    resolving: Option<(ResolveId, Opened)>,
-    /// Frames behind it, with their lengths.
+    /// The run that waits for what it refers to.
+    resolving: Option<Opened>,
+    /// Frames behind it, each with what it takes.
     held: VecDeque<(Held, usize)>,
+    /// What the run that waits and all behind it take.
     held_bytes: usize,
+    vain_lookups: u32,
 }
 
 impl LaneIn {
@@ -43,6 +50,16 @@ impl LaneIn {
 enum Held {
     Plain(Vec<u8>),
     Packed(Box<PackedRun>),
+}
+
+impl Held {
+    /// What it takes in memory: a packed run may take many times its frame.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Plain(bytes) => bytes.len(),
+            Self::Packed(packed) => packed.held_bytes(),
+        }
+    }
 }
 
 /// Whose run a request to resolve is for.
@@ -62,7 +79,6 @@ impl Engine {
         let reads_packed = session.reads_packed();
         let may_receive = session.may_receive(lane);
         let lane_in = session.lane_in(lane);
-        let frame_bytes = bytes.len();
         let held = match frame::decode_lane(&bytes) {
             Ok(LaneFrame::Plain) => Held::Plain(bytes),
             // Read at once, and whatever becomes of it: the frames behind it count on what it names.
@@ -89,13 +105,14 @@ impl Engine {
         if lane_in.resolving.is_none() {
             return self.take_held(now, node, lane, held);
         }
-        lane_in.held_bytes += frame_bytes;
+        let bytes = held.bytes();
+        lane_in.held_bytes += bytes;
         if lane_in.held_bytes > self.limits.inbox_bytes_max {
             self.counters.refused_flow += 1;
             let detail = "more was sent than there is room for".to_owned();
             return self.disconnect(node, ReasonCode::Flow, detail);
         }
-        lane_in.held.push_back((held, frame_bytes));
+        lane_in.held.push_back((held, bytes));
     }
 
     fn take_held(&mut self, now: Now, node: NodeId, lane: Lane, held: Held) {
@@ -114,26 +131,32 @@ impl Engine {
             Ok(opened) => opened,
             Err(error) => return self.cannot_unpack(node, log, &error),
         };
-        let unknown: Vec<Place> = match opened.references() {
-            Ok(references) => references
-                .into_iter()
-                .filter(|place| self.names.name(place).is_none())
-                .collect(),
-            Err(error) => return self.cannot_unpack(node, log, &error),
-        };
+        let unknown: Vec<Place> = opened
+            .references()
+            .into_iter()
+            .filter(|place| self.names.name(place).is_none())
+            .collect();
         if unknown.is_empty() {
-            return self.unpack(now, node, opened, &BTreeMap::new());
+            self.unpack(now, node, opened, &BTreeMap::new());
+            return;
         }
         let on_disk = |place: &&Place| place.seq <= self.frontier.head(&place.log).seq;
         if let Some(missing) = unknown.iter().find(|place| !on_disk(place)) {
             return self.cannot_unpack(node, log, &PackedError::Unresolved(*missing));
         }
         let resolve = self.new_resolve_id();
+        // Anybody can name a log of an author that nobody knows.
+        let is_worth_it = self.trust.may_write(&log) == MayWrite::Yes;
         let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) else {
             return;
         };
         let conn = session.conn;
-        session.lane_in(lane).resolving = Some((resolve, opened));
+        let lane_in = session.lane_in(lane);
+        if !is_worth_it || lane_in.vain_lookups >= VAIN_LOOKUPS_MAX {
+            return self.cannot_unpack(node, log, &PackedError::Unresolved(unknown[0]));
+        }
+        lane_in.held_bytes += opened.held_bytes();
+        lane_in.resolving = Some(opened);
         let ticket = ResolveTicket {
             peer: node,
             conn,
@@ -156,15 +179,21 @@ impl Engine {
         let Some(lane_in) = self.lane_in(peer, conn, lane) else {
             return;
         };
-        let Some((_, opened)) = lane_in.resolving.take() else {
+        let Some(opened) = lane_in.resolving.take() else {
             return;
         };
-        self.unpack(now, peer, opened, &names.into_iter().collect());
+        lane_in.held_bytes -= opened.held_bytes();
+        lane_in.vain_lookups += 1;
+        if self.unpack(now, peer, opened, &names.into_iter().collect())
+            && let Some(lane_in) = self.lane_in(peer, conn, lane)
+        {
+            lane_in.vain_lookups -= 1;
+        }
         while let Some(lane_in) = self.lane_in(peer, conn, lane)
             && lane_in.resolving.is_none()
-            && let Some((held, frame_bytes)) = lane_in.held.pop_front()
+            && let Some((held, bytes)) = lane_in.held.pop_front()
         {
-            lane_in.held_bytes -= frame_bytes;
+            lane_in.held_bytes -= bytes;
             self.take_held(now, peer, lane, held);
         }
     }
@@ -210,14 +239,21 @@ impl Engine {
         false
     }
 
-    fn unpack(&mut self, now: Now, node: NodeId, opened: Opened, resolved: &BTreeMap<Place, Name>) {
+    /// Rebuilds the run and goes on with it; whether what it refers to was there.
+    fn unpack(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        opened: Opened,
+        resolved: &BTreeMap<Place, Name>,
+    ) -> bool {
         let log = opened.packed().log;
         // While it waited another peer may have sent the same.
         if !self.follows(node, opened.packed()) {
-            return;
+            return true;
         }
         let Some(prev) = opened.packed().prev(&self.tip(&log)) else {
-            return;
+            return true;
         };
         let name = |place: &Place| {
             let known = self.names.name(place);
@@ -225,7 +261,10 @@ impl Engine {
         };
         let run = match opened.unpack(self.codec.as_ref(), prev, &name) {
             Ok(run) => run,
-            Err(error) => return self.cannot_unpack(node, log, &error),
+            Err(error) => {
+                self.cannot_unpack(node, log, &error);
+                return false;
+            }
         };
         match run.verify() {
             Ok(run) => {
@@ -233,20 +272,30 @@ impl Engine {
                     references: opened.references_elsewhere(),
                     run: opened.into_packed(),
                 };
-                self.judge(now, node, run, Some(Came::Packed(Arc::new(packing))));
+                // On another stream what this one has named would stand in full, and may be too much for a frame.
+                let came = packing
+                    .fits_any_stream()
+                    .then(|| Came::Packed(Arc::new(packing)));
+                self.judge(now, node, run, came);
+                true
             }
             Err(error) => {
-                let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) else {
-                    return;
-                };
-                session.wrong_rebuilds += 1;
-                if session.wrong_rebuilds > WRONG_REBUILDS_MAX {
-                    return self.refuse_run(node, &log, &error);
-                }
-                self.counters.wrong_rebuilds += 1;
-                self.want_plain(node, log);
+                self.wrong_rebuild(node, &log, &error);
+                false
             }
         }
+    }
+
+    fn wrong_rebuild(&mut self, node: NodeId, log: &LogId, error: &RunError) {
+        let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) else {
+            return;
+        };
+        session.wrong_rebuilds += 1;
+        if session.wrong_rebuilds > WRONG_REBUILDS_MAX {
+            return self.refuse_run(node, log, error);
+        }
+        self.counters.wrong_rebuilds += 1;
+        self.want_plain(node, *log);
     }
 
     fn cannot_unpack(&mut self, node: NodeId, log: LogId, error: &PackedError) {
@@ -258,18 +307,6 @@ impl Engine {
                 self.counters.unresolved_runs += 1;
                 self.want_plain(node, log);
             }
-        }
-    }
-
-    /// Asks a peer to send a log again from where we stand, plain from now on; once per place.
-    fn want_plain(&mut self, node: NodeId, log: LogId) {
-        let from = self.tip(&log).seq.next();
-        let Some(peer) = self.peers.get_mut(&node) else {
-            return;
-        };
-        let held = peer.log_mut(log, &self.frontier);
-        if held.ask_again(from, true) {
-            self.send_control(node, frame::want(log, from, true));
         }
     }
 }

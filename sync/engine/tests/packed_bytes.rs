@@ -128,15 +128,15 @@ impl Logs {
         runs
     }
 
-    fn place(&self, hash: &[u8; 32], object: &ObjectId) -> Option<Place> {
-        let place = self.named.get(hash)?;
-        (self.names[place].object == *object).then_some(*place)
+    fn place(&self, name: &Name) -> Option<Place> {
+        let place = self.named.get(&name.hash)?;
+        (self.names[place] == *name).then_some(*place)
     }
 
     fn packed(&self, runs: &[Run], covered: bool) -> Vec<Vec<u8>> {
         let mut stream = PackedStream::new(LANE);
         let knows = Knows {
-            places: &|hash, object| self.place(hash, object),
+            places: &|name| self.place(name),
             covered: &|_| covered,
         };
         runs.iter()
@@ -500,7 +500,7 @@ fn what_no_codec_knows_travels_as_it_is() {
     let logs = Logs::new(&made);
     let runs = logs.runs(RUN_BYTES_MAX);
     let knows = Knows {
-        places: &|_, _| None,
+        places: &|_| None,
         covered: &|_| false,
     };
     let packed = PackedStream::new(LANE)

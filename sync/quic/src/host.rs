@@ -16,7 +16,7 @@ pub struct Loaded {
     /// The run.
     pub run: Run,
     /// See [`sync_engine::Input::Loaded`].
-    pub named: Vec<([u8; 32], Place)>,
+    pub named: Vec<(Name, Place)>,
 }
 
 impl From<Run> for Loaded {

@@ -6,6 +6,9 @@
 //! Invariant: a decoder may hold memory in proportion to what it was given, plus a fixed bound; never to what the bytes
 //! claim. [`Target::memory`] states it, [`check`] measures it.
 
+/// The codec of nodes. It stands in `node`, and leans on nothing of it: a fuzzer need not build the rest.
+#[path = "../../../node/src/app/codec.rs"]
+pub mod codec;
 mod engine;
 mod invite;
 pub mod payload;
@@ -99,6 +102,17 @@ pub const TARGETS: &[Target] = &[
         check: engine::lane,
     },
     Target {
+        name: "packed_run",
+        input_bytes_max: 2 * sync_engine::LANE_FRAME_BYTES_MAX,
+        // An id that the stream has named is a byte on the wire and 16 in memory. Besides: a body of 80 KiB, in which an
+        // entry takes two bytes and a parent two, and some 150 and 16 in memory; 64 KiB rebuilt, which is packed again.
+        memory: Memory {
+            per_byte: 64,
+            fixed: 6 * MIB,
+        },
+        check: engine::packed_run,
+    },
+    Target {
         name: "invite",
         input_bytes_max: 4 * KIB,
         memory: Memory {
@@ -129,6 +143,17 @@ pub const TARGETS: &[Target] = &[
         check: payload::fact,
     },
 ];
+
+/// Several inputs in one, each after its length (two bytes, big endian).
+fn pieces(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, behind) = rest.split_first_chunk::<2>()?;
+        let length = usize::from(u16::from_be_bytes(*length)).min(behind.len());
+        let (piece, next) = behind.split_at(length);
+        rest = next;
+        Some(piece)
+    })
+}
 
 /// Runs one target on any bytes; says whether the decoder took them.
 ///

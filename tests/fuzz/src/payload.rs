@@ -3,6 +3,8 @@
 use domain::{Author, Document, FactKind, Incoming, Kind, Outcome, RecordId};
 use sha2::{Digest, Sha256};
 
+use crate::pieces;
+
 /// The document that the changes of the corpus are of.
 pub const DOCUMENT: (Kind, RecordId) = (Kind::Incident, RecordId([7; 16]));
 
@@ -25,7 +27,7 @@ pub(crate) fn change(data: &[u8]) -> bool {
     };
     let changes = match choice % 2 {
         0 => vec![rest.to_vec()],
-        _ => contents(rest).map(framed).collect(),
+        _ => pieces(rest).take(BATCH_MAX).map(framed).collect(),
     };
     let batch: Vec<Incoming<'_>> = changes
         .iter()
@@ -49,17 +51,6 @@ pub(crate) fn change(data: &[u8]) -> bool {
         .outcomes
         .iter()
         .any(|outcome| matches!(outcome, Outcome::Applied | Outcome::Waiting { .. }))
-}
-
-fn contents(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (length, behind) = rest.split_first_chunk::<2>()?;
-        let length = usize::from(u16::from_be_bytes(*length)).min(behind.len());
-        let (content, next) = behind.split_at(length);
-        rest = next;
-        Some(content)
-    })
-    .take(BATCH_MAX)
 }
 
 /// An automerge change chunk (automerge binary format, "chunk"): magic, checksum, type 1, length, content.

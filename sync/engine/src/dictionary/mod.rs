@@ -4,7 +4,7 @@
 //! one gets the next number, and the old one stays for reading: see the README beside this file.
 
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::{CParameter, find_frame_compressed_size};
 
 use crate::packed::PackedError;
 
@@ -68,6 +68,9 @@ impl Zstd {
             STORED => Ok(bytes.to_vec()),
             NUMBER => {
                 let frame = [&MAGIC, bytes].concat();
+                if !is_one_frame(&frame) {
+                    return Err(PackedError::Malformed("its compression"));
+                }
                 self.decompressor
                     .decompress(&frame, bytes_max)
                     .map_err(|_| PackedError::Malformed("its compression"))
@@ -75,4 +78,10 @@ impl Zstd {
             _ => Err(PackedError::Unknown),
         }
     }
+}
+
+/// Whether bytes are one zstd frame and nothing else. The decoder would also take several, and skippable ones between
+/// them that say nothing.
+pub(crate) fn is_one_frame(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC) && find_frame_compressed_size(bytes) == Ok(bytes.len())
 }

@@ -146,15 +146,27 @@ impl ColumnWriter<'_> {
 }
 
 /// Reads values from columns.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ColumnReader<'a> {
     rest: Vec<&'a [u8]>,
     ids: &'a [Id],
+    /// Which of the ids came.
+    ids_used: Vec<bool>,
 }
 
 impl<'a> ColumnReader<'a> {
     pub(crate) fn new(columns: Vec<&'a [u8]>, ids: &'a [Id]) -> Self {
-        Self { rest: columns, ids }
+        Self {
+            rest: columns,
+            ids,
+            ids_used: vec![false; ids.len()],
+        }
+    }
+
+    /// The same, behind columns that used some of the ids already.
+    pub(crate) fn behind(mut self, ids_used: Vec<bool>) -> Self {
+        self.ids_used = ids_used;
+        self
     }
 
     fn column(&mut self, column: usize) -> Result<&mut &'a [u8], OutOfColumns> {
@@ -197,12 +209,21 @@ impl<'a> ColumnReader<'a> {
             return Ok(None);
         };
         let number = usize::try_from(number).map_err(|_| OutOfColumns)?;
-        self.ids.get(number).copied().map(Some).ok_or(OutOfColumns)
+        let id = self.ids.get(number).ok_or(OutOfColumns)?;
+        if let Some(used) = self.ids_used.get_mut(number) {
+            *used = true;
+        }
+        Ok(Some(*id))
     }
 
     /// Whether every column was read to its end.
     pub(crate) fn is_done(&self) -> bool {
         self.rest.iter().all(|rest| rest.is_empty())
+    }
+
+    /// Which of the ids came so far.
+    pub(crate) fn into_ids_used(self) -> Vec<bool> {
+        self.ids_used
     }
 }
 

@@ -197,6 +197,16 @@ impl PackedRun {
         }
     }
 
+    /// About how much memory it takes, bytes: logs and ids that the stream has named are a byte each on the wire.
+    pub(crate) fn held_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.signatures.len() * size_of::<(u32, HeadSignature)>()
+            + self.logs.len() * size_of::<LogId>()
+            + self.ids.len() * size_of::<Id>()
+            + self.noise.len()
+            + self.body.len()
+    }
+
     /// How long its frame can get on any stream.
     pub(crate) fn frame_bytes_max(&self) -> usize {
         128 + self.signatures.len() * 67
@@ -278,8 +288,12 @@ impl PackedRun {
             Prev::Whole(ChainHash(take_array(rest)?))
         };
         // Nothing is reserved for the counts that follow: each item takes a byte at least, so the loops end with them.
+        let log_count = take_unsigned(rest)?;
+        if log_count > REFERENCES_MAX as u64 {
+            return None;
+        }
         let mut logs = Vec::new();
-        for _ in 0..take_unsigned(rest)? {
+        for _ in 0..log_count {
             let other = table.take_log(rest)?;
             if other.group != log.group || other.lane != log.lane {
                 return None;

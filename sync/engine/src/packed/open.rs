@@ -20,6 +20,8 @@ pub(crate) struct Opened {
     packed: PackedRun,
     body: Vec<u8>,
     entries: Vec<OpenedEntry>,
+    /// Which of the ids the engine's columns used; the codec's have to use the others.
+    ids_used: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -45,10 +47,15 @@ enum OpenedPayload {
     Packed(Vec<Parent>),
 }
 
+/// A parent takes two bytes of a body that may be compressed, so that there may be tens of thousands: kept small.
 #[derive(Debug, Clone, Copy)]
 enum Parent {
-    Hash([u8; 32]),
-    At(Place),
+    /// A hash, that far into the random bytes.
+    Hash { noise_at: u32 },
+    /// An entry of the run's own log.
+    Own(Seq),
+    /// An entry of the other log of that number.
+    Other { log: u32, seq: Seq },
 }
 
 impl PackedRun {
@@ -65,24 +72,27 @@ impl PackedRun {
             columns: ColumnReader::new(engine, &self.ids),
             noise: &self.noise,
             last_seqs: vec![Seq::NONE; self.logs.len()],
+            references_left: REFERENCES_MAX,
             wall_ms: 0,
             plain_bytes: 0,
         };
         let entries = (self.first.0..=self.last().0)
             .map(|seq| opening.entry(Seq(seq)))
             .collect::<Result<Vec<_>, _>>()?;
-        if !opening.columns.is_done() || !opening.noise.is_empty() {
+        // What nothing refers to could be any number of logs: each is a byte on the wire and sixty in memory.
+        let logs_used = opening.last_seqs.iter().all(|last| *last != Seq::NONE);
+        if !opening.columns.is_done() || !opening.noise.is_empty() || !logs_used {
             return Err(PackedError::Malformed("more than its entries"));
         }
+        let ids_used = opening.columns.into_ids_used();
         Ok(Opened {
             body,
             entries,
+            ids_used,
             packed: self,
         })
     }
-}
 
-impl PackedRun {
     /// The columns, one behind the other.
     pub(super) fn body(&self, zstd: &mut Zstd) -> Result<Vec<u8>, PackedError> {
         zstd.decompress(self.dictionary, &self.body, BODY_BYTES_MAX)
@@ -95,6 +105,8 @@ struct Opening<'a> {
     noise: &'a [u8],
     /// Where the last reference to each of the other logs went.
     last_seqs: Vec<Seq>,
+    /// How many more may go out of the run.
+    references_left: usize,
     /// The time of the entry before.
     wall_ms: u64,
     /// Bytes of entries and payloads that came as they are.
@@ -164,36 +176,65 @@ impl Opening<'_> {
 
     fn parent(&mut self, seq: Seq) -> Result<Parent, PackedError> {
         let outside = || PackedError::Malformed("a reference to no entry");
-        let form = self.columns.unsigned(SHAPE)?;
-        let place = match form {
-            0 => return Ok(Parent::Hash(self.noise()?)),
+        let (parent, at) = match self.columns.unsigned(SHAPE)? {
+            0 => {
+                let noise_at = self.packed.noise.len() - self.noise.len();
+                self.noise::<32>()?;
+                let noise_at = u32::try_from(noise_at).map_err(|_| PackedError::TooLarge)?;
+                return Ok(Parent::Hash { noise_at });
+            }
             1 => {
                 let distance = self.columns.unsigned(DISTANCE)?;
                 let at = seq.0.checked_sub(distance).filter(|_| distance > 0);
-                Place {
-                    log: self.packed.log,
-                    seq: Seq(at.ok_or_else(outside)?),
-                }
+                let at = Seq(at.ok_or_else(outside)?);
+                (Parent::Own(at), at)
             }
             other => {
-                let number = usize::try_from(other - 2).map_err(|_| outside())?;
+                let log = u32::try_from(other - 2).map_err(|_| outside())?;
                 let distance = self.columns.signed(DISTANCE)?.cast_unsigned();
-                let last = self.last_seqs.get_mut(number).ok_or_else(outside)?;
+                let last = self.last_seqs.get_mut(log as usize).ok_or_else(outside)?;
                 *last = Seq(last.0.wrapping_add(distance));
-                Place {
-                    log: self.packed.logs[number],
-                    seq: *last,
-                }
+                (Parent::Other { log, seq: *last }, *last)
             }
         };
-        if place.seq == Seq::NONE {
+        if at == Seq::NONE {
             return Err(outside());
         }
-        Ok(Parent::At(place))
+        if matches!(parent, Parent::Other { .. }) || at < self.packed.first {
+            self.references_left = self
+                .references_left
+                .checked_sub(1)
+                .ok_or(PackedError::Malformed("too many references"))?;
+        }
+        Ok(parent)
     }
 
     fn noise<const N: usize>(&mut self) -> Result<[u8; N], PackedError> {
         take_array(&mut self.noise).ok_or(PackedError::Malformed("random bytes end early"))
+    }
+}
+
+impl PackedRun {
+    /// Where a parent stands; `None` for one that came as a hash.
+    fn place(&self, parent: &Parent) -> Option<Place> {
+        let (log, seq) = match parent {
+            Parent::Hash { .. } => return None,
+            Parent::Own(seq) => (self.log, *seq),
+            Parent::Other { log, seq } => (*self.logs.get(*log as usize)?, *seq),
+        };
+        Some(Place { log, seq })
+    }
+
+    /// A parent that came as a hash.
+    fn hash(&self, parent: &Parent) -> Result<[u8; 32], PackedError> {
+        let hash = match parent {
+            Parent::Hash { noise_at } => {
+                let mut rest = self.noise.get(*noise_at as usize..).unwrap_or_default();
+                take_array(&mut rest)
+            }
+            _ => None,
+        };
+        hash.ok_or(PackedError::Malformed("random bytes end early"))
     }
 }
 
@@ -203,40 +244,39 @@ impl Opened {
         &self.packed
     }
 
-    /// Every place that it refers to.
-    fn places(&self) -> impl Iterator<Item = Place> {
-        self.entries
-            .iter()
-            .flat_map(|entry| match entry {
-                OpenedEntry::Built(Built {
-                    payload: OpenedPayload::Packed(parents),
-                    ..
-                }) => &parents[..],
-                _ => &[],
-            })
-            .filter_map(|parent| match parent {
-                Parent::At(place) => Some(*place),
-                Parent::Hash(_) => None,
-            })
+    /// About how much memory it takes, bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let parents: usize = self.parents().count();
+        self.packed.held_bytes()
+            + 2 * self.body.len()
+            + self.entries.len() * size_of::<OpenedEntry>()
+            + parents * size_of::<Parent>()
+    }
+
+    fn parents(&self) -> impl Iterator<Item = &Parent> {
+        self.entries.iter().flat_map(|entry| match entry {
+            OpenedEntry::Built(Built {
+                payload: OpenedPayload::Packed(parents),
+                ..
+            }) => &parents[..],
+            _ => &[],
+        })
     }
 
     /// The entries outside of the run that it refers to, in their order.
-    ///
-    /// # Errors
-    /// [`PackedError::Malformed`] when there are more than a run may have.
-    pub(crate) fn references(&self) -> Result<BTreeSet<Place>, PackedError> {
+    pub(crate) fn references(&self) -> BTreeSet<Place> {
         let inside = |place: &Place| place.log == self.packed.log && place.seq >= self.packed.first;
-        let references: BTreeSet<Place> = self.places().filter(|place| !inside(place)).collect();
-        if references.len() > REFERENCES_MAX {
-            return Err(PackedError::Malformed("too many references"));
-        }
-        Ok(references)
+        self.parents()
+            .filter_map(|parent| self.packed.place(parent))
+            .filter(|place| !inside(place))
+            .collect()
     }
 
     /// Those of them in other logs: who does not hold them all cannot be given this run as it is.
     pub(crate) fn references_elsewhere(&self) -> Vec<Place> {
-        self.places()
-            .filter(|place| place.log != self.packed.log)
+        self.parents()
+            .filter(|parent| matches!(parent, Parent::Other { .. }))
+            .filter_map(|parent| self.packed.place(parent))
             .collect()
     }
 
@@ -261,7 +301,7 @@ impl Opened {
             opened: self,
             codec,
             names,
-            columns: ColumnReader::new(columns, &self.packed.ids),
+            columns: ColumnReader::new(columns, &self.packed.ids).behind(self.ids_used.clone()),
             earlier: Vec::with_capacity(self.entries.len()),
         };
         let mut entries = Vec::with_capacity(self.entries.len());
@@ -274,7 +314,9 @@ impl Opened {
             }
             entries.push(bytes);
         }
-        if !unpacking.columns.is_done() {
+        let done = unpacking.columns.is_done();
+        let ids_used = unpacking.columns.into_ids_used();
+        if !done || ids_used.contains(&false) {
             return Err(PackedError::Malformed("more than its payloads"));
         }
         let first = self.packed.first;
@@ -319,14 +361,13 @@ impl Unpacking<'_> {
             OpenedPayload::Packed(parents) => {
                 let mut hashes = Vec::with_capacity(parents.len());
                 for parent in parents {
-                    hashes.push(match parent {
-                        Parent::Hash(hash) => *hash,
-                        Parent::At(place) => {
-                            let name = self.name(place).ok_or(PackedError::Unresolved(*place))?;
-                            object.get_or_insert(name.object);
-                            name.hash
-                        }
-                    });
+                    let Some(place) = self.opened.packed.place(parent) else {
+                        hashes.push(self.opened.packed.hash(parent)?);
+                        continue;
+                    };
+                    let name = self.name(&place).ok_or(PackedError::Unresolved(place))?;
+                    object.get_or_insert(name.object);
+                    hashes.push(name.hash);
                 }
                 let around = Surroundings {
                     log: &self.opened.packed.log,

@@ -7,10 +7,11 @@ use super::{
     BODY_BYTES_MAX, DISTANCE, ENTRIES_MAX, Form, ObjectForm, PARENTS_MAX, PLAIN, PackedRun, Prev,
     REFERENCES_MAX, SHAPE, TIME, is_short,
 };
-use crate::codec::{PayloadCodec, Place, Surroundings, TakenApart};
+use crate::codec::{Name, PayloadCodec, Place, Surroundings, TakenApart};
 use crate::dictionary::Zstd;
 use crate::entry::{Entry, Payload};
 use crate::ids::{EntryKind, LogId, ObjectId, Seq};
+use crate::io::LANE_FRAME_BYTES_MAX;
 use crate::run::Run;
 
 /// A UUIDv7 is that near to its entry's time, milliseconds (12 days); another one may as well travel whole.
@@ -18,8 +19,8 @@ const OBJECT_DISTANCE_MS_MAX: u64 = 1 << 30;
 
 /// What the receiver of a run knows, as far as its sender can tell.
 pub struct Knows<'a> {
-    /// Where an entry of that object stands whose payload is called so; outside of the run.
-    pub places: &'a dyn Fn(&[u8; 32], &ObjectId) -> Option<Place>,
+    /// Where an entry outside of the run stands that is called so, and of that object.
+    pub places: &'a dyn Fn(&Name) -> Option<Place>,
     /// Whether the receiver holds that entry of another log, or gets it before this run.
     pub covered: &'a dyn Fn(&Place) -> bool,
 }
@@ -29,6 +30,13 @@ pub struct Knows<'a> {
 pub(crate) struct Packing {
     pub(crate) run: PackedRun,
     pub(crate) references: Vec<Place>,
+}
+
+impl Packing {
+    /// Whether it makes a frame of allowed length on a stream that has named nothing of it.
+    pub(crate) fn fits_any_stream(&self) -> bool {
+        self.run.frame_bytes_max() <= LANE_FRAME_BYTES_MAX
+    }
 }
 
 /// Packs a run. `None` when it has too many entries or too many bytes, or is none: it travels as it is then.
@@ -203,7 +211,11 @@ impl Packer<'_> {
         if let Some((at, of)) = self.names.get(parent) {
             return (of == object).then_some(Place { log, seq: *at });
         }
-        let place = (self.knows.places)(parent, object)?;
+        let name = Name {
+            hash: *parent,
+            object: *object,
+        };
+        let place = (self.knows.places)(&name)?;
         let known = if place.log == log {
             place.seq < self.run.first
         } else {

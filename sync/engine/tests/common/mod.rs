@@ -220,7 +220,7 @@ pub struct Node {
 
 impl Node {
     /// Where the entries stand that payloads of the run build on.
-    fn named(&self, run: &Run) -> Vec<([u8; 32], Place)> {
+    fn named(&self, run: &Run) -> Vec<(Name, Place)> {
         let parents: Vec<_> = run.entries.iter().flat_map(|e| toy::parents(e)).collect();
         let mut named = Vec::new();
         for (log, kept) in &self.store.logs {
@@ -229,7 +229,7 @@ impl Node {
                     && parents.contains(&name.hash)
                 {
                     let (log, seq) = (*log, Seq(seq));
-                    named.push((name.hash, Place { log, seq }));
+                    named.push((name, Place { log, seq }));
                 }
             }
         }
