@@ -66,10 +66,11 @@ impl Engine {
             return;
         };
         let hash = mark.hash;
+        // One that is agreed on already is named once more on a new connection: both compare what they made of it.
         if self
             .peers
             .get(&node)
-            .is_some_and(|peer| peer.mark == Some(hash))
+            .is_some_and(|peer| peer.mark == Some(hash) && peer.has_compared())
         {
             return;
         }
@@ -185,12 +186,18 @@ impl Engine {
             return;
         };
         peer.mark_agreed_ms = Some(now.mono_ms);
-        if peer.mark.replace(hash) == Some(hash) {
-            return;
+        let compared = peer.has_compared();
+        let is_new = peer.mark.replace(hash) != Some(hash);
+        if let Some(session) = peer.session_mut() {
+            session.compared = true;
         }
-        let mark = Arc::clone(mark);
-        self.counters.marks_agreed += 1;
-        self.effect(Effect::KeepMark { peer: node, mark });
-        self.begin_proof(node, hash);
+        if is_new {
+            let mark = Arc::clone(mark);
+            self.counters.marks_agreed += 1;
+            self.effect(Effect::KeepMark { peer: node, mark });
+        }
+        if is_new || !compared {
+            self.begin_proof(node, hash);
+        }
     }
 }

@@ -7,14 +7,19 @@ use common::*;
 use sync_engine::*;
 
 fn met() -> Net {
+    meeting().0
+}
+
+/// Two nodes that hold the same, and the connection between them.
+fn meeting() -> (Net, ConnId) {
     let mut net = Net::operation(1);
     for n in 0..300 {
         net.write(0, Lane::Life, &format!("hq {n}"));
         net.write(1, Lane::Coordination, &format!("field {n}"));
     }
-    net.connect(0, 1);
+    let conn = net.connect(0, 1);
     net.drive();
-    net
+    (net, conn)
 }
 
 #[test]
@@ -27,6 +32,53 @@ fn equal_views_are_found_equal_at_both_ends() {
         assert_eq!(net.nodes[at].engine.counters().proofs_equal, 1);
         assert!(net.nodes[at].mismatches.is_empty());
     }
+}
+
+#[test]
+fn both_ends_name_the_same_digest_and_another_when_something_came() {
+    let mut net = met();
+    let digest = |net: &Net, at: usize, of: usize| match net.state(at, of).proof {
+        ProofView::Equal { digest, .. } => digest,
+        other => panic!("{other:?} at node {at}"),
+    };
+    net.drive_for(3_000);
+    let first = digest(&net, 0, 1);
+    assert_eq!(digest(&net, 1, 0), first);
+    net.write(1, Lane::Life, "one more");
+    net.drive_for(60_000);
+    assert_ne!(digest(&net, 0, 1), first);
+    assert_eq!(digest(&net, 1, 0), digest(&net, 0, 1));
+}
+
+#[test]
+fn a_view_that_went_bad_while_nothing_was_written_is_found_on_the_next_connection() {
+    let (mut net, conn) = meeting();
+    net.drive_for(60_000);
+    let marks = net.nodes[0].engine.counters().marks_agreed;
+    net.cut(conn);
+    net.drive();
+    let lost = *net.nodes[1].view().keys().next().unwrap();
+    net.nodes[1].lost.insert(lost);
+    net.connect(0, 1);
+    net.drive_for(3_000);
+    for node in &net.nodes {
+        let [mismatch] = &node.mismatches[..] else {
+            panic!("one fault: {:?}", node.mismatches);
+        };
+        assert_eq!(mismatch.objects[0].object, lost);
+    }
+    assert_eq!(
+        net.nodes[0].engine.counters().marks_agreed,
+        marks,
+        "no new mark"
+    );
+    net.nodes[1].lost.clear();
+    net.drive_for(600_000);
+    assert_eq!(
+        net.nodes[0].engine.counters().proofs_equal,
+        2,
+        "once a connection"
+    );
 }
 
 #[test]

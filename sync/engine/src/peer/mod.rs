@@ -132,6 +132,11 @@ impl Peer {
         }
     }
 
+    /// Whether a comparison was begun on this connection.
+    pub(crate) fn has_compared(&self) -> bool {
+        self.session().is_some_and(|session| session.compared)
+    }
+
     /// Whether we may send the peer this lane now.
     pub(crate) fn may_send(&self, lane: Lane) -> bool {
         self.has_told(lane) && self.session().is_some_and(|session| session.may_send(lane))

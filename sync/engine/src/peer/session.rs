@@ -64,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) said_again: bool,
     /// When the peer last proposed a mark that we did not know (monotonic milliseconds).
     pub(crate) mark_asked_ms: Option<u64>,
+    /// A comparison was begun on this connection.
+    pub(crate) compared: bool,
     /// The comparison of what both have made of the same logs.
     pub(crate) proof: Option<Box<Proof>>,
     /// When we last said log by log what we have, because the peer's mark was not ours (monotonic milliseconds).
@@ -107,6 +109,7 @@ impl Session {
             their_members: [0; 8],
             said_again: false,
             mark_asked_ms: None,
+            compared: false,
             proof: None,
             differed_ms: None,
         }

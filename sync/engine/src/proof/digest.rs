@@ -96,6 +96,8 @@ pub enum ProofView {
     Equal {
         /// When, by our wall clock.
         at_wall_ms: u64,
+        /// Over what both said: the same at both ends.
+        digest: [u8; 16],
     },
     /// They had not.
     Differs {

@@ -78,6 +78,20 @@ impl WireGroup {
     }
 }
 
+/// All of what a node says at first, in one digest for people.
+fn digest_of(groups: &[WireGroup]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_derive_key("muster 2026 proof of all groups 1");
+    for said in groups {
+        hasher.update(&said.group.0);
+        hasher.update(&said.digest);
+        hasher.update(&said.pending.to_le_bytes());
+        hasher.update(&said.quarantined.to_le_bytes());
+    }
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    digest
+}
+
 /// What a peer says in the course of a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum WireProof {
@@ -308,7 +322,8 @@ impl Engine {
         let differing = ours.iter().find(|group| !theirs.contains(group)).copied();
         let Some(group) = differing.filter(|_| running.again_at_ms.is_none()) else {
             if differing.is_none() {
-                self.prove_equal(now, node);
+                let digest = digest_of(ours);
+                self.prove_equal(now, node, digest);
             }
             return;
         };
@@ -323,11 +338,12 @@ impl Engine {
         }
     }
 
-    fn prove_equal(&mut self, now: Now, node: NodeId) {
+    fn prove_equal(&mut self, now: Now, node: NodeId, digest: [u8; 16]) {
         self.counters.proofs_equal += 1;
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.proof = ProofView::Equal {
                 at_wall_ms: now.wall_ms,
+                digest,
             };
             if let Some(session) = peer.session_mut() {
                 session.proof = None;
