@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use quinn::{ConnectionError, RecvStream, SendStream};
-use sync_engine::{ConnId, Lane, NodeId, ReasonCode, StreamKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use sync_engine::{ConnId, NodeId, ReasonCode, StreamKind};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::driver::{Event, Opened};
+use crate::events::{Event, Opened};
 use crate::ledger::Ledger;
-use crate::shared::{Events, Shared};
+use crate::shared::Shared;
 use crate::windows::Place;
 use crate::wire::{self, FrameError, Preface, STREAMS};
 
@@ -240,7 +240,7 @@ impl Link {
     /// connections by bytes.
     async fn read_frames(&self, kind: StreamKind, mut stream: RecvStream) {
         let waiting = Arc::new(Semaphore::new(FRAMES_WAITING_MAX));
-        let queue = queue_of(&self.shared.events, kind);
+        let queue = self.shared.events.of(kind);
         loop {
             let length = match wire::read_length(&mut stream, kind.frame_bytes_max()).await {
                 Ok(Some(0)) => continue,
@@ -318,15 +318,6 @@ impl<'a> Begun<'a> {
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         self.ledger.sub(self.conn, self.bytes);
-    }
-}
-
-/// Control and the lanes that lives depend on have a way of their own into the driver.
-fn queue_of(events: &Events, kind: StreamKind) -> &mpsc::Sender<Event> {
-    match kind {
-        StreamKind::Control => &events.urgent,
-        StreamKind::Lane(lane) if lane <= Lane::Life => &events.urgent,
-        StreamKind::Lane(_) => &events.bulk,
     }
 }
 

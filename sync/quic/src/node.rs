@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use sync_engine::{Counters, Engine, Head, LogId, NodeId, PeerState, Run, Seq, Trust, TrustRecord};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -16,21 +16,19 @@ use crate::config::{ADVERTISE_MAX, PeerAddr, SyncConfig};
 use crate::dial::{self, Origin, Targets};
 use crate::driver;
 use crate::error::SyncError;
+use crate::events::Events;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::ledger::Ledger;
 use crate::links::Links;
+use crate::local::Local;
 use crate::rooms::Rooms;
-use crate::shared::{Events, Local, Shared};
+use crate::shared::Shared;
 use crate::status::{self, PeerStatus, SyncReport, SyncReportPeer, SyncUsage};
 use crate::windows::Windows;
 use crate::wire::Preface;
 use crate::{accept, closed, discovery, endpoint};
 
-/// Small and urgent events in front of the driver: control, lanes 0 to 2, comings and goings.
-const URGENT_EVENTS_MAX: usize = 256;
-/// Frames of the other lanes in front of the driver; their bytes are bounded by `SyncLimits::lane_bytes_max`.
-const BULK_EVENTS_MAX: usize = 64;
 /// After everybody has everything, this much silence says that nobody is sending us anything either.
 const QUIET_MIN: Duration = Duration::from_millis(50);
 
@@ -64,8 +62,7 @@ impl SyncNode {
             addr: config.listen,
             source,
         })?;
-        let (urgent, urgent_events) = mpsc::channel(URGENT_EVENTS_MAX);
-        let (bulk, bulk_events) = mpsc::channel(BULK_EVENTS_MAX);
+        let (events, incoming) = Events::channels();
         let mut advertise = config.advertise.clone();
         advertise.truncate(ADVERTISE_MAX);
         let cancel = CancellationToken::new();
@@ -87,7 +84,7 @@ impl SyncNode {
             peers_changed: watch::Sender::new(0),
             progress_moved: watch::Sender::new(0),
             local: Local::default(),
-            events: Events { urgent, bulk },
+            events,
             conns: AtomicU64::new(1),
             rooms: Rooms::new(&config.limits),
             ledger: Ledger::new(config.limits.held_bytes_max),
@@ -98,7 +95,7 @@ impl SyncNode {
             tasks: TaskTracker::new(),
             limits: config.limits,
         });
-        driver::spawn(shared.clone(), host.clone(), urgent_events, bulk_events);
+        driver::spawn(shared.clone(), host.clone(), incoming);
         accept::spawn(shared.clone(), host);
         for peer in config.peers {
             dial::add(&shared, peer, Origin::Configured);

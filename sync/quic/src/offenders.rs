@@ -53,12 +53,27 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+/// How a node has behaved lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Violations that are not forgotten.
+    pub(crate) violations: u32,
+    /// The last one, for people.
+    pub(crate) why: String,
+}
+
 #[derive(Debug)]
 struct Offence {
     violations: u32,
     last: Instant,
     until: Instant,
     why: String,
+}
+
+impl Offence {
+    fn is_remembered(&self, now: Instant, limits: &SyncLimits) -> bool {
+        now.saturating_duration_since(self.last) < limits.refuse_forget
+    }
 }
 
 /// See the module.
@@ -78,7 +93,7 @@ impl Offenders {
         is_member: impl Fn(NodeId) -> bool,
     ) -> Duration {
         self.nodes
-            .retain(|_, offence| now.duration_since(offence.last) < limits.refuse_forget);
+            .retain(|_, offence| offence.is_remembered(now, limits));
         if !self.nodes.contains_key(&node) && !self.make_room(&is_member, is_member(node)) {
             return Duration::ZERO;
         }
@@ -107,9 +122,13 @@ impl Offenders {
         })
     }
 
-    /// Violations of `node` that are not forgotten yet.
-    pub(crate) fn violations(&self, node: NodeId) -> u32 {
-        self.nodes.get(&node).map_or(0, |it| it.violations)
+    /// What stands against `node` and is not forgotten yet, whether or not it is still refused for it.
+    pub(crate) fn record(&self, now: Instant, limits: &SyncLimits, node: NodeId) -> Option<Record> {
+        let offence = self.nodes.get(&node)?;
+        offence.is_remembered(now, limits).then(|| Record {
+            violations: offence.violations,
+            why: offence.why.clone(),
+        })
     }
 
     /// Lets one go when the table is full: a stranger, or for a member the one whose time ends first.
@@ -185,7 +204,10 @@ mod tests {
         for _ in 0..5 {
             offenders.note(now, &limits, node(1), "bad frame", |_| true);
         }
+        let record = |at| offenders.record(at, &limits, node(1));
+        assert_eq!(record(now).map(|it| it.violations), Some(5));
         let later = now + limits.refuse_forget;
+        assert_eq!(record(later), None);
         let pause = offenders.note(later, &limits, node(1), "bad frame", |_| true);
         assert_eq!(pause, limits.refuse_min);
     }

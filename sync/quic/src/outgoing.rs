@@ -10,7 +10,7 @@ use quinn::SendStream;
 use sync_engine::{CONTROL_FRAME_BYTES_MAX, ConnId, StreamKind};
 use tokio::sync::mpsc;
 
-use crate::driver::Event;
+use crate::events::Event;
 use crate::shared::Shared;
 use crate::wire::{self, STREAMS};
 

@@ -28,8 +28,10 @@ pub struct PeerStatus {
     pub next_dial_in_ms: Option<u64>,
     /// Why the last dial failed or the last connection ended.
     pub last_error: Option<String>,
-    /// How often it broke the protocol lately.
+    /// How often it broke the protocol since its last hour without.
     pub violations: u32,
+    /// What it did the last time.
+    pub last_violation: Option<String>,
     /// Milliseconds for which it is still refused for that; `None` when it is not.
     pub refused_for_ms: Option<u64>,
     /// UDP datagrams of the present connection.
@@ -51,7 +53,7 @@ impl PeerStatus {
     }
 }
 
-/// What a node holds in memory for others, for figures and for tests of the bounds (`docs/sync-memory.md`). What QUIC
+/// What a node holds in memory for others, for figures and for tests of the bounds (`docs/quic-shell.md`). What QUIC
 /// itself holds is not in it: see [`crate::receive_bytes_max`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyncUsage {
@@ -120,7 +122,10 @@ fn describe_violations(shared: &Shared, rows: &mut [PeerStatus]) {
     let (now, offenders) = (Instant::now(), shared.offenders.lock());
     for row in rows {
         let Some(node) = row.node else { continue };
-        row.violations = offenders.violations(node);
+        if let Some(record) = offenders.record(now, &shared.limits, node) {
+            row.violations = record.violations;
+            row.last_violation = Some(record.why);
+        }
         if let Some(refusal) = offenders.refusal(now, node) {
             row.refused_for_ms = Some(refusal.left.as_millis() as u64);
             row.last_error = Some(refusal.to_string());
@@ -140,6 +145,7 @@ fn unmet() -> PeerStatus {
         next_dial_in_ms: None,
         last_error: None,
         violations: 0,
+        last_violation: None,
         refused_for_ms: None,
         datagrams_sent: 0,
         datagrams_received: 0,

@@ -1,6 +1,6 @@
 //! Bytes per connection, measured: a node in a process of its own, with a crowd of peers at rest and then at their worst.
 //!
-//! `CROWD=1000 cargo test -p sync-quic --release --test budget -- --nocapture` prints the figures of docs/sync-memory.md.
+//! `CROWD=1000 cargo test -p sync-quic --release --test budget -- --nocapture` prints the figures of docs/quic-shell.md.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ const MIB: usize = 1024 * KIB;
 /// Says that this process is the measured node, and of how many members.
 const ROLE: &str = "MUSTER_TEST_MEASURED_NODE";
 
-/// What one connection may cost while nothing happens, with all its tasks, streams and TLS: docs/sync-memory.md. An
+/// What one connection may cost while nothing happens, with all its tasks, streams and TLS: docs/quic-shell.md. An
 /// unoptimised build has larger futures.
 const AT_REST_BYTES_MAX: usize = if cfg!(debug_assertions) {
     160 * KIB

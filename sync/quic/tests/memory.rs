@@ -1,4 +1,4 @@
-//! What others can make a node hold: the bounds of docs/sync-memory.md, with real connections that misbehave.
+//! What others can make a node hold: the bounds of docs/quic-shell.md, with real connections that misbehave.
 
 #![allow(clippy::unwrap_used)]
 

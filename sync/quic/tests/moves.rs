@@ -108,17 +108,37 @@ fn a_shutdown_tells_every_peer_lets_stores_end_and_leaves_no_task() {
         peers
     });
     assert!(of_node.metrics().num_alive_tasks() > PEERS);
-    // A store that is under way when the end comes.
+    // A store that is under way when the end comes, and one that waits for it.
     let slow = Duration::from_millis(400);
     memory.slow.lock().insert(Lane::Life, slow);
+    let mut begun = memory.begun.subscribe();
+    begun.mark_unchanged();
     peers[0].write(Lane::Life, &[100]);
     of_node.block_on(async {
-        while node.sync.usage().unstored_bytes[Lane::Life as usize] == 0 {
+        begun.changed().await.unwrap();
+        peers[1].write(Lane::Life, &[100]);
+        while node.sync.usage().unstored_bytes[Lane::Life as usize] < 200 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        assert_eq!(memory.count(Lane::Life), 0, "it is under way");
         node.stop().await;
     });
-    assert_eq!(memory.count(Lane::Life), 1, "what was begun is on the disk");
+    assert_eq!(
+        memory.log(peers[0].log_id(Lane::Life)).len(),
+        1,
+        "what was begun is on the disk"
+    );
+    assert_eq!(
+        memory.log(peers[1].log_id(Lane::Life)).len(),
+        0,
+        "what was not is sent again"
+    );
+    // Nobody was told that it is there: the goodbye came first.
+    assert!(
+        peers
+            .iter()
+            .all(|peer| peer.light.seen().acknowledged.is_empty())
+    );
     of_peers.block_on(async {
         for peer in &peers {
             let told = peer.light.closed().await.unwrap();

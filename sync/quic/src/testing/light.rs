@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream};
+use quinn::{Connection, ConnectionError, Endpoint, SendStream};
 use sync_engine::{
     ConnId, Counters, Effect, Engine, Head, Input, Lane, LogId, NodeId, Now, PeerState, Run, Seq,
     Stored, StreamKind,
 };
 use tokio::sync::{mpsc, watch};
 
+use super::reading::read_streams;
 use super::{Shown, any_port, client};
 use crate::identity::{ALPN_SYNC, SERVER_NAME, node_of_connection};
 use crate::wire::{self, Preface};
@@ -86,6 +87,8 @@ impl Crowd {
             .await
             .map_err(|e| e.to_string())?;
         let node = node_of_connection(&connection).ok_or("the node shows no key")?;
+        // Before any other stream: a node takes the first that comes for control.
+        let control = connection.open_uni().await.map_err(|e| e.to_string())?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let seen = watch::Sender::new(LightSeen::default());
         let handle = LightPeer {
@@ -101,7 +104,7 @@ impl Crowd {
             writers: BTreeMap::new(),
             seen,
         };
-        tokio::spawn(task.run(inbox));
+        tokio::spawn(task.run(control, inbox));
         Ok(handle)
     }
 
@@ -124,6 +127,8 @@ pub struct LightSeen {
     pub live: bool,
     /// Entries that came, per lane.
     pub entries: BTreeMap<Lane, u64>,
+    /// How far the node has said that it has stored what this peer wrote, per lane.
+    pub acknowledged: BTreeMap<Lane, Seq>,
     /// What its engine counted.
     pub counters: Counters,
 }
@@ -218,7 +223,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+    async fn run(mut self, control: SendStream, mut commands: mpsc::UnboundedReceiver<Command>) {
         let (frames, mut incoming) = mpsc::channel(FRAMES_MAX);
         let deaf_to = self.light.deaf_to.clone();
         tokio::spawn(read_streams(self.connection.clone(), frames, deaf_to));
@@ -226,7 +231,7 @@ impl Task {
             boot: rand::random(),
             advertise: Vec::new(),
         };
-        self.begin(StreamKind::Control, preface.opening());
+        self.begin(StreamKind::Control, Some(control), preface.opening());
         self.handle(Input::Connected {
             conn: CONN,
             peer: self.node,
@@ -292,6 +297,7 @@ impl Task {
     }
 
     fn perform(&mut self, effect: Effect, inputs: &mut Vec<Input>) {
+        let me = NodeId(self.light.key.verifying_key().to_bytes());
         match effect {
             Effect::Send { stream, frame, .. } => {
                 self.send(stream, frame);
@@ -335,6 +341,15 @@ impl Task {
             Effect::Disconnect { code, detail, .. } => {
                 wire::close(&self.connection, code.code(), &detail);
             }
+            Effect::Progress { items, .. } => self.seen.send_modify(|seen| {
+                for item in items.iter().filter(|it| it.log.author == me) {
+                    let stored = seen
+                        .acknowledged
+                        .entry(item.log.lane)
+                        .or_insert(item.stored);
+                    *stored = item.stored.max(*stored);
+                }
+            }),
             // A light peer has nobody to tell.
             _ => {}
         }
@@ -348,19 +363,22 @@ impl Task {
 
     fn write(&mut self, stream: StreamKind, bytes: Vec<u8>) {
         if !self.writers.contains_key(&stream) {
-            self.begin(stream, vec![wire::index(stream) as u8]);
+            self.begin(stream, None, vec![wire::index(stream) as u8]);
         }
         if let Some(writer) = self.writers.get(&stream) {
             let _ = writer.send(bytes.into());
         }
     }
 
-    fn begin(&mut self, kind: StreamKind, opening: Vec<u8>) {
+    fn begin(&mut self, kind: StreamKind, opened: Option<SendStream>, opening: Vec<u8>) {
         let (writer, mut queue) = mpsc::unbounded_channel::<Bytes>();
         self.writers.insert(kind, writer);
         let connection = self.connection.clone();
         tokio::spawn(async move {
-            let mut stream = connection.open_uni().await?;
+            let mut stream = match opened {
+                Some(stream) => stream,
+                None => connection.open_uni().await?,
+            };
             let _ = stream.set_priority(wire::priority(kind));
             stream.write_all(&opening).await?;
             while let Some(bytes) = queue.recv().await {
@@ -368,40 +386,5 @@ impl Task {
             }
             Ok::<_, quinn::WriteError>(())
         });
-    }
-}
-
-type Frames = mpsc::Sender<(StreamKind, Vec<u8>)>;
-
-async fn read_streams(connection: Connection, frames: Frames, deaf_to: Vec<StreamKind>) {
-    while let Ok(mut stream) = connection.accept_uni().await {
-        let Ok(Some(kind)) = wire::read_kind(&mut stream).await.map(wire::kind) else {
-            continue;
-        };
-        let deaf = deaf_to.contains(&kind);
-        let (frames, connection) = (frames.clone(), connection.clone());
-        tokio::spawn(async move {
-            if deaf {
-                // Held and not read: a dropped stream would be declined.
-                connection.closed().await;
-                drop(stream);
-            } else {
-                read_frames(stream, kind, &frames).await;
-            }
-        });
-    }
-}
-
-async fn read_frames(mut stream: RecvStream, kind: StreamKind, frames: &Frames) {
-    if kind == StreamKind::Control && Preface::read(&mut stream).await.is_err() {
-        return;
-    }
-    while let Ok(Some(length)) = wire::read_length(&mut stream, kind.frame_bytes_max()).await {
-        let Ok(body) = wire::read_body(&mut stream, length, |_| {}).await else {
-            return;
-        };
-        if length > 0 && frames.send((kind, body)).await.is_err() {
-            return;
-        }
     }
 }

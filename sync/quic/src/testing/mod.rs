@@ -5,6 +5,7 @@
 
 mod foreign;
 mod light;
+mod reading;
 
 pub use foreign::{Foreign, ForeignStream, Shown};
 pub use light::{Crowd, Light, LightPeer, LightSeen};

@@ -98,6 +98,8 @@ type JoinJudge = Box<dyn Fn(NodeId, JoinRequest) -> Result<JoinReply, JoinRefusa
 pub struct Memory {
     logs: Mutex<Logs>,
     pub stored: watch::Sender<u64>,
+    /// Stores that were begun.
+    pub begun: watch::Sender<u64>,
     pub progress: Mutex<BTreeMap<NodeId, BTreeMap<LogId, Seq>>>,
     pub addresses: Mutex<BTreeMap<NodeId, Vec<SocketAddr>>>,
     /// Lanes whose stores take this long.
@@ -110,6 +112,7 @@ impl Memory {
         Arc::new(Self {
             logs: Mutex::default(),
             stored: watch::Sender::new(0),
+            begun: watch::Sender::new(0),
             progress: Mutex::default(),
             addresses: Mutex::default(),
             slow: Mutex::default(),
@@ -217,6 +220,7 @@ impl Host for Memory {
         let slow = runs
             .first()
             .and_then(|run| self.slow.lock().get(&run.log().lane).copied());
+        self.begun.send_modify(|count| *count += 1);
         if let Some(slow) = slow {
             tokio::time::sleep(slow).await;
         }

@@ -3,10 +3,12 @@
 //! Always: a node that is connected, by whatever way, is not dialled; pauses are random (full jitter), so that nodes
 //! which lost HQ together do not return together; and whoever asks for a sync cuts every pause short.
 
+mod targets;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::stream::FuturesUnordered;
@@ -14,18 +16,17 @@ use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use sync_engine::NodeId;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{ADVERTISE_MAX, PeerAddr, SyncLimits};
+use crate::config::{PeerAddr, SyncLimits};
 use crate::connection::{self, Arrival};
 use crate::identity::{ALPN_SYNC, SERVER_NAME};
 use crate::links::Known;
 use crate::shared::Shared;
-use crate::status::PeerStatus;
+use targets::{ADDRESSES_MAX, Address, Target};
+pub(crate) use targets::{Origin, Targets};
 
-/// Addresses tried in one dial: a name with both families on two interfaces.
-const ADDRESSES_MAX: usize = ADVERTISE_MAX;
 /// Head start of one address over the next (RFC 8305 §5 calls for 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
 /// A dial younger than this is not begun anew by a wake-up: its first packets have only just left,
@@ -33,125 +34,6 @@ const STAGGER: Duration = Duration::from_millis(250);
 const RESTART_MIN: Duration = Duration::from_secs(1);
 /// Targets that people configured: more is a mistake, HQ is dialled and does not dial.
 const CONFIGURED_MAX: usize = 1024;
-
-/// Where a target comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Configured,
-    /// mDNS, or a member's own announcement.
-    Discovered,
-}
-
-enum Address {
-    /// `host:port`, resolved at each dial.
-    Name(String),
-    /// The newest announcement.
-    Known(Mutex<Vec<SocketAddr>>),
-}
-
-/// Somebody to keep a connection to.
-pub(crate) struct Target {
-    origin: Origin,
-    /// Who must answer; a node that is not configured with its key is learned from the first answer.
-    expected: Option<NodeId>,
-    address: Address,
-    wake: Notify,
-    state: Mutex<TargetState>,
-    /// Dials that came to an end, whichever.
-    attempts: AtomicU64,
-}
-
-#[derive(Default)]
-struct TargetState {
-    node: Option<NodeId>,
-    dialling: bool,
-    next_dial: Option<Instant>,
-    last_error: Option<String>,
-}
-
-impl Target {
-    pub(crate) fn node(&self) -> Option<NodeId> {
-        self.expected.or(self.state.lock().node)
-    }
-
-    /// How dialling it goes, for people.
-    pub(crate) fn describe(&self, row: &mut PeerStatus) {
-        let state = self.state.lock();
-        if let Some(name) = self.name() {
-            row.configured.get_or_insert_with(|| name.to_owned());
-        }
-        row.dialling |= state.dialling;
-        if let Some(next) = state.next_dial {
-            let ms = next.saturating_duration_since(Instant::now()).as_millis() as u64;
-            row.next_dial_in_ms = Some(row.next_dial_in_ms.map_or(ms, |other| other.min(ms)));
-        }
-        if row.addr.is_none() && state.last_error.is_some() {
-            row.last_error = state.last_error.clone();
-        }
-    }
-
-    fn name(&self) -> Option<&str> {
-        match &self.address {
-            Address::Name(name) => Some(name),
-            Address::Known(_) => None,
-        }
-    }
-
-    async fn resolve(&self, shared: &Shared) -> Result<Vec<SocketAddr>, String> {
-        let mut found: Vec<SocketAddr> = match &self.address {
-            Address::Known(known) => known.lock().clone(),
-            Address::Name(name) => tokio::net::lookup_host(name.as_str())
-                .await
-                .map_err(|error| format!("look up {name}: {error}"))?
-                .collect(),
-        };
-        // A socket bound to IPv4 cannot send IPv6; one bound to IPv6 sends both.
-        found.retain(|it| shared.local_addr.is_ipv6() || it.is_ipv4());
-        found.truncate(ADDRESSES_MAX);
-        if found.is_empty() {
-            Err("no usable address".into())
-        } else {
-            Ok(found)
-        }
-    }
-}
-
-/// All targets of a node.
-#[derive(Default)]
-pub(crate) struct Targets(Mutex<Vec<Arc<Target>>>);
-
-impl Targets {
-    pub(crate) fn all(&self) -> Vec<Arc<Target>> {
-        self.0.lock().clone()
-    }
-
-    /// Cuts the pauses short, of everybody or of one node. Targets whose node is not known yet may be that node.
-    pub(crate) fn wake(&self, node: Option<NodeId>) -> Attempts {
-        let mut awaited = Vec::new();
-        for target in self.all() {
-            let who = target.node();
-            if node.is_none() || who.is_none() || who == node {
-                awaited.push((target.clone(), target.attempts.load(Ordering::Relaxed)));
-                target.wake.notify_one();
-            }
-        }
-        Attempts(awaited)
-    }
-}
-
-/// Dials that were asked for, with how many had ended before.
-pub(crate) struct Attempts(Vec<(Arc<Target>, u64)>);
-
-impl Attempts {
-    /// Every target is connected, or was dialled since.
-    pub(crate) fn all_tried(&self, shared: &Shared) -> bool {
-        let links = shared.links.lock();
-        self.0.iter().all(|(target, before)| {
-            target.attempts.load(Ordering::Relaxed) > *before
-                || target.node().is_some_and(|node| links.is_connected(node))
-        })
-    }
-}
 
 /// Adds a target and starts dialling it; one that is there already is woken.
 pub(crate) fn add(shared: &Arc<Shared>, peer: PeerAddr, origin: Origin) {
@@ -203,14 +85,7 @@ fn start(
     expected: Option<NodeId>,
     address: Address,
 ) -> Arc<Target> {
-    let target = Arc::new(Target {
-        origin,
-        expected,
-        address,
-        wake: Notify::new(),
-        state: Mutex::default(),
-        attempts: AtomicU64::new(0),
-    });
+    let target = Arc::new(Target::new(origin, expected, address));
     let (shared, task) = (shared.clone(), target.clone());
     shared.tasks.clone().spawn(async move {
         tokio::select! {

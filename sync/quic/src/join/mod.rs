@@ -4,6 +4,8 @@
 //! (it stands in the code), the joiner by its own, and the proof binds the secret to this very TLS session (exporter,
 //! RFC 5705), so that a proof seen by one node is worth nothing at another. The secret itself never travels.
 
+mod messages;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,15 +20,8 @@ use crate::error::SyncError;
 use crate::identity::{self, Identity};
 use crate::invite::Invite;
 use crate::{windows, wire};
+use messages::RequestWire;
 
-/// A request is a name and a proof.
-const REQUEST_BYTES_MAX: usize = 4 * 1024;
-/// The answer carries the trust lane whole: about 500 bytes a member, so some thousands of members.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Longest name or software version taken from the wire.
-const TEXT_BYTES_MAX: usize = 256;
-/// Runs, members and addresses per member in an answer; more than any operation has.
-const LIST_MAX: usize = 16 * 1024;
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-muster-join-1";
 
 /// Session binding: what both ends, and nobody else, can derive from the TLS session.
@@ -107,6 +102,7 @@ pub struct MemberAddresses {
     /// The member.
     pub node: NodeId,
     /// Its addresses, at most [`ADVERTISE_MAX`].
+    #[serde(deserialize_with = "messages::at_most::<_, _, ADVERTISE_MAX>")]
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -173,62 +169,6 @@ pub enum JoinError {
     /// This node could not even begin.
     #[error(transparent)]
     Setup(#[from] SyncError),
-}
-
-#[derive(Serialize, Deserialize)]
-struct RequestWire {
-    name: String,
-    role: Option<Role>,
-    software: String,
-    proof: [u8; 32],
-}
-
-#[derive(Serialize, Deserialize)]
-enum AnswerWire {
-    Granted(ReplyWire),
-    Refused(JoinRefusal),
-}
-
-#[derive(Serialize, Deserialize)]
-struct ReplyWire {
-    genesis: Genesis,
-    trust_runs: Vec<Vec<u8>>,
-    inviter_name: String,
-    checkpoint: Option<Vec<u8>>,
-    members: Vec<MemberAddresses>,
-}
-
-impl ReplyWire {
-    fn of(reply: JoinReply) -> Self {
-        Self {
-            genesis: reply.genesis,
-            trust_runs: reply.trust_runs.iter().map(Run::encode).collect(),
-            inviter_name: reply.inviter_name,
-            checkpoint: reply.checkpoint,
-            members: reply.members,
-        }
-    }
-
-    fn parse(self) -> Result<JoinReply, JoinError> {
-        if self.trust_runs.len() > LIST_MAX
-            || self.members.len() > LIST_MAX
-            || self.inviter_name.len() > TEXT_BYTES_MAX
-            || self
-                .members
-                .iter()
-                .any(|it| it.addresses.len() > ADVERTISE_MAX)
-        {
-            return Err(JoinError::Protocol("answer is too large"));
-        }
-        let runs = self.trust_runs.iter().map(|bytes| Run::decode(bytes));
-        Ok(JoinReply {
-            genesis: self.genesis,
-            trust_runs: runs.collect::<Result<_, _>>().map_err(JoinError::Run)?,
-            inviter_name: self.inviter_name,
-            checkpoint: self.checkpoint,
-            members: self.members,
-        })
-    }
 }
 
 /// Joins the operation of `invite` as the node of `key`: dials the inviter at each address in turn, proves the secret,
@@ -308,38 +248,32 @@ async fn ask(
     let lost = |error: &dyn std::fmt::Display| JoinError::Connection(error.to_string());
     let binding = binding(connection)?;
     let (mut send, mut receive) = connection.open_bi().await.map_err(|e| lost(&e))?;
-    let wire = RequestWire {
+    let request = RequestWire {
         name: request.name.clone(),
         role: request.role,
         software: request.software.clone(),
         proof: proof(&invite.secret, &binding, node, invite.inviter),
     };
-    let bytes = postcard::to_allocvec(&wire)
-        .map_err(|_| JoinError::Protocol("request cannot be encoded"))?;
-    send.write_all(&bytes).await.map_err(|e| lost(&e))?;
+    send.write_all(&request.encode()?)
+        .await
+        .map_err(|e| lost(&e))?;
     send.finish().map_err(|e| lost(&e))?;
-    let answer = match receive.read_to_end(ANSWER_BYTES_MAX).await {
+    let answer = match receive.read_to_end(messages::ANSWER_BYTES_MAX).await {
         Ok(bytes) => bytes,
         Err(quinn::ReadToEndError::TooLong) => {
             return Err(JoinError::Protocol("answer is too large"));
         }
         Err(quinn::ReadToEndError::Read(error)) => return Err(lost(&error)),
     };
-    match postcard::from_bytes(&answer) {
-        Ok(AnswerWire::Refused(refusal)) => Err(refusal.into()),
-        Ok(AnswerWire::Granted(reply)) => {
-            let reply = reply.parse()?;
-            let found = reply.genesis.id();
-            if found != invite.operation {
-                return Err(JoinError::OtherOperation {
-                    expected: invite.operation,
-                    found,
-                });
-            }
-            Ok(reply)
-        }
-        Err(_) => Err(JoinError::Protocol("answer cannot be read")),
+    let reply = messages::decode_answer(&answer)?;
+    let found = reply.genesis.id();
+    if found != invite.operation {
+        return Err(JoinError::OtherOperation {
+            expected: invite.operation,
+            found,
+        });
     }
+    Ok(reply)
 }
 
 /// The inviter's side of one join connection. `judge` is the host's decision. Returns after the joiner has the answer.
@@ -355,14 +289,10 @@ where
     let lost = |error: &dyn std::fmt::Display| JoinError::Connection(error.to_string());
     let (mut send, mut receive) = connection.accept_bi().await.map_err(|e| lost(&e))?;
     let bytes = receive
-        .read_to_end(REQUEST_BYTES_MAX)
+        .read_to_end(messages::REQUEST_BYTES_MAX)
         .await
         .map_err(|e| lost(&e))?;
-    let wire: RequestWire =
-        postcard::from_bytes(&bytes).map_err(|_| JoinError::Protocol("request cannot be read"))?;
-    if wire.name.len() > TEXT_BYTES_MAX || wire.software.len() > TEXT_BYTES_MAX {
-        return Err(JoinError::Protocol("request is too large"));
-    }
+    let wire = RequestWire::decode(&bytes)?;
     let request = JoinRequest {
         name: wire.name,
         role: wire.role,
@@ -372,12 +302,7 @@ where
         binding: binding(connection)?,
         inviter,
     };
-    let answer = match judge(request).await {
-        Ok(reply) => AnswerWire::Granted(ReplyWire::of(reply)),
-        Err(refusal) => AnswerWire::Refused(refusal),
-    };
-    let bytes = postcard::to_allocvec(&answer)
-        .map_err(|_| JoinError::Protocol("answer cannot be encoded"))?;
+    let bytes = messages::encode_answer(judge(request).await)?;
     send.write_all(&bytes).await.map_err(|e| lost(&e))?;
     send.finish().map_err(|e| lost(&e))?;
     // The joiner closes when it has read the answer.
