@@ -108,6 +108,31 @@ fn a_wrong_name_in_the_receivers_store_is_found_by_the_signature_and_healed_by_a
 }
 
 #[test]
+fn a_packed_run_of_lane_0_that_overtakes_its_senders_greeting_is_read() {
+    let mut net = Net::operation(2);
+    net.slow_control = Some((1, net.now_ms + 200));
+    net.connect(0, 1);
+    net.drive_for(100);
+    let frames = &net.nodes[0].sent_runs;
+    assert!(frames.iter().any(|frame| frame[0] == RUN_PACKED));
+    assert_eq!(
+        net.nodes[1].engine.frontier(),
+        net.nodes[0].engine.frontier(),
+        "lane 0 is there before the greeting"
+    );
+    // What comes later on the stream counts on what the first frame named.
+    net.enrol(0, grant(9, Role::Field).sign(&key(1)));
+    net.write(0, Lane::Life, "evacuate");
+    net.drive_for(1_000);
+    assert_eq!(
+        net.nodes[1].engine.frontier(),
+        net.nodes[0].engine.frontier()
+    );
+    assert_eq!(net.nodes[1].engine.counters().unknown_frames, 0);
+    assert!(net.nodes[1].disconnects.is_empty());
+}
+
+#[test]
 fn a_peer_of_protocol_1_gets_and_sends_plain_runs() {
     let mut net = Net::operation(0);
     let own = grant(2, Role::Field).sign(&key(1));

@@ -123,14 +123,18 @@ impl Session {
         &mut self.lanes_in[lane.index()]
     }
 
-    /// Whether packed runs are part of the protocol spoken.
+    /// Whether packed runs are part of the protocol spoken. The peer has our greeting when it sends one, which may
+    /// overtake its own greeting: lane 0 is another stream.
     pub(crate) fn reads_packed(&self) -> bool {
-        self.protocol >= Some(PROTOCOL_PACKED)
+        self.protocol
+            .is_none_or(|protocol| protocol >= PROTOCOL_PACKED)
     }
 
     /// Whether the peer gets runs of this log packed.
     pub(crate) fn packs(&self, log: &LogId) -> bool {
-        self.reads_packed() && self.plain.len() <= PLAIN_LOGS_MAX && !self.plain.contains(log)
+        self.protocol >= Some(PROTOCOL_PACKED)
+            && self.plain.len() <= PLAIN_LOGS_MAX
+            && !self.plain.contains(log)
     }
 
     /// From now on the peer gets this log plain.
