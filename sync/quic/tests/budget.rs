@@ -14,6 +14,7 @@ use std::time::Duration;
 use common::crowd::{CrowdPeer, crowd_ids, crowd_trust};
 use common::{Operation, PATIENCE, founder, key, node_id};
 use sync_engine::{Lane, StreamKind};
+use sync_quic::SyncConfig;
 use sync_quic::testing::Crowd;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -176,7 +177,9 @@ async fn a_crowd_of_peers_that_stall_in_every_way_stays_within_the_budget() {
         }
     };
     tokio::time::timeout(PATIENCE * 2, alive).await.unwrap();
-    assert!(peers.iter().all(|peer| peer.light.is_open()));
+    for peer in &peers {
+        assert!(peer.light.is_open(), "{:?}", peer.light.closed().await);
+    }
 
     let lanes = 3 * 8 * MIB;
     assert!(stalled.waiting_bytes <= 256 * MIB, "{stalled:?}");
@@ -196,7 +199,9 @@ fn the_measured_node() {
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let members = crowd_ids(members.parse().unwrap());
-    let node = runtime.block_on(founder(&Operation::new(1), key(1), &members, |_| {}));
+    // Memory is measured here: a machine with other work must not cost a peer its connection.
+    let patient = |config: &mut SyncConfig| config.limits.idle = PATIENCE * 4;
+    let node = runtime.block_on(founder(&Operation::new(1), key(1), &members, patient));
     say(&format!("addr={}", node.addr()));
     for line in std::io::stdin().lock().lines() {
         match line.unwrap().as_str() {

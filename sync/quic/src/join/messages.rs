@@ -11,10 +11,10 @@ use sync_engine::{Genesis, Role, Run};
 use super::{JoinError, JoinRefusal, JoinReply, MemberAddresses};
 
 /// A request is a name and a proof.
-pub(super) const REQUEST_BYTES_MAX: usize = 4 * 1024;
+pub(crate) const REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// The answer carries the trust lane whole: about 500 bytes a member, so some ten thousands of members. On the wire, and
 /// once more unpacked.
-pub(super) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest name or software version taken from the wire.
 const TEXT_BYTES_MAX: usize = 256;
 /// Runs, and members, in an answer; more than any operation has.
@@ -24,7 +24,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// What a joiner says.
 #[derive(Serialize, DeserializeDerive)]
-pub(super) struct RequestWire {
+pub(crate) struct RequestWire {
     pub(super) name: String,
     pub(super) role: Option<Role>,
     pub(super) software: String,
@@ -36,7 +36,7 @@ impl RequestWire {
         postcard::to_allocvec(self).map_err(|_| JoinError::Protocol("request cannot be encoded"))
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, JoinError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, JoinError> {
         let wire: Self = postcard::from_bytes(bytes)
             .map_err(|_| JoinError::Protocol("request cannot be read"))?;
         if wire.name.len() > TEXT_BYTES_MAX || wire.software.len() > TEXT_BYTES_MAX {
@@ -79,7 +79,7 @@ pub(super) fn encode_answer(answer: Result<JoinReply, JoinRefusal>) -> Result<Ve
 }
 
 /// What an inviter answered.
-pub(super) fn decode_answer(bytes: &[u8]) -> Result<JoinReply, JoinError> {
+pub(crate) fn decode_answer(bytes: &[u8]) -> Result<JoinReply, JoinError> {
     let answer =
         postcard::from_bytes(bytes).map_err(|_| JoinError::Protocol("answer cannot be read"))?;
     match answer {
@@ -214,21 +214,29 @@ mod tests {
 
     #[test]
     fn runs_that_unfold_to_more_than_an_answer_may_hold_are_not_unpacked_to_the_end() {
-        let half = vec![0; RUN_BYTES_MAX / 2];
-        let largest = run(vec![half.clone(), half]);
-        let fits = ANSWER_BYTES_MAX / RUN_BYTES_MAX - 1;
-        let bytes = encode_answer(Ok(reply(vec![largest.clone(); fits]))).unwrap();
+        let answer = |run: Run, times: usize| {
+            let wire = AnswerWire::Granted(ReplyWire {
+                genesis: genesis(),
+                trust_runs: vec![run.encode(); times],
+                inviter_name: "hq".into(),
+                checkpoint: None,
+                members: Vec::new(),
+            });
+            postcard::to_allocvec(&wire).unwrap()
+        };
+        // As much as a run may hold, beside its own head; on the wire a hundredth of that.
+        let largest = run(vec![vec![0; 32_000]; 2]);
+        let fits = ANSWER_BYTES_MAX / RUN_BYTES_MAX;
+        let bytes = answer(largest.clone(), fits);
         assert!(bytes.len() < ANSWER_BYTES_MAX / 100, "{}", bytes.len());
         assert_eq!(decode_answer(&bytes).unwrap().trust_runs.len(), fits);
 
         // What an unbounded reader would make a gibibyte of.
-        let bytes = encode_answer(Ok(reply(vec![largest; LIST_MAX]))).unwrap();
+        let bytes = answer(largest, LIST_MAX);
         assert!(bytes.len() < ANSWER_BYTES_MAX, "{}", bytes.len());
         assert!(is_too_large(&bytes));
         // Entries of no bytes are not free either.
-        let empty = run(vec![Vec::new(); 4_096]);
-        let bytes = encode_answer(Ok(reply(vec![empty; 100]))).unwrap();
-        assert!(is_too_large(&bytes));
+        assert!(is_too_large(&answer(run(vec![Vec::new(); 4_096]), 100)));
     }
 
     #[test]

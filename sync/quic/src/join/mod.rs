@@ -4,7 +4,7 @@
 //! (it stands in the code), the joiner by its own, and the proof binds the secret to this very TLS session (exporter,
 //! RFC 5705), so that a proof seen by one node is worth nothing at another. The secret itself never travels.
 
-mod messages;
+pub(crate) mod messages;
 
 use std::net::SocketAddr;
 use std::time::Duration;

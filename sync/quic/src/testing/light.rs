@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use quinn::{Connection, ConnectionError, Endpoint, SendStream};
+use quinn::{Connection, ConnectionError, Endpoint, SendStream, VarInt};
 use sync_engine::{
     ConnId, Counters, Effect, Engine, Head, Input, Lane, LogId, NodeId, Now, PeerState, Run, Seq,
     Stored, StreamKind,
@@ -26,6 +26,8 @@ const CONN: ConnId = ConnId(1);
 /// Frames read ahead per peer.
 const FRAMES_MAX: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A machine that builds beside a test is slow and not gone: what counts as silence is the node's to say.
+const IDLE_MS: u32 = 120_000;
 
 type LoadRun = dyn Fn(LogId, Seq, usize) -> Option<Run> + Send + Sync;
 
@@ -78,7 +80,9 @@ impl Crowd {
     pub async fn connect(&self, to: SocketAddr, light: Light) -> Result<LightPeer, String> {
         let mut config = client(Some(Shown::of(&light.key)), ALPN_SYNC)?;
         let mut transport = quinn::TransportConfig::default();
-        transport.keep_alive_interval(Some(Duration::from_secs(5)));
+        transport
+            .keep_alive_interval(Some(Duration::from_secs(5)))
+            .max_idle_timeout(Some(VarInt::from_u32(IDLE_MS).into()));
         config.transport_config(Arc::new(transport));
         let connection = self
             .endpoint
