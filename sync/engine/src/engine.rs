@@ -291,10 +291,8 @@ impl Engine {
     /// against its budget.
     pub fn held_bytes(&self) -> [usize; 7] {
         let mut held = self.inbox.held_bytes();
-        for session in self.peers.values().filter_map(Peer::session) {
-            for (held, lane) in held.iter_mut().zip(&session.lanes_in) {
-                *held += lane.held_bytes();
-            }
+        for (lane, bytes) in self.resolving_bytes() {
+            held[lane.index()] += bytes;
         }
         held
     }

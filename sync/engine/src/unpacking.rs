@@ -198,6 +198,16 @@ impl Engine {
         }
     }
 
+    /// What packed runs take that wait for what they refer to, with all behind them: nothing waits on any other lane, so
+    /// that this costs nothing while nothing does, however many peers there are.
+    pub(crate) fn resolving_bytes(&self) -> impl Iterator<Item = (Lane, usize)> {
+        self.resolves.values().filter_map(|ticket| {
+            let session = self.peers.get(&ticket.peer)?.session()?;
+            let lane_in = &session.lanes_in[ticket.lane.index()];
+            (session.conn == ticket.conn).then(|| (ticket.lane, lane_in.held_bytes()))
+        })
+    }
+
     fn lane_in(&mut self, node: NodeId, conn: ConnId, lane: Lane) -> Option<&mut LaneIn> {
         let session = self.peers.get_mut(&node).and_then(Peer::session_mut)?;
         (session.conn == conn).then(|| session.lane_in(lane))
