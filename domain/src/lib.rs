@@ -8,6 +8,8 @@ pub mod document;
 pub mod facts;
 pub mod ids;
 pub mod permissions;
+#[doc(hidden)]
+pub mod planted;
 pub mod rules;
 pub mod schema;
 

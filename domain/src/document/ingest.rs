@@ -17,6 +17,7 @@ use super::history::History;
 use super::valid::{self, Decoded, QuarantineReason};
 use super::view::{View, view_of};
 use super::{ChangeKey, Document, Parked, contained, load_contained};
+use crate::planted::{self, Planted};
 
 /// One change of this document, from somebody's log.
 #[derive(Debug, Clone, Copy)]
@@ -176,6 +177,7 @@ impl Document {
                     {
                         ingested.settled.push(Settled { key, outcome });
                     }
+                    let outcome = outcome.filter(|_| !planted::is(Planted::ApplyTwice));
                     self.put_aside(key, slot.author, slot.change, outcome);
                 }
             }
@@ -251,7 +253,9 @@ impl Document {
         let refuse = |reason| Outcome::Quarantined { reason };
         let decoded = valid::decode(incoming.bytes).map_err(refuse)?;
         let change = &decoded.change;
-        if base_actor(change.actor_id()) != Some(incoming.author.actor()) {
+        if base_actor(change.actor_id()) != Some(incoming.author.actor())
+            && !planted::is(Planted::AnyActor)
+        {
             return Err(refuse(QuarantineReason::ForeignActor));
         }
         let hash = change.hash();
@@ -273,6 +277,7 @@ impl Document {
             .unwrap_or(0);
         let last = claimed.max(history.seq(change.actor_id()));
         let sequence = match change.seq() {
+            _ if planted::is(Planted::ReusedSequence) => Ok(()),
             seq if seq <= last => Err(QuarantineReason::ReusedSequence),
             seq if seq > last + 1 => Err(QuarantineReason::SequenceGap),
             _ => Ok(()),

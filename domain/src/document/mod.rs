@@ -30,6 +30,7 @@ pub use valid::{CHANGE_BYTES_MAX, QuarantineReason};
 pub use version::{Version, VersionError};
 pub use view::View;
 
+use crate::planted::{self, Planted};
 use crate::{Kind, RecordId};
 use history::History;
 
@@ -200,7 +201,9 @@ impl Document {
         for parked in stored.waiting {
             let parked = park(parked)?;
             document.aside.claim(&parked.change);
-            document.aside.waiting.push(parked);
+            if !planted::is(Planted::DropPending) {
+                document.aside.waiting.push(parked);
+            }
         }
         for parked in stored.held {
             let parked = park(parked)?;
@@ -208,7 +211,9 @@ impl Document {
             document.aside.held.push(parked);
         }
         for refused in &stored.quarantined {
-            document.restore_refused(refused);
+            if !planted::is(Planted::ForgetQuarantine) {
+                document.restore_refused(refused);
+            }
         }
         document.find_stamps();
         Ok(document)

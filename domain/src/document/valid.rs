@@ -12,6 +12,7 @@ use automerge::{Change, ScalarValue};
 use super::genesis::{Genesis, KIND_KEY};
 use super::history::{Ancestors, History, OpMeta};
 use super::version::HEADS_MAX;
+use crate::planted::{self, Planted};
 
 /// An entry holds 32 KiB (DESIGN §2).
 pub const CHANGE_BYTES_MAX: usize = 32 * 1024;
@@ -30,6 +31,8 @@ const OP_COUNTER_GAP_MAX: u64 = 1 << 20;
 const SEQ_MAX: u64 = 1 << 31;
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
 pub(super) const TIME_S_MAX: i64 = 253_402_300_799;
+/// 2026-01-01T00:00:00Z. Nothing may hang on it: see [`Planted::TrustClock`].
+const YEAR_2026_S: i64 = 1_767_225_600;
 /// Field names and set elements.
 const KEY_BYTES_MAX: usize = 128;
 /// One character with its combining marks.
@@ -185,7 +188,8 @@ pub(super) fn check_alone(decoded: &Decoded) -> Result<(), Reason> {
     if deps.is_empty() || deps.len() > DEPS_MAX || deps.windows(2).any(|pair| pair[0] >= pair[1]) {
         return Err(Reason::Dependencies);
     }
-    if !(0..=TIME_S_MAX).contains(&change.timestamp()) {
+    let too_old = change.timestamp() < YEAR_2026_S && planted::is(Planted::TrustClock);
+    if too_old || !(0..=TIME_S_MAX).contains(&change.timestamp()) {
         return Err(Reason::Time);
     }
     if change.seq() == 0 || change.seq() > SEQ_MAX {

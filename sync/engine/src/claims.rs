@@ -11,6 +11,7 @@ use crate::io::{Effect, Now, ProgressItem, ReasonCode};
 use crate::marks::Mark;
 use crate::members::Members;
 use crate::peer::{Heard, Peer, PeerLog, Told};
+use crate::planted::{self, Planted};
 
 impl Claims {
     /// The claims of a peer that held `mark` and has moved on since.
@@ -312,7 +313,10 @@ impl Engine {
 
     /// How far we are with one log.
     fn wire_progress(&self, log: LogId) -> WireProgress {
-        let head = self.frontier.head(&log);
+        let head = match planted::is(Planted::AnnounceUnstored) {
+            true => self.tip(&log),
+            false => self.frontier.head(&log),
+        };
         let applied = self
             .applied
             .get(&log)

@@ -21,6 +21,7 @@ use crate::marks::{Mark, Marks, Memory};
 use crate::members::Members;
 use crate::names::Names;
 use crate::peer::{Peer, Phase, Stage};
+use crate::planted::{self, Planted};
 use crate::proof::ProofId;
 use crate::trust::Trust;
 use crate::unpacking::ResolveTicket;
@@ -397,7 +398,9 @@ impl Engine {
             peer.before_move(log, held.as_ref(), head.seq.0 - height.0);
         }
         self.moved_ms = now.mono_ms;
-        self.mark_now = None;
+        if !planted::is(Planted::KeepStaleMark) {
+            self.mark_now = None;
+        }
         self.frontier.advance(log, head.seq, head.chain)
     }
 

@@ -10,6 +10,7 @@ use crate::hello::{FrontierSaid, GROUPS_MAX, Hello, HelloPrelude, PROTOCOL_MIN, 
 use crate::ids::{Lane, NodeId};
 use crate::io::{ConnId, Effect, Now, ReasonCode, StreamKind};
 use crate::peer::{Heard, Peer, Session, Stage, Told};
+use crate::planted::{self, Planted};
 
 /// Two connections of one pair that come within this time, milliseconds, are taken for both ends dialling at once; a
 /// later one means that the peer has lost the older.
@@ -161,7 +162,9 @@ impl Engine {
         };
         peer.name = Some(cut(&hello.name));
         peer.software = Some(cut(&hello.software));
-        peer.interest = hello.interest();
+        if !planted::is(Planted::ForgetInterest) {
+            peer.interest = hello.interest();
+        }
         let Some(session) = peer.session_mut() else {
             return;
         };

@@ -33,6 +33,8 @@ mod names;
 mod packed;
 mod parcel;
 mod peer;
+#[doc(hidden)]
+pub mod planted;
 mod proof;
 mod receive;
 mod run;

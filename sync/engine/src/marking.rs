@@ -13,6 +13,7 @@ use crate::ids::{LogId, NodeId};
 use crate::io::{Effect, Interest, Now};
 use crate::marks::{Mark, MarkHash};
 use crate::peer::{Heard, Peer, Stage, Told};
+use crate::planted::{self, Planted};
 
 impl Engine {
     /// Something moved that the next mark with this peer would name.
@@ -79,6 +80,9 @@ impl Engine {
             session.mark_offered = Some(hash);
         }
         self.send_control(node, frame::mark(hash));
+        if planted::is(Planted::MarkUnconfirmed) {
+            self.agree(now, node, hash);
+        }
     }
 
     /// What a peer and we both hold, if the two of us are level.
@@ -106,7 +110,7 @@ impl Engine {
             });
         let ready =
             session.stage == Stage::Live && peer.heard == Heard::All && session.told == Told::All;
-        (ready && level).then_some(scope)
+        (ready && (level || planted::is(Planted::MarkUnconfirmed))).then_some(scope)
     }
 
     fn keep_mark(&mut self, mark: Arc<Mark>) {

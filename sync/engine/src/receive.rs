@@ -16,6 +16,7 @@ use crate::io::{
 use crate::members::Members;
 use crate::parcel::{Came, Parcel};
 use crate::peer::{Peer, PeerLog, Stage};
+use crate::planted::{self, Planted};
 use crate::run::{Run, RunError, VerifiedRun};
 use crate::send::Fresh;
 use crate::trust::{MayWrite, TrustError, TrustRecord};
@@ -248,6 +249,9 @@ impl Engine {
     /// Asks a peer to send a log again from where we stand, plain from now on; once per place.
     pub(crate) fn want_plain(&mut self, node: NodeId, log: LogId) {
         let from = self.tip(&log).seq.next();
+        if planted::is(Planted::DropUnresolved) {
+            return;
+        }
         self.ask_again(node, log, from, true);
     }
 

@@ -14,6 +14,7 @@ use crate::chain::{
 use crate::dictionary::is_one_frame;
 use crate::entry::ENTRY_BYTES_MAX;
 use crate::ids::{ChainHash, EntryHash, HeadSignature, LogId, Seq, byte_vec};
+use crate::planted::{self, Planted};
 
 /// The longest body of a run, decompressed, bytes: what one frame may make a receiver hold at once.
 pub const RUN_BYTES_MAX: usize = 64 * 1024;
@@ -190,7 +191,19 @@ impl Run {
     /// # Errors
     /// [`RunError`]; the run is of no use then, and nothing of it was believed.
     pub fn verify(self) -> Result<VerifiedRun, RunError> {
+        let checked = !planted::is(Planted::SkipSignature);
+        self.verify_if(checked)
+    }
+
+    /// The same for a run that was put together here.
+    pub(crate) fn verify_rebuilt(self) -> Result<VerifiedRun, RunError> {
+        let checked = !planted::is(Planted::BelieveRebuilt);
+        self.verify_if(checked)
+    }
+
+    fn verify_if(self, checked: bool) -> Result<VerifiedRun, RunError> {
         self.check_shape()?;
+        let last = self.last();
         let key = verifying_key(&self.log.author).ok_or(RunError::AuthorKey)?;
         let mut entries = Vec::with_capacity(self.entries.len());
         let mut chain = self.prev;
@@ -212,7 +225,8 @@ impl Run {
         for (at, signature) in self.signatures.iter().rev() {
             let index = usize::try_from(at.0 - self.first.0).map_err(|_| RunError::Malformed)?;
             let entry = entries.get_mut(index).ok_or(RunError::Malformed)?;
-            if !verify_head_with(&key, &self.log, *at, entry.chain, signature) {
+            let checked = checked && !(*at < last && planted::is(Planted::BelieveInnerSignatures));
+            if checked && !verify_head_with(&key, &self.log, *at, entry.chain, signature) {
                 return Err(RunError::Signature { seq: *at });
             }
             entry.signature = Some(*signature);

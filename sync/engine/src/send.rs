@@ -11,6 +11,7 @@ use crate::inbox::weight;
 use crate::io::{ConnId, Effect, LoadId, Now, StreamKind};
 use crate::parcel::Parcel;
 use crate::peer::Peer;
+use crate::planted::{self, Planted};
 use crate::run::{RUN_BYTES_MAX, Run};
 use crate::trust::TrustRecord;
 
@@ -101,6 +102,7 @@ impl Engine {
             if !may_send
                 || out.loading.is_some()
                 || out.unsent_bytes >= self.limits.unsent_bytes_max
+                    && !planted::is(Planted::SkipWindow)
                 || out.unacked_bytes >= unacked_bytes_max
             {
                 return None;
@@ -277,7 +279,9 @@ impl Engine {
             session.send_plain(log);
         }
         let held = peer.log_mut(log, &self.frontier);
-        held.sent = held.sent.min(from.before());
+        if !planted::is(Planted::ResumeAtWrongPlace) {
+            held.sent = held.sent.min(from.before());
+        }
         held.stored = held.stored.min(from.before());
         held.applied = held.applied.min(held.stored);
         let lacks = !theirs.forked && held.next() <= height;

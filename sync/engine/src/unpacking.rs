@@ -276,7 +276,7 @@ impl Engine {
                 return false;
             }
         };
-        match run.verify() {
+        match run.verify_rebuilt() {
             Ok(run) => {
                 let packing = Packing {
                     references: opened.references_elsewhere(),

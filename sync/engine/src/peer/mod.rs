@@ -15,6 +15,7 @@ use crate::frontier::{Frontier, LogFrontier};
 use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::io::{Interest, PeerState};
 use crate::marks::MarkHash;
+use crate::planted::{self, Planted};
 use crate::proof::ProofView;
 
 pub(crate) use log::{PeerHeights, PeerLog};
@@ -151,7 +152,9 @@ impl Peer {
     pub(crate) fn leave(&mut self, reason: String, ours: &Frontier) {
         let behind = self.behind(ours);
         self.away_behind = behind;
-        self.logs.clear();
+        if !planted::is(Planted::LoseRunsAtReconnect) {
+            self.logs.clear();
+        }
         self.heard = Heard::Nothing;
         self.phase = Phase::Away {
             reason: Some(reason),
