@@ -134,7 +134,7 @@ impl Engine {
         };
         let (node, log) = (ticket.peer, ticket.log);
         self.busy.insert(node);
-        let retry_ms = now.mono_ms + self.jittered(self.limits.load_retry_ms);
+        let pause_ms = self.jittered(self.limits.load_retry_ms);
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
@@ -155,9 +155,10 @@ impl Engine {
         }
         let Some(run) = run.filter(|run| run.log == log && run.first == next && run.last() >= next)
         else {
-            out.rest(log, retry_ms);
+            let retry_ms = out.rest(log, now.mono_ms, pause_ms);
             return self.wake(retry_ms, node, RETRY_LOAD);
         };
+        out.loaded();
         let weight = weight(run.entries.len(), run.entry_bytes());
         let mut parcel = Parcel::of_run(&run, named);
         if let Some(frame) = self.frame_for(node, &mut parcel) {

@@ -28,6 +28,8 @@ pub(crate) struct LaneOut {
     turn: Option<NodeId>,
     /// The log that a load is under way for: one per lane at a time.
     pub(crate) loading: Option<LogId>,
+    /// Loads in a row that gave nothing: a disk that cannot be read is not asked for each log each second.
+    failed_loads: u32,
     /// Frame bytes that the transport has not sent.
     pub(crate) unsent_bytes: usize,
     /// Weight of runs sent and not acknowledged.
@@ -37,10 +39,9 @@ pub(crate) struct LaneOut {
 }
 
 impl LaneOut {
-    /// The table of the stream, which is of that lane.
-    pub(crate) fn table(&mut self, lane: Lane) -> &mut StreamTable {
-        self.table
-            .get_or_insert_with(|| Box::new(StreamTable::new(lane)))
+    /// The table of the stream.
+    pub(crate) fn table(&mut self) -> &mut StreamTable {
+        self.table.get_or_insert_default()
     }
 
     /// The log has something to send.
@@ -53,9 +54,17 @@ impl LaneOut {
         self.logs.remove(log);
     }
 
-    /// The log cannot be read now.
-    pub(crate) fn rest(&mut self, log: LogId, until_ms: u64) {
+    /// The log was loaded.
+    pub(crate) fn loaded(&mut self) {
+        self.failed_loads = 0;
+    }
+
+    /// The log cannot be read now: it rests for `pause_ms`, longer after each in a row. Returns when it comes back.
+    pub(crate) fn rest(&mut self, log: LogId, now_ms: u64, pause_ms: u64) -> u64 {
+        let until_ms = now_ms + (pause_ms << self.failed_loads.min(DOUBLINGS_MAX));
+        self.failed_loads = self.failed_loads.saturating_add(1);
         self.logs.insert(log, Sending::Resting { until_ms });
+        until_ms
     }
 
     /// Logs that have rested long enough get their turns again.
@@ -120,11 +129,28 @@ mod tests {
         let mut lane = LaneOut::default();
         lane.queue(log(1));
         lane.queue(log(2));
-        lane.rest(log(1), 500);
+        assert_eq!(lane.rest(log(1), 0, 500), 500);
         assert_eq!([lane.next_turn(), lane.next_turn()], [Some(log(2)); 2]);
         lane.wake(499);
         assert_eq!(lane.next_turn(), Some(log(2)));
         lane.wake(500);
         assert_eq!(lane.next_turn(), Some(log(1)));
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_read_is_asked_ever_less_often_until_it_answers() {
+        let log = |author| LogId {
+            author: NodeId([author; 32]),
+            incarnation: Incarnation(1),
+            group: GroupId::SHARED,
+            lane: Lane::Life,
+        };
+        let mut lane = LaneOut::default();
+        let pauses: Vec<u64> = (1..=7)
+            .map(|author| lane.rest(log(author), 100, 10) - 100)
+            .collect();
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 160, 160]);
+        lane.loaded();
+        assert_eq!(lane.rest(log(1), 100, 10), 110);
     }
 }
