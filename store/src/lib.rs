@@ -40,7 +40,7 @@ pub use muster::batch::{
 pub use muster::conflicts::{AuditRow, ConflictQuery, ConflictRow};
 pub use muster::events::{Event, EventSubject};
 pub use muster::examine::{Application, GroupUnapplied};
-pub use muster::faults::{FaultRow, FaultWrite};
+pub use muster::faults::{FaultRow, FaultWrite, UnseenFaults};
 pub use muster::identity::Identity;
 pub use muster::inspect::{EntryState, HeldLog, InspectedEntry, LogSize};
 pub use muster::journal::{JournalCommit, JournalEntry};

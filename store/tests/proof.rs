@@ -89,15 +89,19 @@ fn the_same_difference_again_is_counted_and_asks_to_be_looked_at_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = node(dir.path());
     let record = |about, at| store.record_sync_fault(fault(about, at)).wait().unwrap();
-    let unseen = || store.read(|reader| reader.unseen_sync_faults()).unwrap();
+    let unseen = || {
+        let unseen = store.read(|reader| reader.unseen_sync_faults()).unwrap();
+        (unseen.count, unseen.last_wall_ms)
+    };
+    assert_eq!(unseen(), (0, None));
     let first = record(1, 10);
     store
         .settle_sync_fault(first, "{}".into(), Some(11))
         .wait()
         .unwrap();
-    assert_eq!(unseen(), 1);
+    assert_eq!(unseen(), (1, Some(10)));
     assert_eq!(store.see_sync_faults(first, 12).wait().unwrap(), 1);
-    assert_eq!(unseen(), 0);
+    assert_eq!(unseen(), (0, None));
     assert_eq!(record(1, 20), first);
     let second = record(2, 30);
     assert_ne!(second, first);
@@ -115,7 +119,7 @@ fn the_same_difference_again_is_counted_and_asks_to_be_looked_at_again() {
         (again.repaired_at_wall_ms, again.seen_at_wall_ms),
         (None, None)
     );
-    assert_eq!(unseen(), 2);
+    assert_eq!(unseen(), (2, Some(30)));
     let older = store
         .read(|reader| reader.sync_faults(Some(second), 10))
         .unwrap();
@@ -126,15 +130,33 @@ fn the_same_difference_again_is_counted_and_asks_to_be_looked_at_again() {
 fn a_node_that_differs_all_the_time_cannot_fill_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let store = node(dir.path());
-    for at in 0..450_u64 {
-        drop(store.record_sync_fault(fault((at % 2) as u8, at)));
+    let rows = || {
+        settle(&store);
+        store
+            .read(|reader| reader.sync_faults(None, 1_000))
+            .unwrap()
+    };
+    let with = |number: u8, about: u64| FaultWrite {
+        peer: peer(number),
+        ..fault((about % 2) as u8, about)
+    };
+    drop(store.record_sync_fault(with(0, 0)));
+    for at in 1..=450 {
+        drop(store.record_sync_fault(with(1, at)));
     }
-    settle(&store);
-    let rows = store
-        .read(|reader| reader.sync_faults(None, 1_000))
-        .unwrap();
-    assert_eq!(rows.len(), 200);
-    assert_eq!(rows[0].at_wall_ms, 449);
+    assert_eq!(
+        rows().len(),
+        21,
+        "one peer cannot push out what others showed"
+    );
+    assert_eq!(rows()[0].at_wall_ms, 450);
+    assert_eq!(rows()[20].at_wall_ms, 0);
+    for number in 2..30 {
+        for at in 0..10 {
+            drop(store.record_sync_fault(with(number, at)));
+        }
+    }
+    assert_eq!(rows().len(), 200);
 }
 
 fn plain(dir: &Path) -> Store {

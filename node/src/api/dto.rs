@@ -5,8 +5,12 @@
 
 #![allow(dead_code)]
 
+mod nodes;
+
 use serde_json::Value;
 use utoipa::ToSchema;
+
+pub use nodes::*;
 
 /// An error (RFC 9457).
 #[derive(ToSchema)]
@@ -418,145 +422,6 @@ pub struct DeadLetterPage {
     /// The dead letters.
     pub items: Vec<DeadLetter>,
     /// Cursor of the next page; null at the end.
-    #[schema(required)]
-    pub next: Option<String>,
-    /// This node's position.
-    pub since: String,
-}
-
-/// How this node is.
-#[derive(ToSchema)]
-pub struct Status {
-    /// Its public key.
-    pub node_id: String,
-    /// Its name.
-    pub name: String,
-    /// `field`, `hq` or `gateway`.
-    pub role: String,
-    /// Id of the incarnation it writes under.
-    pub incarnation: String,
-    /// The operation it belongs to.
-    pub operation: Operation,
-    /// Version of its program.
-    pub software: String,
-    /// Seconds since it was started.
-    pub uptime_s: u64,
-    /// How many documents.
-    pub documents: u64,
-    /// How many readings.
-    pub readings: u64,
-    /// Dead letters that nobody has looked after.
-    pub dead_letters: u64,
-    /// Digest of the documents and facts of `shared` in lanes 0 to 3: equal on two nodes that have the same.
-    pub heads_digest: String,
-    /// The same by group.
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
-    pub digests: Value,
-    /// Entries that wait for what they depend on.
-    pub pending: u64,
-    /// Entries in quarantine.
-    pub quarantined: u64,
-    /// Readings that rules have not looked at yet.
-    pub rules_behind: u64,
-    /// Why it must not write; null where it may.
-    #[schema(required)]
-    pub writes_stopped: Option<String>,
-    /// Where it listens; null while it does not.
-    #[schema(required)]
-    pub addresses: Option<Addresses>,
-    /// The other nodes that it knows.
-    pub peers: Vec<Peer>,
-}
-
-/// The operation.
-#[derive(ToSchema)]
-pub struct Operation {
-    /// Its id.
-    pub id: String,
-    /// Its title.
-    pub title: String,
-}
-
-/// Where a node listens, `HOST:PORT`.
-#[derive(ToSchema)]
-pub struct Addresses {
-    /// This API and the page.
-    pub http: String,
-    /// Other nodes (QUIC).
-    pub sync: String,
-    /// Sensors.
-    pub mqtt: String,
-}
-
-/// Another node.
-#[derive(ToSchema)]
-pub struct Peer {
-    /// Its public key; null while an address is dialled and nobody has answered there.
-    #[schema(required)]
-    pub node_id: Option<String>,
-    /// Its name.
-    #[schema(required)]
-    pub name: Option<String>,
-    /// Whether it is in reach: `connected`, `greeting`, `disconnected` or another word.
-    pub state: String,
-    /// When it was heard last.
-    #[schema(required, format = DateTime)]
-    pub last_seen: Option<String>,
-    /// Entries that this node holds and it has not acknowledged, to this node or in a receipt that others carried here;
-    /// null where nothing was heard of it yet. While it is not connected only the lanes from `trust` to `coordination`
-    /// count: of the others it takes the latest when it comes.
-    #[schema(required)]
-    pub behind_entries: Option<u64>,
-    /// The same in bytes: an estimate.
-    #[schema(required)]
-    pub behind_bytes: Option<u64>,
-    /// The same by lane, the most urgent first; lanes of which it lacks nothing are left out.
-    pub behind: Vec<LaneBehind>,
-    /// Entries that it holds and this node lacks; null while it is not connected.
-    #[schema(required)]
-    pub missing_entries: Option<u64>,
-    /// Where it is reached or dialled.
-    #[schema(nullable)]
-    pub address: Option<String>,
-    /// Time of a round trip, milliseconds.
-    #[schema(nullable)]
-    pub rtt_ms: Option<f64>,
-    /// Version of its program.
-    #[schema(nullable)]
-    pub software: Option<String>,
-    /// Why the last attempt failed.
-    #[schema(nullable)]
-    pub last_error: Option<String>,
-    /// When it is dialled again, milliseconds from now.
-    #[schema(nullable)]
-    pub next_dial_in_ms: Option<u64>,
-    /// Since the connection began.
-    pub datagrams_sent: Option<u64>,
-    /// Since the connection began.
-    pub datagrams_received: Option<u64>,
-    /// Since the connection began.
-    pub bytes_sent: Option<u64>,
-    /// Since the connection began.
-    pub bytes_received: Option<u64>,
-}
-
-/// What another node lacks of one lane.
-#[derive(ToSchema)]
-pub struct LaneBehind {
-    /// The lane, from the most urgent on: `trust`, `flash`, `life`, `coordination`, `summary`, `raw`, `blobs`.
-    pub lane: String,
-    /// Entries that it has not acknowledged.
-    pub entries: u64,
-    /// Their bytes: an estimate.
-    pub bytes: u64,
-}
-
-/// Other nodes.
-#[derive(ToSchema)]
-pub struct PeerPage {
-    /// The nodes.
-    pub items: Vec<Peer>,
-    /// Always null: every node is in one page.
     #[schema(required)]
     pub next: Option<String>,
     /// This node's position.

@@ -21,6 +21,7 @@ mod schema;
 mod series;
 mod server;
 mod session;
+mod sync_faults;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +114,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(health::metrics))
         .routes(routes!(operations::status))
         .routes(routes!(operations::peers))
+        .routes(routes!(sync_faults::list))
+        .routes(routes!(sync_faults::see))
         .merge(records::routes())
         .routes(routes!(operations::list_conflicts))
         .routes(routes!(operations::get_conflict))

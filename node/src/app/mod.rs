@@ -42,6 +42,7 @@ pub use clock::{Clock, rfc3339, rfc3339_wall};
 pub use error::AppError;
 pub(in crate::app) use open::open_store;
 pub use open::{KeySource, OpenConfig, OpenError};
+pub use proof::SYNC_FAULTS_LIMIT_MAX;
 pub use sync::SyncSettings;
 pub use types::*;
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use store::Lacking;
 use sync_engine::{GroupId, Lane, LaneBehind, NodeId, PeerState, ProofView};
@@ -17,6 +18,12 @@ use super::{App, AppError, receipts};
 type Behind = [LaneBehind; Lane::ALL.len()];
 
 impl App {
+    /// What a node is called by its grant.
+    pub(in crate::app) fn name_of(&self, node: NodeId) -> Option<String> {
+        let trust = self.trust.load();
+        trust.grant(node).map(|grant| grant.name.clone())
+    }
+
     /// The peers as the API shows them.
     pub(in crate::app) async fn peer_values(&self) -> Result<Vec<Value>, AppError> {
         let statuses = self.sync.get().map(SyncNode::peers).unwrap_or_default();
@@ -36,10 +43,7 @@ impl App {
         let mut shown = BTreeSet::new();
         for status in &statuses {
             shown.extend(status.node);
-            let name = status
-                .node
-                .and_then(|node| trust.grant(node))
-                .map(|grant| grant.name.clone());
+            let name = status.node.and_then(|node| self.name_of(node));
             let lacks = status.node.and_then(|node| lacking.get(&node));
             values.push(peer_value(status, name, lacks));
         }
@@ -95,6 +99,9 @@ fn peer_value(status: &PeerStatus, name: Option<String>, lacks: Option<&Lacking>
         "rtt_ms": status.rtt_ms,
         "software": view.and_then(|view| view.software.clone()),
         "last_error": status.last_error,
+        "violations": status.violations,
+        "last_violation": status.last_violation,
+        "refused_for_ms": status.refused_for_ms,
         "next_dial_in_ms": status.next_dial_in_ms,
         "datagrams_sent": status.datagrams_sent,
         "datagrams_received": status.datagrams_received,
@@ -123,15 +130,26 @@ fn behind_while_away(engine: &Behind, lacks: &Lacking) -> Behind {
 
 /// Whether it has made the same of the same logs, as last compared.
 fn agreed_value(proof: ProofView) -> Value {
-    let (state, at_wall_ms, objects) = match proof {
-        ProofView::Unproven => ("unproven", None, 0),
-        ProofView::Equal { at_wall_ms } => ("equal", Some(at_wall_ms), 0),
+    match proof {
+        ProofView::Unproven => {
+            json!({ "state": "unproven", "at": null, "digest": null, "objects": 0 })
+        }
+        ProofView::Equal { at_wall_ms, digest } => json!({
+            "state": "equal",
+            "at": rfc3339_wall(at_wall_ms),
+            "digest": HEXLOWER.encode(&digest),
+            "objects": 0,
+        }),
         ProofView::Differs {
             at_wall_ms,
             objects,
-        } => ("differs", Some(at_wall_ms), objects),
-    };
-    json!({ "state": state, "at": at_wall_ms.map(rfc3339_wall), "objects": objects })
+        } => json!({
+            "state": "differs",
+            "at": rfc3339_wall(at_wall_ms),
+            "digest": null,
+            "objects": objects,
+        }),
+    }
 }
 
 /// The lanes of which it lacks something, the most urgent first.

@@ -17,15 +17,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use sync_engine::{Mismatch, ObjectId};
+use sync_engine::{Mismatch, NodeId, ObjectId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::documents::Verdict;
+use super::documents::{Examined, Verdict};
 use super::{App, AppError};
 use record::Fault;
 
 pub(in crate::app) use digest::{Cache, heads_digest};
+pub use faults::SYNC_FAULTS_LIMIT_MAX;
+pub(in crate::app) use faults::unseen_value;
 
 /// Mismatches that wait to be looked into. The engine tells one per peer and mark; more than these at once are one fault
 /// of this node that all its peers see, and the first finds it.
@@ -34,15 +36,16 @@ const WAITING_MAX: usize = 16;
 /// Objects looked at because only the counts of entries differ: which ones is not known then.
 const IN_DOUBT_MAX: usize = 1_024;
 
-/// Objects with entries that a local fault holds back, looked at again per round. More of them are one defect, and each
-/// costs a document built anew.
-const HELD_BACK_MAX: usize = 256;
+/// Objects with entries that a local fault holds back, tried again at once; the next ones have their turn after
+/// [`RETRY_HELD_EVERY`]. More of them are one defect, and each costs a document built anew.
+const RETRY_HELD_MAX: usize = 256;
 
-/// From the start to the first look at what is held back: whoever starts a node has something else in mind.
-const HELD_BACK_FIRST: Duration = Duration::from_secs(20);
+/// From one try of what is held back to the next. The first is at the start, because a newer program comes with one and
+/// may manage; between starts only chance helps.
+const RETRY_HELD_EVERY: Duration = Duration::from_secs(3_600);
 
-/// From one look to the next. A newer program may manage, and comes with a start; between starts only chance helps.
-const HELD_BACK_EVERY: Duration = Duration::from_secs(3_600);
+/// Mismatches with peers that were recorded, the same difference at another time among them.
+const FAULTS_TOTAL: &str = "muster_sync_faults_total";
 
 /// Where the engine's shell tells of mismatches.
 pub(in crate::app) struct Mismatches(mpsc::Sender<Mismatch>);
@@ -64,16 +67,18 @@ impl Mismatches {
     }
 }
 
-/// Starts the task that looks into mismatches and at what is held back; it ends when `stop` is cancelled.
+/// Starts the task that looks into mismatches and tries again what is held back; it ends when `stop` is cancelled.
 pub(in crate::app) fn start(
     app: Arc<App>,
     mut mismatches: mpsc::Receiver<Mismatch>,
     stop: CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
+    // The first scrape already knows the figure.
+    counter!(FAULTS_TOTAL).increment(0);
     tokio::spawn(async move {
         let work = async {
-            let start = tokio::time::Instant::now() + HELD_BACK_FIRST;
-            let mut held_back = tokio::time::interval_at(start, HELD_BACK_EVERY);
+            let mut retry = tokio::time::interval(RETRY_HELD_EVERY);
+            let mut retried = None;
             loop {
                 tokio::select! {
                     Some(mismatch) = mismatches.recv() => {
@@ -81,10 +86,11 @@ pub(in crate::app) fn start(
                             tracing::error!(%error, peer = %mismatch.peer, "a fault of sync could not be looked into");
                         }
                     }
-                    _ = held_back.tick() => {
-                        if let Err(error) = app.look_at_held_back().await {
-                            tracing::warn!(%error, "what is held back could not be looked at");
-                        }
+                    _ = retry.tick() => {
+                        retried = app.retry_held(retried).await.unwrap_or_else(|error| {
+                            tracing::warn!(%error, "what is held back could not be tried again");
+                            None
+                        });
                     }
                 }
             }
@@ -97,96 +103,95 @@ pub(in crate::app) fn start(
 impl App {
     /// Records a mismatch and puts this node's side right.
     async fn look_into(&self, mismatch: &Mismatch) -> Result<(), AppError> {
-        counter!("muster_sync_faults_total").increment(1);
-        let name = self
-            .trust
-            .load()
-            .grant(mismatch.peer)
-            .map(|grant| grant.name.clone());
         tracing::warn!(
             peer = %mismatch.peer,
-            name,
+            name = self.name_of(mismatch.peer),
             objects = mismatch.objects.len(),
             pending = ?mismatch.pending,
             quarantined = ?mismatch.quarantined,
             "a peer has made something else of the same logs",
         );
-        let mut objects: Vec<ObjectId> = mismatch.objects.iter().map(|it| it.object).collect();
-        if objects.is_empty() {
-            objects = self
-                .read(|reader| reader.objects_not_all_applied(IN_DOUBT_MAX))
-                .await?;
-        }
-        let software = self.software_of(mismatch.peer);
-        let (of_peer, looked_at) = (mismatch.clone(), objects.clone());
-        let mut fault = self
-            .read(move |reader| Fault::of(reader, &of_peer, &looked_at, software))
-            .await?;
-        let at_wall_ms = self.clock.wall_ms();
+        let objects = self.objects_in_doubt(mismatch).await?;
+        let mut fault = {
+            let (mismatch, objects) = (mismatch.clone(), objects.clone());
+            let software = self.software_of(mismatch.peer);
+            self.read(move |reader| Fault::describe(reader, &mismatch, &objects, software))
+                .await?
+        };
         let no = self
             .store
-            .record_sync_fault(fault.write(mismatch, at_wall_ms))
+            .record_sync_fault(fault.write(mismatch, self.clock.wall_ms()))
             .await
             .map_err(record::store_fault)?;
+        counter!(FAULTS_TOTAL).increment(1);
 
-        let result = self.documents.examine(&objects).await;
-        let all_right = match &result {
-            Ok(examined) => {
-                let count =
-                    |is: fn(&Verdict) -> bool| examined.iter().filter(|it| is(&it.verdict)).count();
-                let repaired = count(|it| *it == Verdict::Repaired);
-                let not_repaired = count(|it| matches!(it, Verdict::NotRepaired(_)));
-                if repaired + not_repaired == 0 {
-                    tracing::warn!(
-                        fault = no,
-                        "this node's log gives what it shows: the fault is at the peer"
-                    );
-                } else {
-                    tracing::warn!(
-                        fault = no,
-                        repaired,
-                        not_repaired,
-                        "this node's own view was wrong"
-                    );
-                }
-                not_repaired == 0
-            }
-            Err(_) => false,
-        };
-        fault.found(&result);
-        let settled_at = all_right.then(|| self.clock.wall_ms());
+        let examined = self.documents.examine(&objects).await;
+        fault.found(&examined);
+        let in_order = examined
+            .as_deref()
+            .is_ok_and(|examined| report(no, examined));
+        let settled_at = in_order.then(|| self.clock.wall_ms());
         self.store
             .settle_sync_fault(no, fault.detail(), settled_at)
             .await
             .map_err(record::store_fault)?;
-        result.map(|_| ())
+        examined.map(drop)
     }
 
-    /// Tries again what a local fault keeps from being applied.
-    async fn look_at_held_back(&self) -> Result<(), AppError> {
+    /// The objects that a mismatch names, or where it names none those with entries that are not applied.
+    async fn objects_in_doubt(&self, mismatch: &Mismatch) -> Result<Vec<ObjectId>, AppError> {
+        if mismatch.objects.is_empty() {
+            return self
+                .read(|reader| reader.objects_not_all_applied(IN_DOUBT_MAX))
+                .await;
+        }
+        Ok(mismatch.objects.iter().map(|it| it.object).collect())
+    }
+
+    /// Tries again what a local fault keeps from being applied, of the objects behind `after`; answers the last of them,
+    /// or `None` when all had their turn.
+    async fn retry_held(&self, after: Option<ObjectId>) -> Result<Option<ObjectId>, AppError> {
         let held = self
-            .read(|reader| reader.objects_held_back(None, HELD_BACK_MAX))
+            .read(move |reader| reader.objects_held_back(after.as_ref(), RETRY_HELD_MAX))
             .await?;
         if held.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let examined = self.documents.examine(&held).await?;
-        let repaired = examined
-            .iter()
-            .filter(|it| it.verdict == Verdict::Repaired)
-            .count();
+        let mended = examined.iter().filter(|it| it.verdict == Verdict::Repaired);
         tracing::info!(
             objects = held.len(),
-            repaired,
-            "looked again at what was held back"
+            mended = mended.count(),
+            "tried again what was held back"
         );
-        Ok(())
+        Ok(held
+            .last()
+            .copied()
+            .filter(|_| held.len() == RETRY_HELD_MAX))
     }
 
     /// What a peer says it runs.
-    fn software_of(&self, peer: sync_engine::NodeId) -> Option<String> {
+    fn software_of(&self, peer: NodeId) -> Option<String> {
         let peers = self.sync.get()?.peers();
         let status = peers.into_iter().find(|status| status.node == Some(peer))?;
         status.view?.software
     }
+}
+
+/// Logs what looking again came to; answers whether this node's side is in order now.
+fn report(fault: i64, examined: &[Examined]) -> bool {
+    let mended = examined.iter().filter(|it| it.verdict == Verdict::Repaired);
+    let broken = examined
+        .iter()
+        .filter(|it| matches!(it.verdict, Verdict::NotRepaired(_)));
+    let (mended, broken) = (mended.count(), broken.count());
+    if mended + broken == 0 {
+        tracing::warn!(
+            fault,
+            "this node's log gives what it shows: the fault is at the peer"
+        );
+    } else {
+        tracing::warn!(fault, mended, broken, "this node's own view was wrong");
+    }
+    broken == 0
 }

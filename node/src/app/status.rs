@@ -4,6 +4,7 @@ use domain::permissions::{Action, Subject};
 use serde_json::{Value, json};
 
 use super::founding::role_name;
+use super::proof::unseen_value;
 use super::{App, AppError, Caller, Page};
 
 impl App {
@@ -52,7 +53,7 @@ impl App {
             "digests": { "shared": digest },
             "pending": unapplied.waiting + unapplied.held,
             "quarantined": unapplied.quarantined,
-            "sync_faults": sync_faults,
+            "sync_faults": unseen_value(sync_faults),
             "rules_behind": self.rules.behind(),
             "writes_stopped": stopped.as_deref(),
             "addresses": self.addresses.get(),

@@ -63,6 +63,8 @@ pub(super) enum Command {
     User(User),
     /// Look at payloads that could not be read; replay or discard them
     Dlq(Dlq),
+    /// Look at times when another node had made something else of the same entries
+    Faults(Faults),
     /// Look into the log: what was written, by whom, and whether it still verifies
     Log(Log),
     /// Publish a simulated flood over MQTT
@@ -205,6 +207,27 @@ pub(super) enum DlqCommand {
     },
     /// Mark it as not worth keeping
     Discard {
+        /// Its id
+        id: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Faults {
+    #[command(subcommand)]
+    pub(super) command: FaultsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FaultsCommand {
+    /// List faults, newest first; with --json all that is known of each
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
+    },
+    /// Say that you have looked at a fault and at all older ones
+    Seen {
         /// Its id
         id: String,
     },

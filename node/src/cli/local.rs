@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::args::{Dlq, DlqCommand, Invite, Sync, User, UserCommand};
+use super::args::{Dlq, DlqCommand, Faults, FaultsCommand, Invite, Sync, User, UserCommand};
 use super::{Place, print, setup};
 use crate::app::{App, OpenConfig};
 use crate::ops::local::{LocalRequest, handle};
@@ -162,6 +162,21 @@ pub(super) async fn dlq(place: &Place, args: Dlq) -> anyhow::Result<()> {
         DlqCommand::Discard { id } => {
             let value = ask(place, LocalRequest::DlqDiscard { id }).await?;
             show(place, &value, print::dead_letter)
+        }
+    }
+}
+
+pub(super) async fn faults(place: &Place, args: Faults) -> anyhow::Result<()> {
+    match args.command {
+        FaultsCommand::List { limit } => {
+            let value = ask(place, LocalRequest::FaultsList { limit }).await?;
+            show(place, &value, print::faults)
+        }
+        FaultsCommand::Seen { id } => {
+            let value = ask(place, LocalRequest::FaultsSeen { id }).await?;
+            show(place, &value, |value| {
+                format!("{} were new\n", print::word(&value["seen"]))
+            })
         }
     }
 }

@@ -61,6 +61,7 @@ async fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Rebuild => local::rebuild(&place).await,
         Command::User(user) => local::user(&place, user).await,
         Command::Dlq(dlq) => local::dlq(&place, dlq).await,
+        Command::Faults(faults) => local::faults(&place, faults).await,
         Command::Log(log) => log::log(&place, log).await,
         Command::Simulate(simulate) => simulate::run(&place.data_dir, simulate).await,
         Command::Demo(demo) => Box::pin(demo::run(demo)).await,

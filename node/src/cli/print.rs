@@ -129,6 +129,15 @@ pub(super) fn status(value: &Value) -> String {
         }
     }
     let _ = writeln!(out, "digest       {}", short(&value["heads_digest"]));
+    let faults = &value["sync_faults"];
+    if faults["unseen"].as_u64().unwrap_or(0) > 0 {
+        let _ = writeln!(
+            out,
+            "sync faults  {} that nobody has looked at, the last {}: see `muster faults list`",
+            word(&faults["unseen"]),
+            age(&faults["last_at"])
+        );
+    }
     if let Some(stopped) = value["writes_stopped"].as_str() {
         let _ = writeln!(out, "\nTHIS NODE DOES NOT WRITE: {stopped}");
     }
@@ -140,12 +149,13 @@ pub(super) fn status(value: &Value) -> String {
     out
 }
 
-const PEER_HEAD: [&str; 7] = [
+const PEER_HEAD: [&str; 8] = [
     "STATE",
     "NAME",
     "LAST SEEN",
     "NOT YET THERE",
     "NOT YET HERE",
+    "AGREES",
     "RTT",
     "NODE",
 ];
@@ -160,6 +170,7 @@ fn peer_rows(peers: &[Value]) -> Vec<Vec<String>> {
                 age(&peer["last_seen"]),
                 behind(peer),
                 entries(&peer["missing_entries"]),
+                agrees(&peer["agreed"]),
                 peer["rtt_ms"]
                     .as_f64()
                     .map_or("–".into(), |rtt| format!("{rtt:.0} ms")),
@@ -184,6 +195,22 @@ fn behind(peer: &Value) -> String {
     format!("{total} ({})", lanes.join(", "))
 }
 
+/// Whether a peer has made the same of the same entries: `yes: 4f3a09c2, 12 s ago`.
+fn agrees(agreed: &Value) -> String {
+    match agreed["state"].as_str() {
+        Some("equal") => {
+            let digest: String = word(&agreed["digest"]).chars().take(8).collect();
+            format!("yes: {digest}, {}", age(&agreed["at"]))
+        }
+        Some("differs") => format!(
+            "NO: {} differ, {}",
+            word(&agreed["objects"]),
+            age(&agreed["at"])
+        ),
+        _ => "–".into(),
+    }
+}
+
 fn entries(count: &Value) -> String {
     match count.as_u64() {
         None | Some(0) => "–".into(),
@@ -198,7 +225,27 @@ pub(super) fn peers(value: &Value) -> String {
         return "no other node is known: `muster invite` makes a code with which one can join\n"
             .into();
     }
-    table(&PEER_HEAD, &rows)
+    let mut out = table(&PEER_HEAD, &rows);
+    out.extend(items(value).iter().filter_map(violations));
+    out
+}
+
+/// A line about a peer that broke the protocol lately: what it did, and how long it is kept out for it.
+fn violations(peer: &Value) -> Option<String> {
+    let count = peer["violations"].as_u64().filter(|count| *count > 0)?;
+    let times = match count {
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
+    };
+    let until = match peer["refused_for_ms"].as_u64() {
+        Some(ms) => format!("refused for {} s more", ms.div_ceil(1_000)),
+        None => "let in again".to_owned(),
+    };
+    Some(format!(
+        "{} broke the protocol {times}, {until}: {}\n",
+        word(&peer["name"]),
+        word(&peer["last_violation"]),
+    ))
 }
 
 pub(super) fn sync(value: &Value) -> String {
@@ -273,6 +320,57 @@ pub(super) fn dead_letters(value: &Value) -> String {
     table(&["ID", "STATE", "RECEIVED", "TOPIC", "REASON"], &rows)
 }
 
+pub(super) fn faults(value: &Value) -> String {
+    let rows: Vec<Vec<String>> = items(value)
+        .iter()
+        .map(|fault| {
+            let seen = if fault["seen_at"].is_null() {
+                "new"
+            } else {
+                "seen"
+            };
+            let whose = match fault["fault"].as_str() {
+                Some("ours") => "here",
+                Some("theirs") => "there",
+                _ => "unknown",
+            };
+            let mended = if fault["repaired_at"].is_null() {
+                "NOT IN ORDER".to_owned()
+            } else {
+                format!("in order {}", age(&fault["repaired_at"]))
+            };
+            vec![
+                word(&fault["id"]),
+                seen.to_owned(),
+                age(&fault["last_at"]),
+                word(&fault["times"]),
+                if fault["peer_name"].is_null() {
+                    short(&fault["peer"])
+                } else {
+                    word(&fault["peer_name"])
+                },
+                word(&fault["objects"]),
+                whose.to_owned(),
+                mended,
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return "no faults of sync\n".into();
+    }
+    let head = [
+        "ID",
+        "STATE",
+        "LAST",
+        "TIMES",
+        "WITH",
+        "OBJECTS",
+        "FAULT",
+        "THIS NODE",
+    ];
+    table(&head, &rows)
+}
+
 pub(super) fn dead_letter(value: &Value) -> String {
     let mut out = String::new();
     for key in [
@@ -312,9 +410,12 @@ mod tests {
         assert_eq!(text, "A     B\nlong  x\ns\n");
     }
 
+    fn peer(state: &str, name: &str) -> Value {
+        json!({ "state": state, "name": name, "last_seen": null, "rtt_ms": null, "node_id": name })
+    }
+
     #[test]
     fn peers_say_what_is_not_there_yet_by_lane_and_what_is_not_here_yet() {
-        let peer = |state: &str, name: &str| json!({ "state": state, "name": name, "last_seen": null, "rtt_ms": null, "node_id": name });
         let mut truck = peer("connected", "Truck");
         truck["behind_entries"] = json!(12);
         truck["behind"] = json!([
@@ -322,16 +423,62 @@ mod tests {
             { "lane": "coordination", "entries": 9, "bytes": 2_700 },
         ]);
         truck["missing_entries"] = json!(1);
+        let now = jiff::Timestamp::now().to_string();
+        truck["agreed"] =
+            json!({ "state": "equal", "at": now, "digest": "4f3a09c2d1", "objects": 0 });
         let mut boat = peer("disconnected", "Boat");
         boat["behind_entries"] = json!(0);
         boat["behind"] = json!([]);
+        boat["agreed"] = json!({ "state": "differs", "at": now, "digest": null, "objects": 3 });
         let text = peers(&json!({ "items": [truck, boat] }));
         let expected = "\
-STATE         NAME   LAST SEEN  NOT YET THERE                        NOT YET HERE  RTT  NODE
-connected     Truck  never      12 entries (3 life, 9 coordination)  1 entry       –    Truck
-disconnected  Boat   never      –                                    –             –    Boat
+STATE         NAME   LAST SEEN  NOT YET THERE                        NOT YET HERE  AGREES                 RTT  NODE
+connected     Truck  never      12 entries (3 life, 9 coordination)  1 entry       yes: 4f3a09c2, 0 s ago  –    Truck
+disconnected  Boat   never      –                                    –             NO: 3 differ, 0 s ago   –    Boat
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn peers_that_broke_the_protocol_are_named_with_what_they_did() {
+        let mut refused = peer("disconnected", "Truck");
+        refused["violations"] = json!(1);
+        refused["refused_for_ms"] = json!(1_200);
+        refused["last_violation"] = json!("frame too long");
+        let mut back = peer("connected", "Boat");
+        back["violations"] = json!(3);
+        back["last_violation"] = json!("second control stream");
+        let mut good = peer("connected", "Hut");
+        good["violations"] = json!(0);
+        let text = peers(&json!({ "items": [refused, back, good] }));
+        let below: Vec<&str> = text.lines().skip(4).collect();
+        let expected = [
+            "Truck broke the protocol once, refused for 2 s more: frame too long",
+            "Boat broke the protocol 3 times, let in again: second control stream",
+        ];
+        assert_eq!(below, expected);
+    }
+
+    #[test]
+    fn faults_say_whose_they_are_and_whether_this_node_is_in_order() {
+        let now = jiff::Timestamp::now().to_string();
+        let fault = |id: &str, whose: &str, repaired_at: Value| {
+            json!({
+                "id": id, "last_at": now, "times": 2, "peer": "abcdefghijklmn", "peer_name": null, "objects": 3,
+                "fault": whose, "repaired_at": repaired_at, "seen_at": null,
+            })
+        };
+        let mut healthy = fault("8", "theirs", json!(now));
+        healthy["peer_name"] = json!("Truck");
+        healthy["seen_at"] = json!(now);
+        let text = faults(&json!({ "items": [fault("9", "ours", json!(null)), healthy] }));
+        let expected = "\
+ID  STATE  LAST     TIMES  WITH        OBJECTS  FAULT  THIS NODE
+9   new    0 s ago  2      abcdefghij  3        here   NOT IN ORDER
+8   seen   0 s ago  2      Truck       3        there  in order 0 s ago
+";
+        assert_eq!(text, expected);
+        assert_eq!(faults(&json!({ "items": [] })), "no faults of sync\n");
     }
 
     #[test]

@@ -78,6 +78,16 @@ pub enum LocalRequest {
         /// Letter id.
         id: String,
     },
+    /// `muster faults list`
+    FaultsList {
+        /// At most so many.
+        limit: u32,
+    },
+    /// `muster faults seen`
+    FaultsSeen {
+        /// Id of the newest one that somebody has looked at.
+        id: String,
+    },
     /// `muster log inspect`
     LogInspect(LogQuery),
     /// Approves devices by name (`muster simulate` does so before it publishes).
@@ -160,6 +170,11 @@ async fn carry_out(app: &Arc<App>, request: LocalRequest) -> Result<Value, AppEr
         LocalRequest::DlqShow { id } => app.get_dead_letter(&caller, &id).await,
         LocalRequest::DlqReplay { id } => app.replay_dead_letter(&caller, &id).await,
         LocalRequest::DlqDiscard { id } => app.discard_dead_letter(&caller, &id).await,
+        LocalRequest::FaultsList { limit } => app
+            .sync_faults(&caller, None, Some(limit))
+            .await
+            .map(|page| json!({ "items": page.items, "next": page.next })),
+        LocalRequest::FaultsSeen { id } => app.see_sync_faults(&caller, &id).await,
         LocalRequest::LogInspect(query) => app.inspect_log(&caller, query).await,
         LocalRequest::ApproveDevices { names } => {
             for name in &names {

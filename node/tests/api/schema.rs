@@ -161,6 +161,7 @@ async fn answers_have_the_shape_that_the_openapi_document_gives_them() {
         ("DeadLetterPage", "/v1/dead-letters".to_owned()),
         ("Status", "/v1/status".to_owned()),
         ("PeerPage", "/v1/peers".to_owned()),
+        ("SyncFaultPage", "/v1/sync-faults".to_owned()),
     ];
     let mut wrong = Vec::new();
     for (name, path) in asked {

@@ -1,7 +1,7 @@
 //! Faults of sync: times when a peer had made something else of the same logs.
 //!
 //! Always holds: a difference that comes up again is counted, not listed again, so that one fault cannot push the others
-//! out; the oldest go past the bound.
+//! out, and neither can one peer, whatever it says; the oldest go past the bounds.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_engine::{GroupId, MarkHash, NodeId};
@@ -13,6 +13,9 @@ use crate::sql::{blob, millis, wall};
 /// Faults kept. Each is a defect of a program or a disk; nobody looks at more than a handful, and the detail of a large
 /// one takes some 100 KiB.
 const FAULTS_MAX: i64 = 200;
+
+/// Of them with one peer: a member that lies may say something else each time.
+const FAULTS_OF_PEER_MAX: i64 = 20;
 
 /// A fault as it is noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,14 @@ pub struct FaultRow {
     pub repaired_at_wall_ms: Option<u64>,
     /// When a person had looked at it.
     pub seen_at_wall_ms: Option<u64>,
+}
+
+/// The faults that nobody has looked at yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnseenFaults {
+    pub count: u64,
+    /// When the newest of them was noticed last.
+    pub last_wall_ms: Option<u64>,
 }
 
 /// Records a fault; answers its number. One that is the peer's newest fault in the group already is counted once more.
@@ -96,8 +107,16 @@ fn write(connection: &Connection, fault: &FaultWrite) -> Result<i64, rusqlite::E
         ])?;
     let no = connection.last_insert_rowid();
     connection
-        .prepare_cached("DELETE FROM sync_fault WHERE no <= ?1")?
-        .execute([no - FAULTS_MAX])?;
+        .prepare_cached(
+            "DELETE FROM sync_fault WHERE peer = ?1 AND no NOT IN \
+             (SELECT no FROM sync_fault WHERE peer = ?1 ORDER BY no DESC LIMIT ?2)",
+        )?
+        .execute(params![&fault.peer.0[..], FAULTS_OF_PEER_MAX])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM sync_fault WHERE no NOT IN (SELECT no FROM sync_fault ORDER BY no DESC LIMIT ?1)",
+        )?
+        .execute([FAULTS_MAX])?;
     Ok(no)
 }
 
@@ -153,20 +172,25 @@ impl Reader<'_> {
             .doing("list faults of sync")
     }
 
-    /// How many faults of sync nobody has looked at yet.
-    pub fn unseen_sync_faults(&self) -> Result<u64, StoreError> {
+    /// The faults of sync that nobody has looked at yet.
+    pub fn unseen_sync_faults(&self) -> Result<UnseenFaults, StoreError> {
         self.connection
-            .prepare_cached("SELECT count(*) FROM sync_fault WHERE seen_at_wall_ms IS NULL")
-            .and_then(|mut statement| statement.query_row([], |row| wall(row, 0)))
+            .prepare_cached(
+                "SELECT count(*), max(last_wall_ms) FROM sync_fault WHERE seen_at_wall_ms IS NULL",
+            )
+            .and_then(|mut statement| {
+                statement.query_row([], |row| {
+                    Ok(UnseenFaults {
+                        count: wall(row, 0)?,
+                        last_wall_ms: optional_wall(row, 1)?,
+                    })
+                })
+            })
             .doing("count faults of sync")
     }
 }
 
 fn fault(row: &Row<'_>) -> rusqlite::Result<FaultRow> {
-    let time = |column| -> rusqlite::Result<Option<u64>> {
-        let at_ms: Option<i64> = row.get(column)?;
-        Ok(at_ms.and_then(|at_ms| u64::try_from(at_ms).ok()))
-    };
     Ok(FaultRow {
         no: row.get(0)?,
         at_wall_ms: wall(row, 1)?,
@@ -177,7 +201,12 @@ fn fault(row: &Row<'_>) -> rusqlite::Result<FaultRow> {
         group: GroupId(blob(row, 6)?),
         objects: wall(row, 7)?,
         detail: row.get(8)?,
-        repaired_at_wall_ms: time(9)?,
-        seen_at_wall_ms: time(10)?,
+        repaired_at_wall_ms: optional_wall(row, 9)?,
+        seen_at_wall_ms: optional_wall(row, 10)?,
     })
+}
+
+fn optional_wall(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    let at_ms: Option<i64> = row.get(column)?;
+    Ok(at_ms.and_then(|at_ms| u64::try_from(at_ms).ok()))
 }

@@ -1,11 +1,50 @@
 //! What this node has made of the logs, in digests: one for people, 256 buckets and single items for comparing.
 //!
-//! Invariant: all three are over the same bytes per object, in one pass over the rows, so that two nodes whose digests
-//! for people differ always find a bucket and an object that do.
+//! Invariant: all are over the same bytes per object, so that two nodes whose digests for people differ in an object
+//! always find a bucket and an item that do.
+//!
+//! # What is digested
+//!
+//! The documents and facts of one group whose kind belongs into lanes 0 to 3, deleted ones among them. Not digested are
+//! their fields: the heads of a document name all changes that are applied to it, and with them its content. What people
+//! see of it, and the search over it, are made of that; `muster rebuild` finds a row that was damaged without its heads.
+//!
+//! `H(context, bytes)` is BLAKE3 in its mode for deriving keys, numbers are little endian, `‖` joins:
+//!
+//! ```text
+//! bytes of a document  01 ‖ lane u8 ‖ id [16] ‖ length of heads in bytes u64 ‖ heads
+//! bytes of a fact      02 ‖ lane u8 ‖ id [16]
+//! ```
+//!
+//! The heads are the hashes (32 bytes each) of the document's Automerge changes on which no other applied change builds,
+//! in ascending order; the changes with which every document of a kind begins count as applied. A document counts once
+//! one change of an entry is applied, a fact once its entry is.
+//!
+//! ```text
+//! item digest     first 8 bytes of H("muster 2026 proof item 1", bytes)
+//! bucket digest   first 8 bytes of H("muster 2026 proof bucket 1", bytes of its documents by id ‖ bytes of its facts by id)
+//! digest for people   H("muster 2026 heads digest v1", count of trust records u64 ‖ BLAKE3 of each record's entry, ascending
+//!                     ‖ bytes of all documents of `shared` by id ‖ bytes of all its facts by id), as 64 hex digits
+//! ```
+//!
+//! An object is in the bucket that the last byte of its id numbers; a bucket without objects has the digest of no bytes.
+//! What a group's 256 buckets come to is [`GroupDigest`]'s to say. Beside them a group states how many of its entries in
+//! those lanes are *pending* (they wait for what they build on, or a local fault holds them back) and how many are
+//! *quarantined*. All of it, and the frontier it belongs to, is from one snapshot of the store.
+//!
+//! The *rules* that a node states are the first 8 bytes, as a number, of
+//!
+//! ```text
+//! H("muster 2026 proof rules 1", version of the validity rules u32
+//!   ‖ per kind of document by code: code u16 ‖ lane u8 ‖ version of its beginning u16 ‖ count of its fields u16
+//!       ‖ per field in the order shown: length of its name u16 ‖ name ‖ merge u8 (0 register, 1 text, 2 set) ‖ since u16
+//!   ‖ per kind of fact by code: code u16 ‖ lane u8)
+//! ```
 
 use std::sync::{Arc, LazyLock};
 
 use data_encoding::HEXLOWER;
+use domain::schema::Merge;
 use domain::{FactKind, Kind};
 use parking_lot::Mutex;
 use store::{CommitNo, DigestItem, Reader, StoreError};
@@ -13,8 +52,8 @@ use sync_engine::{DigestItems, Digests, Frontier, GroupDigest, GroupId, ObjectId
 
 use super::super::{App, AppError};
 
-/// Raised when the domain makes something else of the same entries than before: two programs of different rules are not
-/// compared, because both are right.
+/// Raised when the domain judges or merges the same entries in another way than before, with the same kinds and fields: two
+/// programs of different rules are not compared, because both are right.
 const VALIDITY_RULES: u32 = 1;
 
 /// What one snapshot came to.
@@ -111,7 +150,7 @@ pub(in crate::app) fn heads_digest(reader: &Reader<'_>) -> Result<String, StoreE
 }
 
 /// 8 bytes over the state of one object, as far as digests go: what peers are told of it.
-pub(super) fn item_digest(item: &DigestItem<'_>, bytes: &mut Vec<u8>) -> [u8; 8] {
+fn item_digest(item: &DigestItem<'_>, bytes: &mut Vec<u8>) -> [u8; 8] {
     encode(item, bytes);
     let mut hasher = blake3::Hasher::new_derive_key("muster 2026 proof item 1");
     hasher.update(bytes);
@@ -201,18 +240,25 @@ fn first_8(hasher: &blake3::Hasher) -> [u8; 8] {
     digest
 }
 
-/// The kinds that this program knows and how their fields merge: another set of them makes something else of a log.
+/// Names what this program makes of entries: another set of kinds, or of fields that merge in another way, makes something
+/// else of a log.
 static RULES: LazyLock<u64> = LazyLock::new(|| {
     let mut hasher = blake3::Hasher::new_derive_key("muster 2026 proof rules 1");
     hasher.update(&VALIDITY_RULES.to_le_bytes());
-    for kind in Kind::all() {
-        let spec = kind.spec();
+    for spec in Kind::all().map(Kind::spec) {
         hasher.update(&spec.code.to_le_bytes());
         hasher.update(&[spec.lane]);
         hasher.update(&spec.genesis_version.to_le_bytes());
+        hasher.update(&(spec.fields.len() as u16).to_le_bytes());
         for field in spec.fields {
+            hasher.update(&(field.name.len() as u16).to_le_bytes());
             hasher.update(field.name.as_bytes());
-            hasher.update(&[0, field.merge as u8]);
+            let merge = match field.merge {
+                Merge::Register => 0,
+                Merge::Text => 1,
+                Merge::Set => 2,
+            };
+            hasher.update(&[merge]);
             hasher.update(&field.since.to_le_bytes());
         }
     }

@@ -3,20 +3,23 @@
 use data_encoding::HEXLOWER;
 use domain::permissions::{Action, Subject};
 use serde_json::{Value, json};
-use store::FaultRow;
+use store::{FaultRow, UnseenFaults};
 
+use super::record;
 use crate::app::clock::rfc3339_wall;
 use crate::app::{App, AppError, Caller, Page};
 
 /// Faults in one answer; each may take some 100 KiB.
 const LIMIT_DEFAULT: u32 = 20;
-const LIMIT_MAX: u32 = 100;
+
+/// See [`LIMIT_DEFAULT`]: 10 MB at worst, asked for by an administrator.
+pub const SYNC_FAULTS_LIMIT_MAX: u32 = 100;
 
 impl App {
-    /// Times when a peer had made something else of the same logs, newest first.
+    /// Times when a peer had made something else of the same entries, newest first.
     ///
     /// # Errors
-    /// `Forbidden`, a cursor that is none, a fault of the store.
+    /// `Forbidden`, a limit or cursor that does not fit, a fault of the store.
     pub async fn sync_faults(
         &self,
         caller: &Caller,
@@ -29,10 +32,17 @@ impl App {
             .transpose()
             .map_err(|_| {
                 AppError::Unreadable(
-                    "cursor is none that this node gave: begin again without one".into(),
+                    "cursor: take it as it is from `next` of the page before".into(),
                 )
             })?;
-        let limit = limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize;
+        let limit = match limit.unwrap_or(LIMIT_DEFAULT) {
+            limit @ 1..=SYNC_FAULTS_LIMIT_MAX => limit as usize,
+            _ => {
+                return Err(AppError::Unreadable(format!(
+                    "limit: 1 to {SYNC_FAULTS_LIMIT_MAX} is expected"
+                )));
+            }
+        };
         let mut rows = self
             .read(move |reader| reader.sync_faults(before, limit + 1))
             .await?;
@@ -45,36 +55,35 @@ impl App {
         })
     }
 
-    /// Notes that a person has looked at all faults up to the number `through`; answers how many were new to them.
+    /// Notes that somebody has looked at the fault of this id and at all older ones; answers how many were new to them.
     ///
     /// # Errors
-    /// `Forbidden`, a fault of the store.
-    pub async fn see_sync_faults(&self, caller: &Caller, through: i64) -> Result<Value, AppError> {
+    /// `Forbidden`, `NotFound` for what is no id of a fault, a fault of the store.
+    pub async fn see_sync_faults(&self, caller: &Caller, id: &str) -> Result<Value, AppError> {
         self.authorise(caller, Action::Administer, Subject::Node)?;
+        let no = id.parse::<i64>().map_err(|_| AppError::NotFound {
+            what: "fault of sync",
+            id: id.to_owned(),
+        })?;
         let seen = self
             .store
-            .see_sync_faults(through, self.clock.wall_ms())
+            .see_sync_faults(no, self.clock.wall_ms())
             .await
-            .map_err(super::record::store_fault)?;
+            .map_err(record::store_fault)?;
         Ok(json!({ "seen": seen }))
     }
 
     fn fault_value(&self, row: &FaultRow) -> Value {
-        let name = self
-            .trust
-            .load()
-            .grant(row.peer)
-            .map(|grant| grant.name.clone());
         // Written by this program alone; what cannot be read is shown as it is.
         let detail: Value =
-            serde_json::from_str(&row.detail).unwrap_or_else(|_| Value::String(row.detail.clone()));
+            serde_json::from_str(&row.detail).unwrap_or_else(|_| json!({ "text": row.detail }));
         json!({
-            "no": row.no,
+            "id": row.no.to_string(),
             "at": rfc3339_wall(row.at_wall_ms),
             "last_at": rfc3339_wall(row.last_wall_ms),
             "times": row.times,
             "peer": row.peer.to_string(),
-            "peer_name": name,
+            "peer_name": self.name_of(row.peer),
             "mark": HEXLOWER.encode(&row.mark.0),
             "group": row.group.to_string(),
             "objects": row.objects,
@@ -84,4 +93,9 @@ impl App {
             "detail": detail,
         })
     }
+}
+
+/// What a status says of the faults that nobody has looked at.
+pub(in crate::app) fn unseen_value(unseen: UnseenFaults) -> Value {
+    json!({ "unseen": unseen.count, "last_at": unseen.last_wall_ms.map(rfc3339_wall) })
 }

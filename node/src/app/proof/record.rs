@@ -23,7 +23,7 @@ pub(super) struct Fault(Value);
 impl Fault {
     /// Describes the objects as they are before anything is put right. `looked_at` are those of the mismatch, or those in
     /// doubt where it names none.
-    pub(super) fn of(
+    pub(super) fn describe(
         reader: &Reader<'_>,
         mismatch: &Mismatch,
         looked_at: &[ObjectId],

@@ -1,10 +1,10 @@
 /** Links in full: who is in reach, what they lack, and whether pictures agree. */
 import { inNodeTime, useConnection } from "../../api/connection.ts";
 import { useStatus } from "../../api/queries.ts";
-import type { KnownPeer, Peer } from "../../api/types.ts";
+import type { KnownPeer, NodeStatus, Peer } from "../../api/types.ts";
 import { Age } from "../../ui/age.tsx";
 import { StaleTag, Tag } from "../../ui/badges.tsx";
-import { ErrorNotice } from "../../ui/notice.tsx";
+import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common, label } from "../../ui/texts.ts";
 import { isLinked } from "./link.ts";
 import { texts } from "./texts.ts";
@@ -20,6 +20,7 @@ export function NodesPage() {
     <div className="grid gap-4">
       <h1>{texts.title}</h1>
       <p className="max-w-prose text-ink-soft">{texts.lead}</p>
+      <FaultsNotice faults={data.sync_faults} />
       <section aria-labelledby="other-nodes">
         <h2 id="other-nodes" className="mb-2">
           {texts.others}
@@ -92,6 +93,7 @@ export function PeerRow({ peer, certain }: { peer: KnownPeer; certain: boolean }
         </ul>
       )}
       {(peer.missing_entries ?? 0) > 0 && <p>{texts.missing(peer.missing_entries ?? 0)}</p>}
+      <Agreed agreed={peer.agreed} />
       <p className="text-sm text-ink-soft">
         {peer.last_seen ? (
           <>
@@ -106,6 +108,37 @@ export function PeerRow({ peer, certain }: { peer: KnownPeer; certain: boolean }
       {!linked && peer.last_error && <p className="text-sm">{texts.lastError(peer.last_error)}</p>}
       <p className="font-mono text-sm text-ink-soft">{peer.node_id.slice(0, 16)}…</p>
     </li>
+  );
+}
+
+/** Whether the two nodes make the same of what both hold, as last compared; before that nothing can be said. */
+function Agreed({ agreed }: Pick<KnownPeer, "agreed">) {
+  if (agreed.state === "equal") {
+    return (
+      <p>
+        {texts.agreed} <Age at={agreed.at} />
+      </p>
+    );
+  }
+  if (agreed.state === "differs") {
+    return (
+      <p className="font-semibold text-bad">
+        {texts.differs(agreed.objects)} <Age at={agreed.at} />
+      </p>
+    );
+  }
+  return null;
+}
+
+/** Views that were not what the entries give, here or elsewhere: repaired by themselves, and for a person to look at. */
+export function FaultsNotice({ faults }: { faults: NodeStatus["sync_faults"] }) {
+  if (faults.unseen === 0) return null;
+  return (
+    <Notice tone="warn" role="status" title={texts.faults(faults.unseen)}>
+      <p>
+        {texts.faultsLast} <Age at={faults.last_at} />. {texts.faultsNext}
+      </p>
+    </Notice>
   );
 }
 
