@@ -11,7 +11,7 @@ use crate::frame::{self, ControlFrame, LaneFrame};
 use crate::frontier_wire;
 use crate::hello::{FrontierSaid, HelloPrelude, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::ids::{ChainHash, Lane, NodeId, OperationId};
-use crate::packed::{PackedError, PackedRun, StreamTable};
+use crate::packed::{PackedError, PackedRun, StreamNames};
 use crate::run::Run;
 
 /// The kind of a greeting, as docs/spec/sync.md has it.
@@ -76,8 +76,8 @@ pub fn lane(bytes: &[u8]) -> Option<Run> {
     match frame::decode_lane(bytes).ok()? {
         LaneFrame::Plain => Run::decode(&bytes[1..]).ok(),
         LaneFrame::Packed(packed) => {
-            let mut table = StreamTable::new(Lane::Life);
-            unpack(packed, &mut table, &NoCodec, &|_| None).ok()
+            let mut stream = StreamNames::new(Lane::Life);
+            unpack(packed, &mut stream, &NoCodec, &|_| None).ok()
         }
         LaneFrame::Unknown => None,
     }
@@ -90,10 +90,10 @@ pub fn packed_runs<'a>(
     codec: &dyn PayloadCodec,
     names: &dyn Fn(&Place) -> Option<Name>,
 ) -> Vec<Run> {
-    let mut table = StreamTable::new(Lane::Life);
+    let mut stream = StreamNames::new(Lane::Life);
     let mut runs = Vec::new();
     for frame in frames {
-        match unpack(frame, &mut table, codec, names) {
+        match unpack(frame, &mut stream, codec, names) {
             Ok(run) => runs.push(run),
             // Asked for again, plain; the stream goes on.
             Err(PackedError::Unresolved(_) | PackedError::Unknown) => {}
@@ -105,11 +105,11 @@ pub fn packed_runs<'a>(
 
 fn unpack(
     packed: &[u8],
-    table: &mut StreamTable,
+    stream: &mut StreamNames,
     codec: &dyn PayloadCodec,
     names: &dyn Fn(&Place) -> Option<Name>,
 ) -> Result<Run, PackedError> {
-    let packed = PackedRun::decode(packed, table)?;
+    let packed = PackedRun::decode(packed, stream)?;
     let opened = ZSTD.with_borrow_mut(|zstd| packed.open(zstd))?;
     assert!(opened.references().len() <= REFERENCES_MAX);
     assert!(opened.references_elsewhere().len() <= REFERENCES_MAX);

@@ -73,7 +73,7 @@ impl Engine {
     pub(crate) fn frame_for(&mut self, node: NodeId, parcel: &mut Parcel<'_>) -> Option<Vec<u8>> {
         if let Some(packing) = self.packing_for(node, parcel) {
             let session = self.peers.get_mut(&node).and_then(Peer::session_mut)?;
-            let table = session.lane(parcel.log.lane).table(parcel.log.lane);
+            let table = session.lane(parcel.log.lane).table();
             self.counters.sent_packed_runs += 1;
             return Some(frame::run_packed(&packing.run, table));
         }

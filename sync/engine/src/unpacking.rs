@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::frame::{self, LaneFrame};
 use crate::ids::{Lane, LogId, NodeId};
 use crate::io::{ConnId, Effect, Now, ReasonCode, ResolveId};
-use crate::packed::{Opened, PackedError, PackedRun, Packing, StreamTable};
+use crate::packed::{Opened, PackedError, PackedRun, Packing, StreamNames};
 use crate::parcel::Came;
 use crate::peer::{Peer, PeerLog};
 use crate::run::RunError;
@@ -29,7 +29,8 @@ const VAIN_LOOKUPS_MAX: u32 = 64;
 /// The receiving side of one lane of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct LaneIn {
-    table: Option<Box<StreamTable>>,
+    /// What packed runs on this stream have named.
+    names: Option<Box<StreamNames>>,
     /// The run that waits for what it refers to.
     resolving: Option<Opened>,
     /// Frames behind it, each with what it takes.
@@ -83,10 +84,10 @@ impl Engine {
             Ok(LaneFrame::Plain) => Held::Plain(bytes),
             // Read at once, and whatever becomes of it: the frames behind it count on what it names.
             Ok(LaneFrame::Packed(packed)) if reads_packed => {
-                let table = lane_in
-                    .table
-                    .get_or_insert_with(|| Box::new(StreamTable::new(lane)));
-                match PackedRun::decode(packed, table) {
+                let names = lane_in
+                    .names
+                    .get_or_insert_with(|| Box::new(StreamNames::new(lane)));
+                match PackedRun::decode(packed, names) {
                     Ok(packed) => Held::Packed(Box::new(packed)),
                     Err(error) => return self.refuse_frame(node, &error.to_string()),
                 }

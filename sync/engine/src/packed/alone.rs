@@ -1,15 +1,15 @@
 //! Packed runs without an engine around them: what is measured, trained with and kept as golden vectors.
 
-use super::{Knows, PackedError, PackedRun, StreamTable, pack};
+use super::{Knows, PackedError, PackedRun, StreamNames, StreamTable, pack};
 use crate::codec::{Name, PayloadCodec, Place};
 use crate::dictionary::Zstd;
 use crate::ids::{ChainHash, Lane};
 use crate::run::Run;
 
-/// One end of a stream that carries packed runs of one lane: what one packs another of the same lane unpacks, in the
-/// same order.
+/// A stream that carries packed runs of one lane: what one packs another of the same lane unpacks, in the same order.
 pub struct PackedStream {
     table: StreamTable,
+    names: StreamNames,
     zstd: Zstd,
 }
 
@@ -17,7 +17,8 @@ impl PackedStream {
     /// A stream that has carried nothing yet.
     pub fn new(lane: Lane) -> Self {
         Self {
-            table: StreamTable::new(lane),
+            table: StreamTable::default(),
+            names: StreamNames::new(lane),
             zstd: Zstd::new(),
         }
     }
@@ -51,7 +52,7 @@ impl PackedStream {
         prev: ChainHash,
         names: &dyn Fn(&Place) -> Option<Name>,
     ) -> Result<Run, PackedError> {
-        PackedRun::decode(bytes, &mut self.table)?
+        PackedRun::decode(bytes, &mut self.names)?
             .open(&mut self.zstd)?
             .unpack(codec, prev, names)
     }

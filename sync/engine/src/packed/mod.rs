@@ -25,7 +25,7 @@ pub use columns::{ColumnReader, ColumnWriter};
 pub(crate) use open::Opened;
 pub use pack::Knows;
 pub(crate) use pack::{Packing, pack};
-pub(crate) use stream::StreamTable;
+pub(crate) use stream::{StreamNames, StreamTable};
 
 use columns::{Id, put_unsigned, take, take_array, take_unsigned};
 
@@ -251,15 +251,15 @@ impl PackedRun {
     /// Reads what [`PackedRun::encode`] made for this stream. Nothing is decompressed yet.
     ///
     /// # Errors
-    /// [`PackedError::Malformed`]; the table is of no use then.
-    pub(crate) fn decode(bytes: &[u8], table: &mut StreamTable) -> Result<Self, PackedError> {
-        Self::read(bytes, table).ok_or(PackedError::Malformed("its head"))
+    /// [`PackedError::Malformed`]; the stream is of no use then.
+    pub(crate) fn decode(bytes: &[u8], stream: &mut StreamNames) -> Result<Self, PackedError> {
+        Self::read(bytes, stream).ok_or(PackedError::Malformed("its head"))
     }
 
-    fn read(mut rest: &[u8], table: &mut StreamTable) -> Option<Self> {
+    fn read(mut rest: &[u8], stream: &mut StreamNames) -> Option<Self> {
         let rest = &mut rest;
         let dictionary = take_unsigned(rest)?;
-        let log = table.take_log(rest)?;
+        let log = stream.take_log(rest)?;
         let first = Seq(take_unsigned(rest)?);
         if first == Seq::NONE || first.0.checked_add(ENTRIES_MAX).is_none() {
             return None;
@@ -294,7 +294,7 @@ impl PackedRun {
         }
         let mut logs = Vec::new();
         for _ in 0..log_count {
-            let other = table.take_log(rest)?;
+            let other = stream.take_log(rest)?;
             if other.group != log.group || other.lane != log.lane {
                 return None;
             }
@@ -302,7 +302,7 @@ impl PackedRun {
         }
         let mut ids = Vec::new();
         for _ in 0..take_unsigned(rest)? {
-            ids.push(table.take_id(rest)?);
+            ids.push(stream.take_id(rest)?);
         }
         let noise_bytes = usize::try_from(take_unsigned(rest)?).ok()?;
         let noise = take(rest, noise_bytes)?.to_vec();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::columns::{Id, put_unsigned, take_array, take_unsigned};
 use crate::ids::{GroupId, Incarnation, Lane, LogId, NodeId};
 
-/// Logs and ids remembered per stream: some 400 KB at worst. What comes later is named in full each time.
+/// Logs and ids remembered per stream. What comes later is named in full each time.
 const LOGS_MAX: usize = 4096;
 const IDS_MAX: usize = 4096;
 
@@ -19,39 +19,57 @@ const NEW: u64 = 0;
 const NEW_IN_GROUP: u64 = 1;
 const KNOWN: u64 = 2;
 
-/// One end's table of one stream.
-#[derive(Debug)]
+/// The sender's end of one stream: some 500 KB at worst, if we had so many logs to send.
+#[derive(Debug, Default)]
 pub(crate) struct StreamTable {
-    lane: Lane,
-    logs: Vec<LogId>,
-    log_numbers: BTreeMap<LogId, usize>,
-    ids: Vec<Id>,
-    id_numbers: BTreeMap<Id, usize>,
+    logs: BTreeMap<LogId, usize>,
+    ids: BTreeMap<Id, usize>,
 }
 
 impl StreamTable {
-    pub(crate) fn new(lane: Lane) -> Self {
-        Self {
-            lane,
-            logs: Vec::new(),
-            log_numbers: BTreeMap::new(),
-            ids: Vec::new(),
-            id_numbers: BTreeMap::new(),
-        }
-    }
-
-    /// Names a log of this stream's lane.
+    /// Names a log of the stream's lane.
     pub(super) fn put_log(&mut self, out: &mut Vec<u8>, log: &LogId) {
-        if let Some(number) = self.log_numbers.get(log) {
+        if let Some(number) = self.logs.get(log) {
             return put_unsigned(out, KNOWN + *number as u64);
         }
-        self.learn_log(*log);
+        if self.logs.len() < LOGS_MAX {
+            self.logs.insert(*log, self.logs.len());
+        }
         let shared = log.group == GroupId::SHARED;
         put_unsigned(out, if shared { NEW } else { NEW_IN_GROUP });
         out.extend_from_slice(&log.author.0);
         out.extend_from_slice(&log.incarnation.0.to_le_bytes());
         if !shared {
             out.extend_from_slice(&log.group.0);
+        }
+    }
+
+    pub(super) fn put_id(&mut self, out: &mut Vec<u8>, id: &Id) {
+        if let Some(number) = self.ids.get(id) {
+            return put_unsigned(out, KNOWN + *number as u64);
+        }
+        if self.ids.len() < IDS_MAX {
+            self.ids.insert(*id, self.ids.len());
+        }
+        put_unsigned(out, NEW);
+        out.extend_from_slice(id);
+    }
+}
+
+/// The receiver's end of one stream: some 330 KB at worst, whatever the peer sends.
+#[derive(Debug)]
+pub(crate) struct StreamNames {
+    lane: Lane,
+    logs: Vec<LogId>,
+    ids: Vec<Id>,
+}
+
+impl StreamNames {
+    pub(crate) const fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            logs: Vec::new(),
+            ids: Vec::new(),
         }
     }
 
@@ -69,24 +87,10 @@ impl StreamTable {
             },
             lane: self.lane,
         };
-        self.learn_log(log);
-        Some(log)
-    }
-
-    fn learn_log(&mut self, log: LogId) {
         if self.logs.len() < LOGS_MAX {
-            self.log_numbers.insert(log, self.logs.len());
             self.logs.push(log);
         }
-    }
-
-    pub(super) fn put_id(&mut self, out: &mut Vec<u8>, id: &Id) {
-        if let Some(number) = self.id_numbers.get(id) {
-            return put_unsigned(out, KNOWN + *number as u64);
-        }
-        self.learn_id(*id);
-        put_unsigned(out, NEW);
-        out.extend_from_slice(id);
+        Some(log)
     }
 
     pub(super) fn take_id(&mut self, rest: &mut &[u8]) -> Option<Id> {
@@ -95,14 +99,9 @@ impl StreamTable {
             return self.ids.get(usize::try_from(number).ok()?).copied();
         }
         let id = take_array(rest)?;
-        self.learn_id(id);
-        Some(id)
-    }
-
-    fn learn_id(&mut self, id: Id) {
         if self.ids.len() < IDS_MAX {
-            self.id_numbers.insert(id, self.ids.len());
             self.ids.push(id);
         }
+        Some(id)
     }
 }
