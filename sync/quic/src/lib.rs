@@ -28,6 +28,8 @@ mod driver;
 mod endpoint;
 mod error;
 mod events;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod identity;
 mod invite;

@@ -15,7 +15,7 @@ use crate::config::ADVERTISE_MAX;
 /// Streams of a connection and direction: control and seven lanes.
 pub(crate) const STREAMS: usize = 1 + Lane::ALL.len();
 /// Longest preface: eight addresses take under 200 bytes, the rest is for later versions.
-const PREFACE_BYTES_MAX: usize = 4 * 1024;
+pub(crate) const PREFACE_BYTES_MAX: usize = 4 * 1024;
 /// Buffer that a frame starts with: its claimed length is believed only as its bytes come in.
 const FRAME_BYTES_START: usize = 4 * 1024;
 
@@ -92,10 +92,14 @@ impl Preface {
         let body = read_frame(stream, PREFACE_BYTES_MAX)
             .await?
             .ok_or(FrameError::Ended)?;
-        let (mut preface, _later) =
-            postcard::take_from_bytes::<Self>(&body).map_err(|_| FrameError::Preface)?;
+        Self::decode(&body).ok_or(FrameError::Preface)
+    }
+
+    /// What stands in its frame.
+    pub(crate) fn decode(body: &[u8]) -> Option<Self> {
+        let (mut preface, _later) = postcard::take_from_bytes::<Self>(body).ok()?;
         preface.advertise.truncate(ADVERTISE_MAX);
-        Ok(preface)
+        Some(preface)
     }
 }
 
