@@ -179,13 +179,14 @@ impl Peer {
         behind
     }
 
-    /// Entries that the peer says it holds and we lack, of logs that `we_want`.
+    /// Entries that the peer says it holds and we lack, of logs that `we_want`. It may say what it likes: the sum ends at
+    /// the largest number.
     pub(crate) fn missing(&self, ours: &Frontier, we_want: impl Fn(&LogId) -> bool) -> u64 {
         self.logs
             .iter()
             .filter(|(log, _)| we_want(log))
             .map(|(log, theirs)| theirs.stored.0.saturating_sub(ours.head(log).seq.0))
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     /// How far the peer is with one log: by its own word, or because it is level.
