@@ -44,9 +44,9 @@ impl LaneOut {
         self.table.get_or_insert_default()
     }
 
-    /// The log has something to send.
+    /// The log has something to send. One that rests goes on resting.
     pub(crate) fn queue(&mut self, log: LogId) {
-        self.logs.insert(log, Sending::Ready);
+        self.logs.entry(log).or_insert(Sending::Ready);
     }
 
     /// The log has nothing to send.
@@ -131,6 +131,7 @@ mod tests {
         lane.queue(log(2));
         assert_eq!(lane.rest(log(1), 0, 500), 500);
         assert_eq!([lane.next_turn(), lane.next_turn()], [Some(log(2)); 2]);
+        lane.queue(log(1));
         lane.wake(499);
         assert_eq!(lane.next_turn(), Some(log(2)));
         lane.wake(500);
