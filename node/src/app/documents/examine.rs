@@ -3,7 +3,8 @@
 //!
 //! What always holds:
 //!
-//! - nothing is believed but the entries: memory, rows, snapshots and earlier verdicts are what is checked;
+//! - nothing is believed but the entries: memory, rows, snapshots and earlier verdicts are what is checked. Of a document's
+//!   row that is its heads: they are what nodes compare, and all else in it is written together with them;
 //! - what is put right is what `muster rebuild` gives: rows come from the journal, and verdicts that changed are lines of
 //!   the journal in the commit that changes them;
 //! - where the entries no longer bear anything of an object, it is left as it is, and said so: to take away what people
@@ -17,17 +18,20 @@ use std::collections::HashMap;
 use domain::{FactKind, Kind, RecordId, schema};
 use store::{
     Application, Batch, CommitNo, ConflictWrite, Disposition, DocumentRow, DocumentWrite,
-    EntryState, FactRow, FactWrite, InspectedEntry, RebuildCommit, RewrittenViews, StoreError,
+    EntryState, FactRow, FactWrite, InspectedEntry, Reader, RebuildCommit, RewrittenViews,
+    StoreError,
 };
 use sync_engine::{Lane, LogId, ObjectId, Seq};
 
 use super::ExamineCommand;
 use super::queue::Class;
+use super::replay::AppliedEntry;
 use super::resident::fault;
 use super::worker::{ChangedDocument, Worker};
 use crate::app::error::AppError;
 
-/// Objects in one batch: building each anew takes a millisecond or some, and edits wait for as long.
+/// Objects in one batch: building each anew takes a millisecond or some, and edits wait for as long. Where one is wrong
+/// they wait for one reading of the journal besides.
 pub(super) const OBJECTS_AT_ONCE: usize = 32;
 
 /// What a new look at an object came to.
@@ -62,13 +66,20 @@ pub(in crate::app) enum Verdict {
     NotRepaired(String),
 }
 
-/// All that the store has of an object.
+/// All that the store has of an object, but for the journal.
 struct Kept {
     object: ObjectId,
     entries: Vec<InspectedEntry>,
-    applications: Vec<Application>,
     document: Option<(DocumentRow, Vec<u8>)>,
     fact: Option<FactRow>,
+}
+
+/// What the entries of an object say.
+enum Judged {
+    Document(document::Judged),
+    Fact(fact::Judged),
+    /// None of them bears anything that is shown.
+    Nothing,
 }
 
 /// What puts an object right.
@@ -113,85 +124,134 @@ impl Worker {
         self.wait_for_this_batch();
     }
 
+    /// What the objects come to, and the batch that puts right what is wrong.
     fn draft_repair(&mut self, objects: &[ObjectId]) -> Result<(Batch, Vec<Examined>), AppError> {
         for object in objects {
             for kind in Kind::all() {
                 self.residents.forget((kind, RecordId(object.0)));
             }
         }
-        let kept = self
-            .around
-            .store
+        let store = &self.around.store;
+        let kept = store
             .read(|reader| {
-                let mut applications = reader.applications_of(objects)?;
-                objects
-                    .iter()
-                    .map(|object| {
-                        let row = reader.get_document(None, object, None)?;
-                        Ok(Kept {
-                            object: *object,
-                            entries: reader.entries_about(object)?,
-                            applications: applications.remove(object).unwrap_or_default(),
-                            document: row.zip(reader.document_heads(object)?),
-                            fact: reader.get_fact(object)?,
-                        })
-                    })
-                    .collect::<Result<Vec<Kept>, StoreError>>()
+                let kept = objects.iter().map(|object| Kept::read(reader, object));
+                kept.collect::<Result<Vec<Kept>, StoreError>>()
             })
             .map_err(|error| fault("read the entries of objects", error))?;
+        let judged: Vec<Judged> = kept.iter().map(Kept::judge).collect();
+        let wrong: Vec<ObjectId> = kept
+            .iter()
+            .zip(&judged)
+            .filter(|(kept, judged)| !kept.is_shown_as(judged))
+            .map(|(kept, _)| kept.object)
+            .collect();
+        // The whole journal is read for it: only where something is wrong, so that nobody can make this node do it.
+        let mut applications = match wrong[..] {
+            [] => HashMap::new(),
+            _ => store
+                .read(|reader| reader.applications_of(&wrong))
+                .map_err(|error| fault("read the journal of objects", error))?,
+        };
         let mut batch = Batch::new(Lane::Coordination, self.around.clock.wall_ms());
         let mut all = Vec::with_capacity(kept.len());
-        for kept in &kept {
-            let (examined, repair) = look(kept)?;
-            all.push(examined);
-            let Some(repair) = repair else { continue };
-            if let Some(commits) = repair.rewritten {
-                batch.rewritten.push(RewrittenViews {
-                    object: kept.object,
-                    commits,
-                });
+        for (kept, judged) in kept.iter().zip(&judged) {
+            if !wrong.contains(&kept.object) {
+                all.push(kept.sound());
+                continue;
             }
-            batch.released.extend(repair.released);
-            batch.documents.extend(repair.document);
-            batch.conflicts.extend(repair.conflicts);
-            batch.facts.extend(repair.facts);
+            let history = kept.history(&applications.remove(&kept.object).unwrap_or_default());
+            let (examined, repair) = match judged {
+                Judged::Document(judged) => document::repair(kept, judged, &history)?,
+                Judged::Fact(judged) => fact::repair(kept, judged, &history),
+                Judged::Nothing => kept.removed(),
+            };
+            all.push(examined);
+            if let Some(repair) = repair {
+                repair.add_to(&mut batch, kept.object);
+            }
         }
         Ok((batch, all))
     }
 }
 
-/// Looks at one object.
-fn look(kept: &Kept) -> Result<(Examined, Option<Repair>), AppError> {
-    let id = RecordId(kept.object.0);
-    let codes = || kept.entries.iter().map(|entry| entry.entry.kind);
-    let fits = |code: &u16| domain::ids::fits_kind(id, *code);
-    if let Some(spec) = codes().filter(fits).find_map(schema::spec_by_code) {
-        return document::look(kept, spec.kind);
+impl Repair {
+    fn add_to(self, batch: &mut Batch, object: ObjectId) {
+        if let Some(commits) = self.rewritten {
+            batch.rewritten.push(RewrittenViews { object, commits });
+        }
+        batch.released.extend(self.released);
+        batch.documents.extend(self.document);
+        batch.conflicts.extend(self.conflicts);
+        batch.facts.extend(self.facts);
     }
-    if let Some(kind) = codes().filter(fits).find_map(FactKind::by_code) {
-        return Ok(fact::look(kept, kind));
-    }
-    let shown = kept.document.is_some() || kept.fact.is_some();
-    let examined = Examined {
-        object: kept.object,
-        before: kept.shown(),
-        after: None,
-        entries: Vec::new(),
-        verdict: if shown {
-            Verdict::Repaired
-        } else {
-            Verdict::Sound
-        },
-    };
-    // Rows without any entry: a rebuild would not give them.
-    let repair = shown.then(|| Repair {
-        rewritten: Some(Vec::new()),
-        ..Repair::default()
-    });
-    Ok((examined, repair))
 }
 
+/// The entries that commits applied, as the journal says, in its order.
+type History = Vec<(CommitNo, Vec<AppliedEntry>)>;
+
 impl Kept {
+    fn read(reader: &Reader<'_>, object: &ObjectId) -> Result<Self, StoreError> {
+        let row = reader.get_document(None, object, None)?;
+        Ok(Kept {
+            object: *object,
+            entries: reader.entries_about(object)?,
+            document: row.zip(reader.document_heads(object)?),
+            fact: reader.get_fact(object)?,
+        })
+    }
+
+    /// Judges every entry from nothing.
+    fn judge(&self) -> Judged {
+        let id = RecordId(self.object.0);
+        let codes = || {
+            let codes = self.entries.iter().map(|entry| entry.entry.kind);
+            codes.filter(|code| domain::ids::fits_kind(id, *code))
+        };
+        if let Some(spec) = codes().find_map(schema::spec_by_code) {
+            return Judged::Document(document::judge(self, spec.kind));
+        }
+        match codes().find_map(FactKind::by_code) {
+            Some(kind) => Judged::Fact(fact::judge(self, kind)),
+            None => Judged::Nothing,
+        }
+    }
+
+    /// Whether what is shown, and the states of entries, follow from the entries.
+    fn is_shown_as(&self, judged: &Judged) -> bool {
+        match judged {
+            Judged::Document(judged) => document::is_shown(self, judged),
+            Judged::Fact(judged) => fact::is_shown(self, judged),
+            Judged::Nothing => self.document.is_none() && self.fact.is_none(),
+        }
+    }
+
+    /// The answer where nothing is wrong.
+    fn sound(&self) -> Examined {
+        Examined {
+            object: self.object,
+            before: self.shown(),
+            after: self.shown(),
+            entries: Vec::new(),
+            verdict: Verdict::Sound,
+        }
+    }
+
+    /// Rows without any entry: a rebuild would not give them.
+    fn removed(&self) -> (Examined, Option<Repair>) {
+        let examined = Examined {
+            object: self.object,
+            before: self.shown(),
+            after: None,
+            entries: Vec::new(),
+            verdict: Verdict::Repaired,
+        };
+        let repair = Repair {
+            rewritten: Some(Vec::new()),
+            ..Repair::default()
+        };
+        (examined, Some(repair))
+    }
+
     /// What is shown of it, for a person.
     fn shown(&self) -> Option<String> {
         match (&self.document, &self.fact) {
@@ -202,7 +262,10 @@ impl Kept {
     }
 
     /// The entries whose state is another than was judged now.
-    fn wrong(&self, judged: &[Disposition]) -> Vec<(&InspectedEntry, EntryChange, Disposition)> {
+    fn wrong<'a>(
+        &'a self,
+        judged: impl IntoIterator<Item = &'a Disposition>,
+    ) -> Vec<(&'a InspectedEntry, EntryChange, Disposition)> {
         self.entries
             .iter()
             .zip(judged)
@@ -218,8 +281,8 @@ impl Kept {
             .collect()
     }
 
-    /// The entries that the journal says were applied, commit by commit.
-    fn history(&self) -> impl Iterator<Item = (CommitNo, Vec<(LogId, Seq, Vec<u8>)>)> {
+    /// What the journal says was applied, with the entries' bytes.
+    fn history(&self, applications: &[Application]) -> History {
         let bytes: HashMap<(LogId, Seq), &[u8]> = self
             .entries
             .iter()
@@ -228,18 +291,16 @@ impl Kept {
                 (place, entry.entry.bytes.as_slice())
             })
             .collect();
-        self.applications
+        applications
             .chunk_by(|one, next| one.commit == next.commit)
-            .map(move |chunk| {
-                let entries = chunk
-                    .iter()
-                    .filter_map(|it| {
-                        let bytes = bytes.get(&(it.log, it.seq))?;
-                        Some((it.log, it.seq, bytes.to_vec()))
-                    })
-                    .collect();
-                (chunk[0].commit, entries)
+            .map(|chunk| {
+                let entries = chunk.iter().filter_map(|it| {
+                    let bytes = bytes.get(&(it.log, it.seq))?;
+                    Some((it.log, it.seq, bytes.to_vec()))
+                });
+                (chunk[0].commit, entries.collect())
             })
+            .collect()
     }
 }
 

@@ -1,21 +1,24 @@
 //! A new look at a document.
 
 use data_encoding::HEXLOWER;
-use domain::{Document, Incoming, Kind, RecordId};
+use domain::{Document, Incoming, Kind, Outcome, RecordId};
 use store::{Disposition, DocumentRow, DocumentWrite, RebuildCommit};
 use sync_engine::{Entry, LogId, Payload, Seq};
 
-use super::{Examined, Kept, Repair, Verdict};
+use super::{Examined, History, Kept, Repair, Verdict};
 use crate::app::documents::remote::{self, Target};
 use crate::app::documents::replay::{AppliedEntry, Replay};
 use crate::app::documents::resident::author_of;
 use crate::app::error::AppError;
 
-/// What the entries say of themselves.
-struct Judged {
+/// What the entries of a document say.
+pub(super) struct Judged {
+    kind: Kind,
     /// One per entry.
     dispositions: Vec<Disposition>,
     heads: Vec<[u8; 32]>,
+    /// Whether an entry bears anything of it: what is sealed for others does not.
+    is_there: bool,
 }
 
 /// The document's past as the journal has it, and what it comes to.
@@ -24,66 +27,9 @@ struct Past {
     replay: Replay,
 }
 
-pub(super) fn look(kept: &Kept, kind: Kind) -> Result<(Examined, Option<Repair>), AppError> {
-    let id = RecordId(kept.object.0);
-    let judged = judge(kept, kind, id);
-    let wrong = kept.wrong(&judged.dispositions);
-    let past = past(kept, kind, id)?;
-
-    let mut examined = Examined {
-        object: kept.object,
-        before: kept.shown(),
-        after: (!judged.heads.is_empty() && judged.dispositions.contains(&Disposition::Applied))
-            .then(|| heads_in_words(&judged.heads)),
-        entries: wrong.iter().map(|(_, change, _)| change.clone()).collect(),
-        verdict: Verdict::Repaired,
-    };
-    let last = past
-        .commits
-        .last()
-        .and_then(|commit| commit.documents.last());
-    let shown_as_in_journal = match (&kept.document, last) {
-        (Some((row, heads)), Some(last)) => is_row_of(row, heads, last),
-        (None, None) => true,
-        _ => false,
-    };
-    let journal_bears_it = past.replay.heads() == judged.heads;
-    if wrong.is_empty() && shown_as_in_journal && journal_bears_it {
-        examined.verdict = Verdict::Sound;
-        return Ok((examined, None));
-    }
-
-    let mut repair = Repair::default();
-    if !shown_as_in_journal {
-        repair.rewritten = Some(past.commits.clone());
-    }
-    if wrong.is_empty() && journal_bears_it {
-        return Ok((examined, Some(repair)));
-    }
-    let released: Vec<(LogId, Seq, Disposition)> = wrong
-        .iter()
-        .map(|(entry, _, judged)| (entry.entry.log, entry.entry.seq, judged.clone()))
-        .collect();
-    // First what is missing on top of what the journal applied; where that does not lead there, all of it anew.
-    let all_again = all_again(kept, &judged, &released);
-    for released in [released, all_again] {
-        if let Some(written) = on_top(kept, kind, id, &judged, &released)? {
-            repair.released = released;
-            if let Some((document, conflicts)) = written {
-                repair.document = Some(document);
-                repair.conflicts = conflicts;
-            }
-            return Ok((examined, Some(repair)));
-        }
-    }
-    examined.verdict = Verdict::NotRepaired(
-        "its entries bear nothing of what is shown: left as it is, a person must look".into(),
-    );
-    Ok((examined, None))
-}
-
 /// Judges every entry from nothing.
-fn judge(kept: &Kept, kind: Kind, id: RecordId) -> Judged {
+pub(super) fn judge(kept: &Kept, kind: Kind) -> Judged {
+    let id = RecordId(kept.object.0);
     let mut dispositions = Vec::with_capacity(kept.entries.len());
     let mut changes: Vec<(usize, LogId, Vec<u8>)> = Vec::new();
     for (at, stored) in kept.entries.iter().enumerate() {
@@ -120,18 +66,87 @@ fn judge(kept: &Kept, kind: Kind, id: RecordId) -> Judged {
         dispositions[*at] = remote::disposition(outcome);
     }
     Judged {
+        kind,
         dispositions,
         heads: document.heads(),
+        is_there: outcomes.contains(&Outcome::Applied),
     }
 }
 
-fn past(kept: &Kept, kind: Kind, id: RecordId) -> Result<Past, AppError> {
+/// Whether the row has the heads that the entries give, and every entry the state.
+pub(super) fn is_shown(kept: &Kept, judged: &Judged) -> bool {
+    let shown = match &kept.document {
+        Some((row, heads)) => {
+            judged.is_there
+                && row.kind == judged.kind.spec().code
+                && *heads == judged.heads.concat()
+        }
+        None => !judged.is_there,
+    };
+    shown && kept.wrong(&judged.dispositions).is_empty()
+}
+
+/// What puts right a document that is not shown as judged.
+pub(super) fn repair(
+    kept: &Kept,
+    judged: &Judged,
+    history: &History,
+) -> Result<(Examined, Option<Repair>), AppError> {
+    let key = (judged.kind, RecordId(kept.object.0));
+    let wrong = kept.wrong(&judged.dispositions);
+    let mut examined = Examined {
+        object: kept.object,
+        before: kept.shown(),
+        after: judged.is_there.then(|| heads_in_words(&judged.heads)),
+        entries: wrong.iter().map(|(_, change, _)| change.clone()).collect(),
+        verdict: Verdict::Repaired,
+    };
+    let past = past(key, history)?;
+    let last = past
+        .commits
+        .last()
+        .and_then(|commit| commit.documents.last());
+    let shown_as_in_journal = match (&kept.document, last) {
+        (Some((row, heads)), Some(last)) => is_row_of(row, heads, last),
+        (None, None) => true,
+        _ => false,
+    };
+    let mut repair = Repair {
+        rewritten: (!shown_as_in_journal).then_some(past.commits),
+        ..Repair::default()
+    };
+    if wrong.is_empty() && past.replay.heads() == judged.heads {
+        return Ok((examined, Some(repair)));
+    }
+    let released: Vec<(LogId, Seq, Disposition)> = wrong
+        .iter()
+        .map(|(entry, _, judged)| (entry.entry.log, entry.entry.seq, judged.clone()))
+        .collect();
+    // First what is missing on top of what the journal applied; where that does not lead there, all of it anew.
+    let all_again = all_again(kept, judged, &released);
+    for released in [released, all_again] {
+        if let Some(written) = on_top(kept, key, judged, history, &released)? {
+            repair.released = released;
+            if let Some((document, conflicts)) = written {
+                repair.document = Some(document);
+                repair.conflicts = conflicts;
+            }
+            return Ok((examined, Some(repair)));
+        }
+    }
+    examined.verdict = Verdict::NotRepaired(
+        "its entries bear nothing of what is shown: left as it is, a person must look".into(),
+    );
+    Ok((examined, None))
+}
+
+fn past((kind, id): (Kind, RecordId), history: &History) -> Result<Past, AppError> {
     let mut replay = Replay::new(kind, id);
     let mut commits = Vec::new();
-    for (commit, entries) in kept.history() {
-        if let Some((document, conflicts)) = replay.commit(&entries)? {
+    for (commit, entries) in history {
+        if let Some((document, conflicts)) = replay.commit(entries)? {
             commits.push(RebuildCommit {
-                commit,
+                commit: *commit,
                 documents: vec![document],
                 facts: Vec::new(),
                 conflicts,
@@ -146,9 +161,9 @@ type Written = Option<(DocumentWrite, Vec<store::ConflictWrite>)>;
 /// What a commit that releases these entries writes after the journal's past; `None` where that is not the document.
 fn on_top(
     kept: &Kept,
-    kind: Kind,
-    id: RecordId,
+    key: (Kind, RecordId),
     judged: &Judged,
+    history: &History,
     released: &[(LogId, Seq, Disposition)],
 ) -> Result<Option<Written>, AppError> {
     let applied: Vec<AppliedEntry> = kept
@@ -160,7 +175,7 @@ fn on_top(
         })
         .map(|entry| (entry.entry.log, entry.entry.seq, entry.entry.bytes.clone()))
         .collect();
-    let mut replay = past(kept, kind, id)?.replay;
+    let mut replay = past(key, history)?.replay;
     let written = if applied.is_empty() {
         None
     } else {

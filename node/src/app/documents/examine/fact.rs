@@ -6,51 +6,76 @@ use domain::{FactKind, RecordId};
 use store::{Disposition, FactRow, FactWrite, InspectedEntry, RebuildCommit};
 use sync_engine::{Entry, LogId, Seq};
 
-use super::{Examined, Kept, Repair, Verdict};
+use super::{Examined, History, Kept, Repair, Verdict};
 use crate::app::documents::remote::{self, Target};
 
-pub(super) fn look(kept: &Kept, kind: FactKind) -> (Examined, Option<Repair>) {
-    let judged: Vec<(Disposition, Option<FactWrite>)> = kept
-        .entries
-        .iter()
-        .map(|entry| judge(entry, kind))
-        .collect();
-    let dispositions: Vec<Disposition> = judged.iter().map(|(it, _)| it.clone()).collect();
-    let wrong = kept.wrong(&dispositions);
-    // Of several entries under one id that with the smallest chain hash is shown, on every node.
-    let stands = kept
-        .entries
-        .iter()
-        .zip(&judged)
-        .filter_map(|(entry, (_, fact))| Some((entry, fact.as_ref()?)))
-        .min_by_key(|(entry, _)| entry.chain.0);
-    let mut examined = Examined {
-        object: kept.object,
-        before: kept.shown(),
-        after: stands.map(|(entry, _)| place_in_words(&entry.entry.log, entry.entry.seq)),
-        entries: wrong.iter().map(|(_, change, _)| change.clone()).collect(),
-        verdict: Verdict::Repaired,
-    };
-    let shown_right = match (&kept.fact, stands) {
+/// What the entries under the id of a fact say: of each its state, and the fact where it is one.
+pub(super) struct Judged(Vec<(Disposition, Option<FactWrite>)>);
+
+/// Judges every entry from nothing.
+pub(super) fn judge(kept: &Kept, kind: FactKind) -> Judged {
+    Judged(
+        kept.entries
+            .iter()
+            .map(|it| judge_entry(it, kind))
+            .collect(),
+    )
+}
+
+impl Judged {
+    fn dispositions(&self) -> impl Iterator<Item = &Disposition> {
+        self.0.iter().map(|(disposition, _)| disposition)
+    }
+
+    /// Of several entries under one id that with the smallest chain hash is shown, on every node.
+    fn shown<'a>(&'a self, kept: &'a Kept) -> Option<(&'a InspectedEntry, &'a FactWrite)> {
+        kept.entries
+            .iter()
+            .zip(&self.0)
+            .filter_map(|(entry, (_, fact))| Some((entry, fact.as_ref()?)))
+            .min_by_key(|(entry, _)| entry.chain.0)
+    }
+
+    /// The fact in the entry at a place.
+    fn at(&self, kept: &Kept, log: &LogId, seq: Seq) -> Option<FactWrite> {
+        let mut entries = kept.entries.iter().zip(&self.0);
+        let (_, (_, fact)) =
+            entries.find(|(entry, _)| (entry.entry.log, entry.entry.seq) == (*log, seq))?;
+        fact.clone()
+    }
+}
+
+/// Whether the row is that of the entry that is to be shown, and every entry has the state that was judged.
+pub(super) fn is_shown(kept: &Kept, judged: &Judged) -> bool {
+    let shown = match (&kept.fact, judged.shown(kept)) {
         (Some(row), Some((entry, fact))) => is_row_of(row, entry, fact),
         (None, None) => true,
         _ => false,
     };
-    if wrong.is_empty() && shown_right {
-        examined.verdict = Verdict::Sound;
-        return (examined, None);
-    }
-    let fact_at = |log: &LogId, seq: Seq| {
-        let mut at = kept.entries.iter().zip(&judged);
-        at.find(|(entry, _)| (entry.entry.log, entry.entry.seq) == (*log, seq))
-            .and_then(|(_, (_, fact))| fact.clone())
+    shown && kept.wrong(judged.dispositions()).is_empty()
+}
+
+/// What puts right a fact that is not shown as judged.
+pub(super) fn repair(
+    kept: &Kept,
+    judged: &Judged,
+    history: &History,
+) -> (Examined, Option<Repair>) {
+    let wrong = kept.wrong(judged.dispositions());
+    let shown = judged.shown(kept);
+    let mut examined = Examined {
+        object: kept.object,
+        before: kept.shown(),
+        after: shown.map(|(entry, _)| place_in_words(&entry.entry.log, entry.entry.seq)),
+        entries: wrong.iter().map(|(_, change, _)| change.clone()).collect(),
+        verdict: Verdict::Repaired,
     };
-    let mut seen: HashSet<(LogId, Seq)> = HashSet::new();
+    let mut applied: HashSet<(LogId, Seq)> = HashSet::new();
     let mut commits = Vec::new();
-    for (commit, entries) in kept.history() {
+    for (commit, entries) in history {
         let mut facts = Vec::new();
-        for (log, seq, _) in entries.iter().filter(|it| seen.insert((it.0, it.1))) {
-            let Some(fact) = fact_at(log, *seq) else {
+        for (log, seq, _) in entries.iter().filter(|it| applied.insert((it.0, it.1))) {
+            let Some(fact) = judged.at(kept, log, *seq) else {
                 examined.verdict = Verdict::NotRepaired(
                     "an entry that was applied is none of this kind: left as it is, a person must look"
                         .into(),
@@ -61,7 +86,7 @@ pub(super) fn look(kept: &Kept, kind: FactKind) -> (Examined, Option<Repair>) {
         }
         if !facts.is_empty() {
             commits.push(RebuildCommit {
-                commit,
+                commit: *commit,
                 documents: Vec::new(),
                 facts,
                 conflicts: Vec::new(),
@@ -72,8 +97,8 @@ pub(super) fn look(kept: &Kept, kind: FactKind) -> (Examined, Option<Repair>) {
         rewritten: Some(commits),
         facts: wrong
             .iter()
-            .filter(|(entry, ..)| !seen.contains(&(entry.entry.log, entry.entry.seq)))
-            .filter_map(|(entry, ..)| fact_at(&entry.entry.log, entry.entry.seq))
+            .filter(|(entry, ..)| !applied.contains(&(entry.entry.log, entry.entry.seq)))
+            .filter_map(|(entry, ..)| judged.at(kept, &entry.entry.log, entry.entry.seq))
             .collect(),
         released: wrong
             .into_iter()
@@ -84,7 +109,7 @@ pub(super) fn look(kept: &Kept, kind: FactKind) -> (Examined, Option<Repair>) {
     (examined, Some(repair))
 }
 
-fn judge(stored: &InspectedEntry, kind: FactKind) -> (Disposition, Option<FactWrite>) {
+fn judge_entry(stored: &InspectedEntry, kind: FactKind) -> (Disposition, Option<FactWrite>) {
     let refused = |reason| (Disposition::Quarantined { reason }, None);
     let (log, seq) = (stored.entry.log, stored.entry.seq);
     let Entry { header, payload } = match Entry::decode(&stored.entry.bytes) {
