@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attacks;
 mod authors;
 mod changes;
-mod foreign;
 mod member;
 mod process;
 mod receipts;
 mod runs;
+mod scene;
 mod world;

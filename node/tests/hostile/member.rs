@@ -113,6 +113,8 @@ pub struct Member {
     pub trust: Trust,
     inviter: NodeId,
     pub address: SocketAddr,
+    /// The newest protocol version that it speaks.
+    pub protocol_max: u16,
 }
 
 impl Member {
@@ -144,6 +146,7 @@ impl Member {
             trust,
             inviter: invite.inviter,
             address: invite.addresses[0],
+            protocol_max: Limits::default().protocol_max,
         }
     }
 
@@ -154,6 +157,7 @@ impl Member {
             trust: self.trust.clone(),
             inviter: app.node_id(),
             address,
+            protocol_max: self.protocol_max,
         }
     }
 
@@ -164,7 +168,13 @@ impl Member {
             trust: self.trust.clone(),
             inviter: self.inviter,
             address: self.address,
+            protocol_max: self.protocol_max,
         }
+    }
+
+    /// Who let it in.
+    pub fn inviter(&self) -> NodeId {
+        self.inviter
     }
 
     pub fn node(&self) -> NodeId {
@@ -216,7 +226,10 @@ impl Member {
             trust,
             Frontier::new(),
             Interest::default(),
-            Limits::default(),
+            Limits {
+                protocol_max: self.protocol_max,
+                ..Limits::default()
+            },
         );
         let seen = Arc::new(Seen::default());
         let sync = SyncNode::start(config, engine, Arc::clone(&seen))
