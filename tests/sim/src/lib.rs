@@ -9,6 +9,10 @@
 //! be found.
 
 mod clock;
+// The very file of the program: what packed runs cost and where they fail depends on it. All of `node` would bring a web
+// server along.
+#[path = "../../../node/src/app/codec.rs"]
+mod codec;
 mod desk;
 mod disk;
 mod hostile;
@@ -19,6 +23,9 @@ pub mod planted;
 mod proof;
 pub mod tally;
 mod world;
+
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
 
 pub use disk::DiskKind;
 use tally::Tally;
@@ -41,6 +48,8 @@ pub struct Config {
     pub hostile: bool,
     /// What the nodes write to.
     pub disk: DiskKind,
+    /// A bug for the campaign to find.
+    pub planted: Option<planted::Bug>,
 }
 
 impl Default for Config {
@@ -53,6 +62,7 @@ impl Default for Config {
             edits_max: 24,
             hostile: true,
             disk: DiskKind::Memory,
+            planted: None,
         }
     }
 }
@@ -102,6 +112,11 @@ impl std::fmt::Display for Violation {
     }
 }
 
+/// The smallest run that proves something.
+const NODES_MIN: usize = 5;
+const STEPS_MIN: u64 = 500;
+const VIRTUAL_MS_MIN: u64 = 24 * 3_600_000;
+
 /// Plays one seed. A panic anywhere in it is a violation too.
 ///
 /// # Errors
@@ -112,14 +127,34 @@ pub fn run(seed: u64, config: &Config) -> Result<Report, Violation> {
         steps: 0,
         at_ms: 0,
     };
-    let play = || World::new(seed, config.clone()).map_err(early)?.play_all();
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(play)).unwrap_or_else(|panic| {
+    if config.planted.is_some() && !planted::POSSIBLE {
+        let why = "bugs can be planted only in builds with debug assertions";
+        return Err(early(why.to_owned()));
+    }
+    let _planted = planted::Planting::of(config.planted);
+    let progress = Cell::new((0, 0));
+    let play = || {
+        let world = World::new(seed, config.clone()).map_err(early)?;
+        world.play_all(&progress)
+    };
+    let report = std::panic::catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_default();
-        Err(early(format!("a node panicked: {text}")))
-    })
+        let (steps, at_ms) = progress.get();
+        Err(Violation {
+            sentence: format!("a node panicked: {text}"),
+            steps,
+            at_ms,
+        })
+    })?;
+    let small =
+        report.nodes < NODES_MIN || report.steps < STEPS_MIN || report.virtual_ms < VIRTUAL_MS_MIN;
+    if small {
+        return Err(early(format!("this run proves nothing: {report:?}")));
+    }
+    Ok(report)
 }
 
 /// The line that replays a seed of a test.

@@ -12,9 +12,11 @@ use sync_engine::{
     Stored, Trust, TrustRecord, VerifiedRun, entry_hash,
 };
 
+use crate::codec::DocumentCodec;
 use crate::desk::{Desk, Judged, Plan, Promise, Verdict, Written, author_of};
 use crate::disk::Disk;
 use crate::hostile::Hostile;
+use crate::planted::{self, InShell};
 
 /// What the writer does next.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub struct Busy {
 /// What beginning a job showed.
 #[derive(Debug, Default)]
 pub struct Begun {
+    /// Answers that leave before the disk has synced: only where a bug is planted.
+    pub too_early: Vec<Input>,
     /// What was decided about entries from peers.
     pub verdicts: Vec<Verdict>,
     /// Entries of our own, promised to nobody yet.
@@ -157,6 +161,7 @@ impl Node {
             .collect();
         let (interest, limits) = (self.who.interest.clone(), self.who.limits.clone());
         let mut engine = Engine::new(seed, now, local, trust, frontier, interest, limits);
+        engine.set_codec(Arc::new(DocumentCodec));
         engine.recall(self.memory.clone());
         engine.handle(now, Input::Applied { items });
         self.running = Some(Running {
@@ -237,7 +242,9 @@ impl Node {
         let refused = result.is_err();
         let mut inputs = Vec::new();
         if refused {
-            running.desk.undo(&touched, disk);
+            if !planted::is(InShell::KeepFailedCommit) {
+                running.desk.undo(&touched, disk);
+            }
         } else {
             let frontier = disk.frontier();
             let elsewhere = moved
@@ -263,11 +270,18 @@ impl Node {
         });
         let result = result.map_err(|detail| StoreFault { detail });
         inputs.insert(0, Input::Persisted { batch, result });
+        let early = planted::is(InShell::AcknowledgeBeforeCommit);
+        let too_early = if early {
+            std::mem::take(&mut inputs)
+        } else {
+            Vec::new()
+        };
         running.busy = Some(Busy {
             inputs,
             acknowledged: None,
         });
         Ok(Begun {
+            too_early,
             verdicts: if refused { Vec::new() } else { verdicts },
             written: Vec::new(),
             refused,
@@ -288,7 +302,9 @@ impl Node {
         } = written;
         if self.full {
             // The user is told so, and nothing of it may be left anywhere.
-            running.desk.undo(&touched, disk);
+            if !planted::is(InShell::KeepFailedCommit) {
+                running.desk.undo(&touched, disk);
+            }
             running.busy = Some(Busy {
                 inputs: Vec::new(),
                 acknowledged: None,
@@ -333,6 +349,12 @@ impl Node {
                     .cloned(),
             });
         }
+        let early = planted::is(InShell::ReuseSequence);
+        let too_early = if early {
+            std::mem::take(&mut inputs)
+        } else {
+            Vec::new()
+        };
         running.busy = Some(Busy {
             inputs,
             acknowledged: Some(Acknowledged {
@@ -342,6 +364,7 @@ impl Node {
         });
         Ok(Some(Begun {
             written: entries,
+            too_early,
             ..Begun::default()
         }))
     }

@@ -11,6 +11,7 @@ use sync_engine::{
 use super::target::{Target, target};
 use super::{Desk, author_of, row};
 use crate::disk::Disk;
+use crate::planted::{self, InShell};
 
 /// What was decided about one entry.
 #[derive(Debug, Clone)]
@@ -166,7 +167,9 @@ impl Desk {
             self.note(&verdict);
             judged.verdicts.push(verdict);
             judged.moved.insert(log);
-            judged.batch.released.push((log, seq, disposition));
+            if !planted::is(InShell::SettleInMemory) {
+                judged.batch.released.push((log, seq, disposition));
+            }
         }
         Ok(())
     }

@@ -5,6 +5,8 @@
 use domain::{FactKind, Kind, RecordId};
 use sync_engine::{Entry, EntryKind, GroupId, Lane, LogId, Payload, TrustRecord};
 
+use crate::planted::{self, InShell};
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -36,6 +38,8 @@ pub fn target(log: &LogId, entry: &Entry) -> Target {
         (Kind::Incident.spec().lane, Target::Change(id))
     } else if header.kind.0 == FactKind::Note.code() {
         (FactKind::Note.lane(), Target::Fact(id))
+    } else if planted::is(InShell::RefuseUnknownKinds) {
+        return Target::Refused("a kind that nobody knows");
     } else {
         return Target::Carried;
     };

@@ -11,11 +11,14 @@ use store::{
     StoredEntry, WaitingEntry,
 };
 use sync_engine::{
-    ChainHash, Frontier, Head, HeadSignature, Incarnation, Lane, LogFrontier, LogId, LogTail,
-    NodeId, ObjectId, RUN_BYTES_MAX, Run, RunBuilder, Seq,
+    ChainHash, Entry, EntryHeader, Frontier, Head, HeadSignature, Incarnation, Lane, LogFrontier,
+    LogId, LogTail, Name, NodeId, ObjectId, Payload, PayloadCodec, Place, RUN_BYTES_MAX, Run,
+    RunBuilder, Seq,
 };
 
 use super::Disk;
+use crate::codec::DocumentCodec;
+use crate::planted::{self, InShell};
 
 /// One entry on the disk.
 #[derive(Debug, Clone)]
@@ -30,13 +33,33 @@ struct Kept {
     applied: u64,
 }
 
-type Place = (LogId, Seq);
+/// Where an entry stands.
+type At = (LogId, Seq);
+
+/// As the store does: parents are among the newest few entries of their object.
+const LOOK_BACK: usize = 16;
+
+fn plain(bytes: &[u8]) -> Option<(EntryHeader, Vec<u8>)> {
+    let Entry { header, payload } = Entry::decode(bytes).ok()?;
+    match payload {
+        Payload::Plain(payload) => Some((header, payload)),
+        Payload::Sealed { .. } => None,
+    }
+}
+
+/// What an entry is called by those that build on it.
+fn name(bytes: &[u8]) -> Option<Name> {
+    let (header, payload) = plain(bytes)?;
+    let hash = DocumentCodec.name(header.kind, &payload)?;
+    let object = header.object;
+    Some(Name { hash, object })
+}
 
 /// What one commit changed, to be taken back.
 #[derive(Debug, Default)]
 struct Undo {
     lengths: BTreeMap<LogId, usize>,
-    released: Vec<(Place, Disposition)>,
+    released: Vec<(At, Disposition)>,
     snapshots: Vec<(RecordId, Option<(u64, Vec<u8>)>)>,
     facts: Vec<(RecordId, Option<String>)>,
 }
@@ -47,12 +70,14 @@ pub struct MemoryDisk {
     node: NodeId,
     incarnation: Incarnation,
     logs: BTreeMap<LogId, Vec<Kept>>,
-    objects: BTreeMap<RecordId, BTreeSet<Place>>,
+    objects: BTreeMap<RecordId, BTreeSet<At>>,
     snapshots: BTreeMap<RecordId, (u64, Vec<u8>)>,
     facts: BTreeMap<RecordId, String>,
     last_applied: u64,
     last_commit: i64,
     undo: Vec<Undo>,
+    /// What a planted bug believes after a crash.
+    believed: BTreeMap<LogId, Head>,
 }
 
 impl MemoryDisk {
@@ -69,6 +94,7 @@ impl MemoryDisk {
             last_applied: 0,
             last_commit: 0,
             undo: Vec::new(),
+            believed: BTreeMap::new(),
         }
     }
 
@@ -81,12 +107,12 @@ impl MemoryDisk {
             })
     }
 
-    fn kept(&self, (log, seq): &Place) -> Option<&Kept> {
+    fn kept(&self, (log, seq): &At) -> Option<&Kept> {
         let index = usize::try_from(seq.0.checked_sub(1)?).ok()?;
         self.logs.get(log)?.get(index)
     }
 
-    fn kept_mut(&mut self, (log, seq): &Place) -> Option<&mut Kept> {
+    fn kept_mut(&mut self, (log, seq): &At) -> Option<&mut Kept> {
         let index = usize::try_from(seq.0.checked_sub(1)?).ok()?;
         self.logs.get_mut(log)?.get_mut(index)
     }
@@ -110,7 +136,7 @@ impl MemoryDisk {
         Ok(())
     }
 
-    fn push(&mut self, log: LogId, mut kept: Kept) -> Place {
+    fn push(&mut self, log: LogId, mut kept: Kept) -> At {
         if matches!(kept.disposition, Disposition::Applied) {
             self.last_applied += 1;
             kept.applied = self.last_applied;
@@ -184,7 +210,23 @@ impl MemoryDisk {
         builder.finish()
     }
 
-    fn stored(&self, place: Place, kept: &Kept) -> StoredEntry {
+    /// The newest few entries that were applied to an object before the one at `place`, with what they are called.
+    fn applied_before(&self, object: ObjectId, place: At) -> impl Iterator<Item = (Name, Place)> {
+        let limit = self.kept(&place).map_or(0, |kept| kept.applied);
+        let limit = if limit == 0 { u64::MAX } else { limit };
+        let places = self.objects.get(&RecordId(object.0)).into_iter().flatten();
+        let kept = places.filter_map(|place| Some((*place, self.kept(place)?)));
+        let mut before: Vec<_> = kept
+            .filter(|(_, kept)| (1..limit).contains(&kept.applied))
+            .collect();
+        before.sort_by_key(|(_, kept)| std::cmp::Reverse(kept.applied));
+        before.truncate(LOOK_BACK);
+        before
+            .into_iter()
+            .filter_map(|((log, seq), kept)| Some((name(&kept.bytes)?, Place { log, seq })))
+    }
+
+    fn stored(&self, place: At, kept: &Kept) -> StoredEntry {
         StoredEntry {
             log: place.0,
             seq: place.1,
@@ -195,7 +237,7 @@ impl MemoryDisk {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = (Place, &Kept)> {
+    fn all(&self) -> impl Iterator<Item = (At, &Kept)> {
         self.logs.iter().flat_map(|(log, kept)| {
             kept.iter()
                 .zip(1..)
@@ -304,6 +346,9 @@ impl Disk for MemoryDisk {
     }
 
     fn crash(&mut self) {
+        if planted::is(InShell::BelieveStoredHeight) {
+            self.believed = self.logs.keys().map(|log| (*log, self.head(log))).collect();
+        }
         while let Some(undo) = self.undo.pop() {
             self.take_back(undo);
         }
@@ -312,6 +357,10 @@ impl Disk for MemoryDisk {
     fn frontier(&self) -> Frontier {
         let held = |log: &LogId| {
             let head = self.head(log);
+            let head = self
+                .believed
+                .get(log)
+                .map_or(head, |believed| head.max(*believed));
             LogFrontier {
                 floor: Seq(1),
                 height: head.seq,
@@ -331,6 +380,30 @@ impl Disk for MemoryDisk {
     fn load_run(&self, log: &LogId, from: Seq, bytes_max: usize) -> Option<Run> {
         // Readers see what is durable: a peer must not be told what a crash could take back.
         self.run_up_to(log, from, self.durable(log), bytes_max)
+    }
+
+    fn parents_of_run(&self, run: &Run) -> Vec<(Name, Place)> {
+        let mut named: BTreeMap<Name, Place> = BTreeMap::new();
+        for (bytes, seq) in run.entries.iter().zip(run.first.0..) {
+            let Some((header, payload)) = plain(bytes) else {
+                continue;
+            };
+            let parents = DocumentCodec.parents(header.kind, &payload);
+            if !parents.is_empty() {
+                let before = self.applied_before(header.object, (run.log, Seq(seq)));
+                named.extend(before.filter(|(name, _)| parents.contains(&name.hash)));
+            }
+        }
+        let inside = |place: &Place| place.log == run.log && place.seq >= run.first;
+        named.into_iter().filter(|(_, at)| !inside(at)).collect()
+    }
+
+    fn names_at(&self, places: &[Place]) -> Vec<(Place, Name)> {
+        let name = |place: &Place| {
+            let kept = self.kept(&(place.log, place.seq))?;
+            Some((*place, name(&kept.bytes)?))
+        };
+        places.iter().filter_map(name).collect()
     }
 
     fn entry(&self, log: &LogId, seq: Seq) -> Option<Vec<u8>> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use domain::RecordId;
 use ed25519_dalek::SigningKey;
 use store::{Batch, Committed, LoadedDocument};
-use sync_engine::{EntryHash, Frontier, Incarnation, LogId, Run, Seq, entry_hash};
+use sync_engine::{EntryHash, Frontier, Incarnation, LogId, Name, Place, Run, Seq, entry_hash};
 
 pub use memory::MemoryDisk;
 pub use sqlite::SqliteDisk;
@@ -39,6 +39,10 @@ pub trait Disk {
     fn durable(&self, log: &LogId) -> Seq;
     /// Reads a run for a peer.
     fn load_run(&self, log: &LogId, from: Seq, bytes_max: usize) -> Option<Run>;
+    /// Where the entries stand that those of a run build on, as far as they are outside of it.
+    fn parents_of_run(&self, run: &Run) -> Vec<(Name, Place)>;
+    /// What the entries at these places are called.
+    fn names_at(&self, places: &[Place]) -> Vec<(Place, Name)>;
     /// One entry's bytes.
     fn entry(&self, log: &LogId, seq: Seq) -> Option<Vec<u8>>;
     /// The entries of lane 0.

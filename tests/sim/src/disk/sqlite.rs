@@ -12,11 +12,12 @@ use store::{
     Batch, Committed, DbKey, DocumentQuery, FactQuery, Identity, LoadedDocument, OpenOptions,
     Store, StoreError, Synchronous,
 };
-use sync_engine::{Frontier, Incarnation, LogId, Run, Seq};
+use sync_engine::{Frontier, Incarnation, LogId, Name, Place, Run, Seq};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::Disk;
+use crate::codec::DocumentCodec;
 
 /// More rows than a run can make.
 const ROWS_MAX: usize = 10_000;
@@ -121,6 +122,14 @@ impl Disk for SqliteDisk {
 
     fn load_run(&self, log: &LogId, from: Seq, bytes_max: usize) -> Option<Run> {
         self.read(|reader| reader.load_run(log, from, bytes_max))
+    }
+
+    fn parents_of_run(&self, run: &Run) -> Vec<(Name, Place)> {
+        self.read(|reader| reader.parents_of_run(run, &DocumentCodec))
+    }
+
+    fn names_at(&self, places: &[Place]) -> Vec<(Place, Name)> {
+        self.read(|reader| reader.names_at(places, &DocumentCodec))
     }
 
     fn entry(&self, log: &LogId, seq: Seq) -> Option<Vec<u8>> {

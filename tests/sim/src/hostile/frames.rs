@@ -11,10 +11,14 @@ use super::Frame;
 const PROGRESS: u8 = 3;
 const WANT: u8 = 4;
 const RUN: u8 = 16;
+const RUN_PACKED: u8 = 17;
 /// A kind that no version knows.
 const UNKNOWN: u8 = 0xee;
 /// The byte behind [`RUN`] that says: compressed with zstd.
 const COMPRESSED: u8 = 1;
+/// In a packed run: the dictionary, and before a log that is named in full.
+const DICTIONARY: u8 = 1;
+const NEW_LOG: u8 = 0;
 /// What a bomb unpacks to.
 const BOMB_BYTES: usize = 16 * 1024 * 1024;
 
@@ -30,7 +34,21 @@ pub struct Lie {
 }
 
 pub(super) fn is_run(frame: &[u8]) -> bool {
-    frame.first() == Some(&RUN)
+    matches!(frame.first(), Some(&(RUN | RUN_PACKED)))
+}
+
+pub(super) fn is_packed(frame: &[u8]) -> bool {
+    frame.first() == Some(&RUN_PACKED)
+}
+
+/// One bit of a packed run is another: its head, a reference, a value.
+pub(super) fn spoil_packed(frame: &[u8], rng: &mut StdRng) -> Vec<u8> {
+    let mut spoilt = frame.to_vec();
+    if spoilt.len() > 1 {
+        let at = rng.random_range(1..spoilt.len());
+        spoilt[at] ^= 1 << rng.random_range(0..8);
+    }
+    spoilt
 }
 
 pub(super) fn is_progress(frame: &[u8]) -> bool {
@@ -47,7 +65,8 @@ fn altered(frame: &[u8], alter: impl FnOnce(&mut Run)) -> Option<Vec<u8>> {
 
 pub(super) fn forge_signature(frame: &[u8], rng: &mut StdRng) -> Option<Vec<u8>> {
     altered(frame, |run| {
-        if let Some((_, signature)) = run.signatures.last_mut() {
+        let at = rng.random_range(0..run.signatures.len().max(1));
+        if let Some((_, signature)) = run.signatures.get_mut(at) {
             signature.0[rng.random_range(0..64)] ^= 1 << rng.random_range(0..8);
         }
     })
@@ -81,13 +100,29 @@ pub(super) fn bomb(rng: &mut StdRng) -> Frame {
     static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
     let packed =
         PACKED.get_or_init(|| zstd::bulk::compress(&vec![0; BOMB_BYTES], 1).unwrap_or_default());
-    let mut frame = vec![RUN, COMPRESSED];
+    let mut frame = if rng.random_bool(0.5) {
+        vec![RUN, COMPRESSED]
+    } else {
+        packed_head()
+    };
     frame.extend(packed);
     let lanes = [Lane::Trust, Lane::Life, Lane::Coordination];
     (
         StreamKind::Lane(lanes[rng.random_range(0..lanes.len())]),
         frame,
     )
+}
+
+/// All that stands before the body of a packed run of one entry.
+fn packed_head() -> Vec<u8> {
+    let mut head = vec![RUN_PACKED, DICTIONARY, NEW_LOG];
+    head.extend([7; 32 + 8]);
+    // The first entry, and one signature at it.
+    head.extend([1, 1, 0]);
+    head.extend([0; 64]);
+    // No other logs, no ids, no random bytes.
+    head.extend([0, 0, 0]);
+    head
 }
 
 pub(super) fn garbage(rng: &mut StdRng) -> Frame {
@@ -99,7 +134,7 @@ pub(super) fn garbage(rng: &mut StdRng) -> Frame {
     let mut frame = vec![0; rng.random_range(1..200)];
     rng.fill(&mut frame[..]);
     // A kind that is known, so that the rest is read at all. Never a Hold: see the module.
-    frame[0] = [1, 2, PROGRESS, WANT, RUN][rng.random_range(0..5)];
+    frame[0] = [1, 2, PROGRESS, WANT, RUN, RUN_PACKED][rng.random_range(0..6)];
     (streams[rng.random_range(0..streams.len())], frame)
 }
 

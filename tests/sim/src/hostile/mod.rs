@@ -92,6 +92,10 @@ impl Hostile {
             self.sent.pop_front();
         }
         self.sent.push_back(frame.clone());
+        if frames::is_packed(bytes) && self.forges() && rng.random_bool(0.3) {
+            tally.note("hostile: packed run spoilt");
+            return vec![(*stream, frames::spoil_packed(bytes, rng))];
+        }
         if is_run && rng.random_bool(0.3) {
             if self.habits.contains(&Habit::ForgeSignatures)
                 && let Some(forged) = frames::forge_signature(bytes, rng)
@@ -116,6 +120,11 @@ impl Hostile {
             return vec![frame, old];
         }
         vec![frame]
+    }
+
+    fn forges(&self) -> bool {
+        let forging = [Habit::ForgeSignatures, Habit::ForgeChains];
+        forging.iter().any(|habit| self.habits.contains(habit))
     }
 
     /// Frames out of the blue. `lies` are logs of others, with what to claim about them.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{Document, Incoming, Kind, RecordId, View};
-use sync_engine::{LogId, PeerState, Seq};
+use sync_engine::{LogId, PROTOCOL_MAX, PeerState, ProofView, Seq};
 
 use super::Model;
 use crate::desk::{author_of, target};
@@ -65,6 +65,41 @@ impl Model {
                     return Err(format!(
                         "{name} believes that {} lacks {} entries",
                         peer.node, peer.behind_entries
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every two that are connected and speak the newest protocol have compared what they made of the same logs,
+    /// found the same, and remember the frontier at which they stand.
+    ///
+    /// # Errors
+    /// What is not so yet.
+    pub fn check_proven(&self, nodes: &[&Node]) -> Result<(), String> {
+        for node in nodes {
+            let peers = node
+                .running
+                .iter()
+                .flat_map(|running| running.engine.peers());
+            for view in peers {
+                let Some(peer) = nodes.iter().find(|peer| peer.id() == view.node) else {
+                    continue;
+                };
+                if view.state != PeerState::Live || view.protocol != Some(PROTOCOL_MAX) {
+                    continue;
+                }
+                let (name, other) = (&node.who.grant.name, &peer.who.grant.name);
+                if !matches!(view.proof, ProofView::Equal { .. }) {
+                    return Err(format!(
+                        "{name} has not found that {other} made the same of the same logs: {:?}",
+                        view.proof
+                    ));
+                }
+                if !remembers(node, peer) && !remembers(peer, node) {
+                    return Err(format!(
+                        "{name} and {other} have not agreed on a mark at the frontier they both hold"
                     ));
                 }
             }
@@ -162,6 +197,19 @@ impl Model {
             .filter(|(_, view)| !view.conflicts.is_empty())
             .count() as u64
     }
+}
+
+/// Whether a node keeps a mark with a peer that says where both stand now.
+fn remembers(node: &Node, peer: &Node) -> bool {
+    let kept = node.memory.peers.iter().find(|(of, _)| *of == peer.id());
+    let mark = kept.and_then(|(_, hash)| node.memory.marks.iter().find(|mark| mark.hash == *hash));
+    mark.is_some_and(|mark| {
+        let frontier = node.disk.frontier();
+        let common = frontier.iter();
+        common
+            .filter(|(log, _)| node.wants(log) && peer.wants(log))
+            .all(|(log, held)| mark.height(log) == held.height)
+    })
 }
 
 /// What a node shows, from memory.

@@ -3,17 +3,25 @@
 //! Invariants: the model learns only what users see and what the world gave to nodes, never what engines believe; a
 //! violation is a sentence, and the first one ends the run.
 
+mod bounds;
 mod end;
+mod fair;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::RecordId;
 use store::Disposition;
-use sync_engine::{EntryHash, Grant, GroupId, LogId, NodeId, ProgressItem, Seq, VerifiedRun};
+use sync_engine::{
+    EntryHash, Grant, GroupId, HeadSignature, LogId, Mark, NodeId, ProgressItem, Seq, VerifiedRun,
+    verify_head,
+};
 
 use crate::desk::{Promise, Verdict};
 use crate::node::{Acknowledged, Node};
 use crate::tally::Tally;
+
+pub use bounds::check as check_bounds;
+use fair::Fairness;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -30,6 +38,10 @@ pub struct Model {
     granted: BTreeMap<NodeId, Grant>,
     /// The highest that each node has claimed to have stored.
     claims: BTreeMap<(NodeId, LogId), Seq>,
+    /// Signatures that were looked at: each travels many times.
+    signatures: BTreeSet<(LogId, Seq, [u8; 64])>,
+    /// Whether authors take turns.
+    pub fairness: Fairness,
 }
 
 impl Model {
@@ -102,6 +114,69 @@ impl Model {
         Ok(())
     }
 
+    /// An honest node hands runs to its store: their heads must be signed, and what is said to be an honest author's must
+    /// be what that one has written and cannot lose any more.
+    ///
+    /// # Errors
+    /// When somebody else made it.
+    pub fn check_origin(
+        &mut self,
+        node: &Node,
+        honest: &[Node],
+        runs: &[VerifiedRun],
+    ) -> Result<(), String> {
+        let name = &node.who.grant.name;
+        for run in runs {
+            let log = run.log();
+            let author = honest.iter().find(|author| author.id() == log.author);
+            let durable = author.map(|author| author.disk.durable(log));
+            for entry in run.entries() {
+                let seq = entry.seq;
+                if let Some(HeadSignature(signature)) = entry.signature
+                    && self.signatures.insert((*log, seq, signature))
+                    && !verify_head(log, seq, entry.chain, &HeadSignature(signature))
+                {
+                    return Err(format!(
+                        "unauthorised: {name} stores {log}, whose author did not sign entry {seq}"
+                    ));
+                }
+                let Some(author) = author else {
+                    continue;
+                };
+                if author.disk.entry_hash(log, seq) != Some(entry.hash) {
+                    return Err(format!(
+                        "unauthorised: {name} stores an entry {seq} of {log} that {} did not write",
+                        author.who.grant.name
+                    ));
+                }
+                if durable < Some(seq) {
+                    return Err(format!(
+                        "{name} stores entry {seq} of {log}, which {} may still lose",
+                        author.who.grant.name
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An honest node remembers a frontier as held by an honest peer too.
+    ///
+    /// # Errors
+    /// When the peer does not hold it.
+    pub fn check_mark(&self, node: &Node, peer: &Node, mark: &Mark) -> Result<(), String> {
+        let lacking = mark
+            .heights
+            .iter()
+            .find(|(log, height)| peer.wants(log) && peer.disk.durable(log) < *height);
+        lacking.map_or(Ok(()), |(log, height)| {
+            Err(format!(
+                "{} remembers that {} holds {height} of {log}, which it does not",
+                node.who.grant.name, peer.who.grant.name
+            ))
+        })
+    }
+
     /// An honest node judged entries.
     ///
     /// # Errors
@@ -163,6 +238,14 @@ impl Model {
             return Err(format!(
                 "{name} has applied more of {} than stored",
                 item.log
+            ));
+        }
+        let running = claimer.running.as_ref();
+        let settled = running.map(|running| running.desk.applied_height(&item.log, durable));
+        if settled.is_some_and(|settled| item.applied > settled) {
+            return Err(format!(
+                "{name} says that it applied {} of {}, and did not",
+                item.applied, item.log
             ));
         }
         let claim = self.claims.entry((claimer.id(), item.log)).or_default();

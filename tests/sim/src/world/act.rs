@@ -184,6 +184,7 @@ impl World {
         {
             self.tally.note("node: grant written late");
             self.model.grant(grant.grant.clone());
+            self.enrolled.push(grant.clone());
             self.queue_own(0, Plan::Records(vec![TrustRecord::Grant(grant)]));
         }
     }
@@ -256,6 +257,8 @@ impl World {
         self.note_counters(node);
         self.crashes += 1;
         self.tally.note("node: crash");
+        let id = self.nodes[node].id();
+        self.model.fairness.forget(id);
         for (conn, side) in self.net.open_at(node) {
             if self.rng.random_bool(0.3) {
                 let delay_ms = self.rng.random_range(100..=5_000);

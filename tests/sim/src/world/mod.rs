@@ -12,6 +12,7 @@ mod setup;
 mod shell;
 mod wire;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -19,7 +20,8 @@ use domain::RecordId;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use sync_engine::{
-    ConnId, GroupId, Lane, LoadId, LogId, Now, ProofId, Seq, SignedGrant, StreamKind,
+    ConnId, GroupId, Lane, LoadId, LogId, Now, Place, ProofId, ResolveId, Seq, SignedGrant,
+    StreamKind,
 };
 
 use crate::model::Model;
@@ -51,6 +53,8 @@ enum Event {
     Written(usize, u64),
     /// A node's reader has read.
     Read(usize, u64, LoadId, LogId, Seq, usize),
+    /// A node's reader has looked up what a packed run refers to.
+    Resolve(usize, u64, ResolveId, Vec<Place>),
     /// A node's store is asked what its documents have come to.
     Digest(usize, u64, ProofId, Vec<GroupId>),
     /// The same, object by object.
@@ -76,10 +80,14 @@ pub(crate) struct World {
     trace: DefaultHasher,
     steps: u64,
     stormy: bool,
+    /// Every event is told on standard error: `SIM_TELL=1`.
+    tell: bool,
     /// Acts left until the world is quiet for some hours.
     burst_acts: u32,
     /// Grants that the HQ has not written down yet.
     to_enrol: Vec<SignedGrant>,
+    /// Those that it was asked to write down: a crash or a full disk may have been in the way.
+    enrolled: Vec<SignedGrant>,
     /// Nodes that join later.
     to_join: Vec<usize>,
     /// Dials that are scheduled.
@@ -93,10 +101,19 @@ pub(crate) struct World {
     connections: u64,
 }
 
+/// The longest line about one event, characters.
+const TOLD_MAX: usize = 160;
+
+fn told(event: &Event) -> String {
+    format!("{event:?}").chars().take(TOLD_MAX).collect()
+}
+
 impl World {
     /// Plays the storm, heals, and waits for convergence.
-    pub(crate) fn play_all(mut self) -> Result<Report, Violation> {
-        match self.play_storm_and_calm() {
+    ///
+    /// `progress` shows events played and the virtual time, also to who catches a panic.
+    pub(crate) fn play_all(mut self, progress: &Cell<(u64, u64)>) -> Result<Report, Violation> {
+        match self.play_storm_and_calm(progress) {
             Ok(converged_after_ms) => Ok(Report {
                 trace: self.trace.finish(),
                 nodes: self.honest,
@@ -116,12 +133,12 @@ impl World {
         }
     }
 
-    fn play_storm_and_calm(&mut self) -> Result<u64, String> {
+    fn play_storm_and_calm(&mut self, progress: &Cell<(u64, u64)>) -> Result<u64, String> {
         let storm_ms = self.config.storm_ms;
-        self.play_until(storm_ms)?;
+        self.play_until(storm_ms, progress)?;
         self.now_ms = storm_ms;
         self.heal()?;
-        self.settle()
+        self.settle(progress)
     }
 
     fn now_of(&self, node: usize) -> Now {
@@ -143,7 +160,7 @@ impl World {
     }
 
     /// Plays all events up to a time.
-    fn play_until(&mut self, end_ms: u64) -> Result<(), String> {
+    fn play_until(&mut self, end_ms: u64, progress: &Cell<(u64, u64)>) -> Result<(), String> {
         while let Some(next) = self.events.first_entry() {
             let (at_ms, _) = *next.key();
             if at_ms > end_ms {
@@ -152,6 +169,10 @@ impl World {
             let event = next.remove();
             self.now_ms = at_ms;
             self.steps += 1;
+            progress.set((self.steps, self.now_ms));
+            if self.tell {
+                eprintln!("{} {}", self.now_ms, told(&event));
+            }
             self.play(event)?;
         }
         Ok(())
@@ -173,6 +194,9 @@ impl World {
             Event::Written(node, epoch) => self.written(node, epoch),
             Event::Read(node, epoch, load, log, from, bytes_max) => {
                 self.read(node, epoch, load, (log, from), bytes_max)
+            }
+            Event::Resolve(node, epoch, resolve, places) => {
+                self.resolve(node, epoch, resolve, &places)
             }
             Event::Digest(node, epoch, proof, groups) => self.digest(node, epoch, proof, &groups),
             Event::DigestItems(node, epoch, proof, group, buckets) => {
@@ -209,6 +233,9 @@ impl World {
             }
             Event::Digest(node, epoch, proof, _) | Event::DigestItems(node, epoch, proof, ..) => {
                 (node, epoch, proof.0).hash(trace);
+            }
+            Event::Resolve(node, epoch, resolve, places) => {
+                (node, epoch, resolve, places.len()).hash(trace);
             }
             Event::Read(node, epoch, load, log, from, _) => {
                 (node, epoch, load, log.to_bytes(), from.0).hash(trace)

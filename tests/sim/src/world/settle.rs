@@ -1,5 +1,7 @@
 //! After the storm: everything works again, nothing new is written, and the model is asked.
 
+use std::cell::Cell;
+
 use sync_engine::TrustRecord;
 
 use super::World;
@@ -26,7 +28,12 @@ impl World {
                 self.start(node);
             }
         }
-        let grants = std::mem::take(&mut self.to_enrol);
+        let hq = self.nodes[0].running.as_ref();
+        let known = |node| hq.is_some_and(|hq| hq.engine.trust().is_member(node));
+        let mut grants = std::mem::take(&mut self.enrolled);
+        grants.append(&mut self.to_enrol);
+        // Who was not told that it is written asks again.
+        grants.retain(|grant| !known(grant.grant.node));
         if !grants.is_empty() {
             for grant in &grants {
                 self.model.grant(grant.grant.clone());
@@ -43,9 +50,11 @@ impl World {
         Ok(())
     }
 
-    /// Plays on until the model is content; how long that took.
-    pub(super) fn settle(&mut self) -> Result<u64, String> {
+    /// Plays on until the model is content; how long it took until all had the same. The comparisons that follow take
+    /// their own time, because marks are not made more often than they are worth it.
+    pub(super) fn settle(&mut self, progress: &Cell<(u64, u64)>) -> Result<u64, String> {
         let (from_ms, end_ms) = (self.now_ms, self.now_ms + self.config.calm_ms);
+        let mut settled_ms = None;
         let mut last = String::new();
         while self.now_ms < end_ms {
             let pause_ms = if self.now_ms < from_ms + ASK_LATER_MS {
@@ -54,17 +63,30 @@ impl World {
                 ASK_LATER_MS
             };
             let ask_ms = self.now_ms + pause_ms;
-            self.play_until(ask_ms)?;
+            self.play_until(ask_ms, progress)?;
             self.now_ms = ask_ms;
             let honest: Vec<&Node> = self.nodes[..self.honest].iter().collect();
-            match self.model.check_settled(&honest) {
-                Ok(()) => {
-                    self.check_views()?;
-                    self.check_after_restart()?;
-                    return Ok(self.now_ms - from_ms);
+            if settled_ms.is_none() {
+                match self.model.check_settled(&honest) {
+                    Ok(()) => settled_ms = Some(self.now_ms - from_ms),
+                    Err(sentence) => last = sentence,
                 }
-                Err(sentence) => last = sentence,
             }
+            if let Some(settled_ms) = settled_ms {
+                match self.model.check_proven(&honest) {
+                    Ok(()) => {
+                        self.model.check_settled(&honest)?;
+                        self.check_views()?;
+                        self.check_after_restart()?;
+                        return Ok(settled_ms);
+                    }
+                    Err(sentence) => last = sentence,
+                }
+            }
+        }
+        // What people see says more than what engines wait for.
+        if settled_ms.is_some() {
+            self.check_views()?;
         }
         if std::env::var_os("SIM_DUMP").is_some() {
             self.dump();

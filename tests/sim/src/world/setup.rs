@@ -47,8 +47,10 @@ impl World {
             trace: DefaultHasher::new(),
             steps: 0,
             stormy: true,
+            tell: std::env::var_os("SIM_TELL").is_some(),
             burst_acts: 0,
             to_enrol: Vec::new(),
+            enrolled: Vec::new(),
             to_join: Vec::new(),
             dialling: BTreeSet::new(),
             failed_dials: BTreeMap::new(),
@@ -95,6 +97,13 @@ impl World {
             self.add(key, genesis.clone(), own.grant, joined, &limits, None)?;
         }
         self.strangers_and_worse(&hq, &hq_key, genesis, &mut records)?;
+        self.enrolled = records
+            .iter()
+            .filter_map(|record| match record {
+                TrustRecord::Grant(grant) => Some(grant.clone()),
+                TrustRecord::Genesis(_) => None,
+            })
+            .collect();
         for index in 0..self.nodes.len() {
             let late = self.is_honest(index) && index > 0 && self.rng.random_bool(0.15);
             if late {
@@ -179,8 +188,9 @@ impl World {
             }
         }
         let mut limits = limits.clone();
-        if hostile.is_some() || rng.random_bool(0.25) {
-            // The version whose frames `hostile` writes by hand, and an old node's.
+        // The hostile forge the frames of either version, each in its own way.
+        let old = if hostile.is_some() { 0.5 } else { 0.25 };
+        if rng.random_bool(old) {
             limits.protocol_max = PROTOCOL_MIN;
         }
         let incarnation = Incarnation(rng.random());

@@ -5,12 +5,14 @@
 use rand::{Rng, RngExt};
 use sync_engine::{
     CONTROL_FRAME_BYTES_MAX, ConnId, Effect, GroupId, Input, LANE_FRAME_BYTES_MAX, Lane, LoadId,
-    LogId, NodeId, PROTOCOL_MAX, PeerState, ProofId, ReasonCode, Seq, StreamKind,
+    LogId, NodeId, PROTOCOL_MAX, PeerState, Place, ProofId, ReasonCode, ResolveId, Seq, StreamKind,
 };
 
 use super::{Event, World};
 use crate::desk::Plan;
+use crate::model::check_bounds;
 use crate::node::Job;
+use crate::planted::{self, InShell};
 
 /// Batches that an engine may have at its store: one for each lane.
 const BATCHES_MAX: usize = Lane::ALL.len();
@@ -65,6 +67,8 @@ impl World {
             };
             if begun.refused {
                 self.tally.note("disk: full");
+                let id = self.nodes[node].id();
+                self.model.fairness.forget(id);
             }
             if self.is_honest(node) {
                 self.model.honest_wrote(&begun.written);
@@ -81,7 +85,8 @@ impl World {
                 self.rng.random_range(1..=30)
             };
             self.at(delay_ms, Event::Written(node, epoch));
-            return Ok(());
+            let mut too_early = begun.too_early.into_iter();
+            return too_early.try_for_each(|input| self.input(node, input));
         }
     }
 
@@ -120,6 +125,8 @@ impl World {
         }
         let run = if self.nodes[node].unreadable {
             self.tally.note("disk: unreadable");
+            let id = self.nodes[node].id();
+            self.model.fairness.forget(id);
             None
         } else {
             self.nodes[node].disk.load_run(&log, from, bytes_max)
@@ -127,14 +134,30 @@ impl World {
         if run.is_none() {
             self.tally.note("engine: load gave nothing");
         }
-        self.input(
-            node,
-            Input::Loaded {
-                load,
-                run,
-                named: Vec::new(),
-            },
-        )
+        let disk = &self.nodes[node].disk;
+        let named = run.as_ref().map(|run| disk.parents_of_run(run));
+        let named = named.unwrap_or_default();
+        self.input(node, Input::Loaded { load, run, named })
+    }
+
+    /// Looks up what a packed run refers to.
+    pub(super) fn resolve(
+        &mut self,
+        node: usize,
+        epoch: u64,
+        resolve: ResolveId,
+        places: &[Place],
+    ) -> Result<(), String> {
+        if self.nodes[node].epoch != epoch {
+            return Ok(());
+        }
+        let names = if self.nodes[node].unreadable {
+            self.tally.note("disk: unreadable");
+            Vec::new()
+        } else {
+            self.nodes[node].disk.names_at(places)
+        };
+        self.input(node, Input::Resolved { resolve, names })
     }
 
     /// Says what the documents have come to, unless a commit is under way: then memory is ahead of the disk.
@@ -178,8 +201,9 @@ impl World {
     fn quiet(&mut self, node: usize, epoch: u64) -> Option<&mut crate::node::Node> {
         let this = &mut self.nodes[node];
         let running = this.running.as_ref().filter(|_| this.epoch == epoch);
+        let early = planted::is(InShell::DigestUnderCommit);
         running
-            .is_some_and(|running| running.busy.is_none())
+            .is_some_and(|running| early || running.busy.is_none())
             .then_some(this)
     }
 
@@ -216,6 +240,9 @@ impl World {
             self.perform(node, effect)?;
         }
         self.set_alarm(node);
+        if self.is_honest(node) {
+            check_bounds(&self.nodes[node])?;
+        }
         Ok(())
     }
 
@@ -256,17 +283,13 @@ impl World {
                     Event::Read(node, epoch, load, log, from, bytes_max),
                 );
             }
-            // Nothing refers to anything here: no codec is set.
-            Effect::Resolve { resolve, .. } => self.input(
-                node,
-                Input::Resolved {
-                    resolve,
-                    names: Vec::new(),
-                },
-            )?,
-            Effect::Store { batch, runs, .. } => {
+            Effect::Resolve { resolve, places } => {
+                let delay_ms = self.rng.random_range(0..=3);
+                self.at(delay_ms, Event::Resolve(node, epoch, resolve, places));
+            }
+            Effect::Store { batch, from, runs } => {
                 if self.is_honest(node) {
-                    self.check_batch(node, &runs)?;
+                    self.check_batch(node, from, &runs)?;
                 }
                 self.queue(node, Job::Batch(batch, runs));
             }
@@ -293,6 +316,11 @@ impl World {
             }
             Effect::KeepMark { peer, mark } => {
                 self.tally.note("engine: mark agreed on");
+                let (honest, this) = (&self.nodes[..self.honest], &self.nodes[node]);
+                let other = honest.iter().find(|other| other.id() == peer);
+                if let Some(other) = other.filter(|_| node < self.honest) {
+                    self.model.check_mark(this, other, &mark)?;
+                }
                 self.nodes[node].remember(peer, &mark);
             }
             Effect::Digest { proof, groups } => {
@@ -325,10 +353,13 @@ impl World {
     fn check_batch(
         &mut self,
         node: usize,
+        from: NodeId,
         runs: &[sync_engine::VerifiedRun],
     ) -> Result<(), String> {
-        let this = &self.nodes[node];
+        let (honest, this) = (&self.nodes[..self.honest], &self.nodes[node]);
         self.model.check_authors(this, runs)?;
+        self.model.fairness.check(from, this, runs)?;
+        planted::without(|| self.model.check_origin(this, honest, runs))?;
         let bytes: usize = runs.iter().map(sync_engine::VerifiedRun::entry_bytes).sum();
         let limits = &this.who.limits;
         if runs.len() > limits.batch_runs_max || runs.len() > 1 && bytes > limits.batch_bytes_max {
@@ -435,6 +466,7 @@ impl World {
         match view.as_ref().map(|view| view.state) {
             Some(PeerState::Live) => {
                 self.tally.note("phase: live");
+                self.watch_fairness(node, peer);
                 let newest = view.and_then(|view| view.protocol) == Some(PROTOCOL_MAX);
                 self.tally.note(if newest {
                     "engine: newest protocol"
@@ -443,7 +475,19 @@ impl World {
                 });
             }
             Some(PeerState::Greeting) => self.tally.note("phase: greeting"),
-            Some(PeerState::Disconnected) | None => self.tally.note("phase: away"),
+            Some(PeerState::Disconnected) | None => {
+                self.tally.note("phase: away");
+                let id = self.nodes[node].id();
+                self.model.fairness.end(id, peer);
+            }
+        }
+    }
+
+    fn watch_fairness(&mut self, node: usize, peer: NodeId) {
+        let (honest, sender) = (&self.nodes[..self.honest], &self.nodes[node]);
+        let receiver = honest.iter().find(|receiver| receiver.id() == peer);
+        if let Some(receiver) = receiver.filter(|_| node < self.honest) {
+            self.model.fairness.begin(sender, receiver);
         }
     }
 
@@ -462,6 +506,23 @@ impl World {
             ("engine: gap asked for again", counters.gap_runs),
             ("engine: run waited for its author", counters.waiting_runs),
             ("engine: batch refused by the store", counters.store_faults),
+            ("engine: packed run sent", counters.sent_packed_runs),
+            (
+                "engine: plain run sent",
+                counters.sent_runs - counters.sent_packed_runs,
+            ),
+            ("engine: reference looked up on the disk", counters.resolves),
+            (
+                "engine: reference unknown, run asked for plain",
+                counters.unresolved_runs,
+            ),
+            (
+                "engine: rebuilt run was not what its author signed",
+                counters.wrong_rebuilds,
+            ),
+            ("engine: greeting by what moved", counters.short_greetings),
+            ("engine: proof equal", counters.proofs_equal),
+            ("engine: proof void", counters.proofs_void),
         ];
         for (what, times) in counts {
             self.tally.add(what, times);

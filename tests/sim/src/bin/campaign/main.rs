@@ -1,6 +1,9 @@
 //! `make sim SEEDS=10000`: many seeds on all cores, what occurred in them, and the first that failed.
 //!
-//! Exit code 0 only when every seed was green and every fault and phase occurred.
+//! Exit code 0 only when every seed was green and every fault and phase occurred. With `--planted` a bug is planted and
+//! looked for: exit code 0 only when it was found.
+
+mod find;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -15,40 +18,69 @@ use sim::{Config, DiskKind, Report, Violation, run};
 const FAILURES_MAX: usize = 10;
 /// Below this many seeds a rare fault may honestly not occur.
 const SEEDS_FOR_COVERAGE: u64 = 300;
+/// Seeds that are played when nothing is said.
+const SEEDS: u64 = 1_000;
 
-const USAGE: &str = "campaign [--seeds N] [--first N] [--threads N] [--sqlite]";
+const USAGE: &str =
+    "campaign [--seeds N] [--first N] [--threads N] [--sqlite] [--planted NAME|all [--table FILE]]";
 
 /// What was asked for on the command line.
 struct Asked {
     first: u64,
-    seeds: u64,
+    /// How many; how many at most, where a bug is planted.
+    seeds: Option<u64>,
     threads: usize,
     sqlite: bool,
+    planted: Option<String>,
+    table: Option<String>,
 }
 
 fn asked() -> Result<Asked, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut asked = Asked {
         first: 1,
-        seeds: 1_000,
+        seeds: None,
         threads: cores,
         sqlite: false,
+        planted: None,
+        table: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut number = || {
-            let value = words.next().and_then(|value| value.parse::<u64>().ok());
-            value.ok_or_else(|| format!("{word} wants a number: {USAGE}"))
+        let mut value = || words.next().ok_or(format!("{word} wants a value: {USAGE}"));
+        let number = |value: String| {
+            let number = value.parse::<u64>();
+            number.map_err(|_| format!("{word} wants a number: {USAGE}"))
         };
         match word.as_str() {
-            "--first" => asked.first = number()?,
-            "--seeds" => asked.seeds = number()?,
-            "--threads" => asked.threads = usize::try_from(number()?).unwrap_or(1).max(1),
+            "--first" => asked.first = number(value()?)?,
+            "--seeds" => asked.seeds = Some(number(value()?)?),
+            "--threads" => asked.threads = usize::try_from(number(value()?)?).unwrap_or(1).max(1),
+            "--planted" => asked.planted = Some(value()?),
+            "--table" => asked.table = Some(value()?),
             "--sqlite" => asked.sqlite = true,
             _ => return Err(format!("{word:?} is unknown: {USAGE}")),
         }
     }
     Ok(asked)
+}
+
+impl Asked {
+    fn seeds(&self) -> u64 {
+        self.seeds.unwrap_or(SEEDS)
+    }
+
+    fn config(&self) -> Config {
+        let disk = if self.sqlite {
+            DiskKind::Sqlite
+        } else {
+            DiskKind::Memory
+        };
+        Config {
+            disk,
+            ..Config::default()
+        }
+    }
 }
 
 /// What the threads of a campaign share.
@@ -94,17 +126,10 @@ impl Outcome {
 }
 
 fn play(asked: &Asked, shared: &Shared) {
-    let config = Config {
-        disk: if asked.sqlite {
-            DiskKind::Sqlite
-        } else {
-            DiskKind::Memory
-        },
-        ..Config::default()
-    };
+    let config = asked.config();
     loop {
         let nth = shared.next.fetch_add(1, Ordering::Relaxed);
-        if nth >= asked.seeds {
+        if nth >= asked.seeds() {
             return;
         }
         let seed = asked.first + nth;
@@ -125,14 +150,14 @@ fn play(asked: &Asked, shared: &Shared) {
 fn show_progress(asked: &Asked, shared: &Shared, began: Instant) {
     const EVERY: Duration = Duration::from_secs(10);
     let mut shown = Instant::now();
-    while shared.done.load(Ordering::Relaxed) < asked.seeds {
+    while shared.done.load(Ordering::Relaxed) < asked.seeds() {
         std::thread::sleep(Duration::from_millis(50));
         if shown.elapsed() >= EVERY {
             shown = Instant::now();
             let done = shared.done.load(Ordering::Relaxed);
             eprintln!(
                 "{done} of {} seeds, {} s",
-                asked.seeds,
+                asked.seeds(),
                 began.elapsed().as_secs()
             );
         }
@@ -146,11 +171,11 @@ fn print(asked: &Asked, outcome: &Outcome, took: Duration) {
             println!("  {:>12}  {name}", outcome.tally.count(name));
         }
     }
-    let per_seed_ms = took.as_millis() * asked.threads as u128 / u128::from(asked.seeds.max(1));
+    let per_seed_ms = took.as_millis() * asked.threads as u128 / u128::from(asked.seeds().max(1));
     println!(
         "{} seeds in {} s ({per_seed_ms} ms a seed and thread), {} failed; {} steps (at least {} a run), {} acknowledged \
          entries, {} crashes, {} connections",
-        asked.seeds,
+        asked.seeds(),
         took.as_secs(),
         outcome.failures.len(),
         outcome.steps,
@@ -182,6 +207,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(name) = &asked.planted {
+        return find::find(name, &asked);
+    }
     let began = Instant::now();
     let shared = Shared::default();
     std::thread::scope(|scope| {
@@ -196,7 +224,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     print(&asked, &outcome, began.elapsed());
     let missing = outcome.tally.missing();
-    let covered = missing.is_empty() || asked.seeds < SEEDS_FOR_COVERAGE;
+    let covered = missing.is_empty() || asked.seeds() < SEEDS_FOR_COVERAGE;
     if !covered {
         println!("never occurred: {}", missing.join(", "));
     }
