@@ -221,6 +221,10 @@ struct Crafted {
     first: u64,
     entries: u64,
     logs: Option<u64>,
+    /// Ids in the frame's head, all new to the stream.
+    ids: Vec<[u8; 16]>,
+    /// Other logs in the frame's head, by the seed of their author.
+    other_logs: Vec<u8>,
     noise_bytes: Option<u64>,
     noise: Vec<u8>,
     body: Vec<u8>,
@@ -233,6 +237,8 @@ impl Default for Crafted {
             first: 1,
             entries: 1,
             logs: None,
+            ids: Vec::new(),
+            other_logs: Vec::new(),
             noise_bytes: None,
             noise: Vec::new(),
             body: Vec::new(),
@@ -257,6 +263,14 @@ impl Crafted {
             (_, ..=3) => &[0; 4],
             _ => &[0; 32],
         };
+        let other =
+            |seed: &u8| [&[0][..], &node_id(*seed).0, &[*seed, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let other_logs: Vec<u8> = self.other_logs.iter().flat_map(other).collect();
+        let ids: Vec<u8> = self
+            .ids
+            .iter()
+            .flat_map(|id| [&[0], &id[..]].concat())
+            .collect();
         [
             &leb(self.dictionary)[..],
             &leb(0),
@@ -267,8 +281,10 @@ impl Crafted {
             &leb(self.entries.saturating_sub(1)),
             &[7; 64],
             prev,
-            &leb(self.logs.unwrap_or(0)),
-            &leb(0),
+            &leb(self.logs.unwrap_or(self.other_logs.len() as u64)),
+            &other_logs,
+            &leb(self.ids.len() as u64),
+            &ids,
             &leb(self.noise_bytes.unwrap_or(self.noise.len() as u64)),
             &self.noise,
             &self.body,
@@ -413,6 +429,80 @@ fn a_bomb_is_not_unpacked() {
 }
 
 #[test]
+fn logs_and_ids_that_nothing_names_are_refused() {
+    // Each may be a byte on the wire, where the stream has named it before, and many times that in memory.
+    for crafted in [
+        Crafted {
+            ids: vec![[5; 16]],
+            ..Crafted::default()
+        },
+        Crafted {
+            other_logs: vec![3],
+            ..Crafted::default()
+        },
+    ] {
+        let body = one_raw_entry();
+        let unpacked = Crafted { body, ..crafted }.unpack();
+        assert!(
+            matches!(unpacked, Err(PackedError::Malformed(_))),
+            "{unpacked:?}"
+        );
+    }
+}
+
+#[test]
+fn more_references_than_a_run_may_have_are_refused_before_any_is_looked_up() {
+    // Sixty-four parents an entry, all outside: an entry of this log, so many places back.
+    let crafted = |entries: u64| {
+        let shape: Vec<u8> = [&[2, 1, 0, 0, 64][..], &[1; 64]]
+            .concat()
+            .repeat(entries as usize);
+        let distance = vec![0x7f; 64 * entries as usize];
+        let time = vec![0; entries as usize];
+        let lengths = [shape.len(), time.len(), distance.len(), 0, 0, 0, 0, 0, 0];
+        let lengths: Vec<u8> = lengths
+            .iter()
+            .flat_map(|bytes| leb(*bytes as u64))
+            .collect();
+        Crafted {
+            first: 200,
+            entries,
+            body: [lengths, shape, time, distance].concat(),
+            ..Crafted::default()
+        }
+    };
+    let looked_up = std::cell::Cell::new(false);
+    let unpack = |entries| {
+        let names = |_: &Place| {
+            looked_up.set(true);
+            None
+        };
+        let frame = crafted(entries).frame();
+        PackedStream::new(LANE).unpack(&frame, &ToyCodec, ChainHash::ZERO, &names)
+    };
+    assert!(matches!(unpack(65), Err(PackedError::Malformed(_))));
+    assert!(!looked_up.get());
+    assert!(matches!(unpack(64), Err(PackedError::Unresolved(_))));
+    assert!(looked_up.get());
+}
+
+#[test]
+fn a_body_is_one_frame_of_zstd_and_nothing_else() {
+    let frame = zstd::bulk::compress(&one_raw_entry(), 3).unwrap();
+    let skippable = [&[0x50, 0x2a, 0x4d, 0x18][..], &[3, 0, 0, 0], b"hid"].concat();
+    for behind in [&[][..], &frame, &skippable, b"x"] {
+        let body = [&frame[4..], behind].concat();
+        let unpacked = Crafted {
+            dictionary: 1,
+            body,
+            ..Crafted::default()
+        }
+        .unpack();
+        assert_eq!(unpacked.is_ok(), behind.is_empty(), "{unpacked:?}");
+    }
+}
+
+#[test]
 fn few_bytes_do_not_give_a_run_longer_than_one_may_be() {
     // Each entry names one known parent many times over, in two bytes for 32.
     let parents = [1_u8, 1].repeat(60);
@@ -484,6 +574,69 @@ fn logs_and_ids_are_named_once_per_stream() {
     let names = |place: &Place| logs.names.get(place).copied();
     let unpacked = late.unpack(&packed[1], &ToyCodec, runs[1].prev, &names);
     assert!(matches!(unpacked, Err(PackedError::Malformed(_))));
+}
+
+#[test]
+fn a_stream_may_name_more_logs_and_ids_than_its_table_holds() {
+    // Each object of the parents is that of the entry, each parent in a log of its own.
+    let base = log_of(3, LANE);
+    let life = |n: u64| LogId {
+        incarnation: Incarnation(n),
+        ..base
+    };
+    let parent = |n: u64| (*blake3::hash(&n.to_le_bytes()).as_bytes(), life(n));
+    let logs: BTreeMap<[u8; 32], LogId> = (0..5_400).map(parent).collect();
+    let names: BTreeMap<LogId, [u8; 32]> = logs.iter().map(|(hash, log)| (*log, *hash)).collect();
+    let object = [7; 16];
+    let mut store = MemoryStore::default();
+    let log = log_of(2, LANE);
+    let entry = |from: u64, user: u64| {
+        let parents: Vec<[u8; 32]> = (from..from + 60).map(|n| parent(n).0).collect();
+        let mut entry = Entry::decode(&toy::entry_at(9, object, &parents, "")).unwrap();
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&user.to_le_bytes());
+        entry.header.user = Some(id);
+        entry.encode().unwrap()
+    };
+    // Three runs of 1,800 logs each, four of 1,200 users each, then both from the beginning: known and forgotten ones.
+    let mut runs = Vec::new();
+    for from in [0, 1_800, 3_600, 0] {
+        let entries: Vec<_> = (0..30).map(|n| entry(from + n * 60, n)).collect();
+        runs.push(store.append(log, &entries, &key(2)));
+    }
+    for from in [1_000, 2_200, 3_400, 4_600, 1_000] {
+        let short = |n: u64| {
+            let mut entry = Entry::decode(&entry(0, from + n)).unwrap();
+            entry.payload = Payload::Plain(Vec::new());
+            entry.encode().unwrap()
+        };
+        let entries: Vec<_> = (0..1_200).map(short).collect();
+        runs.push(store.append(log, &entries, &key(2)));
+    }
+    let knows = Knows {
+        places: &|name| {
+            let log = *logs.get(&name.hash)?;
+            Some(Place { log, seq: Seq(1) })
+        },
+        covered: &|_| true,
+    };
+    let (mut out, mut into) = (PackedStream::new(LANE), PackedStream::new(LANE));
+    let name = |place: &Place| {
+        let hash = *names.get(&place.log)?;
+        let object = ObjectId(object);
+        Some(Name { hash, object })
+    };
+    let mut lengths = Vec::new();
+    for run in &runs {
+        let bytes = out.pack(run, &ToyCodec, &knows).unwrap();
+        assert_eq!(
+            into.unpack(&bytes, &ToyCodec, run.prev, &name).as_ref(),
+            Ok(run)
+        );
+        lengths.push(bytes.len());
+    }
+    assert!(lengths[3] + 30_000 < lengths[0], "{lengths:?}");
+    assert!(lengths[8] + 15_000 < lengths[4], "{lengths:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use common::*;
@@ -19,6 +19,7 @@ const PROGRESS: u8 = 3;
 const FRONTIER: u8 = 6;
 const MARK: u8 = 8;
 const MARKED: u8 = 9;
+const PROOF: u8 = 10;
 
 /// An engine, its store, and what it says.
 struct End {
@@ -27,6 +28,8 @@ struct End {
     store: MemoryStore,
     /// Control frames, in the order in which they were sent.
     said: Vec<Vec<u8>>,
+    /// The documents and facts that it made of the logs, by id, each in the bytes that proofs are over.
+    objects: BTreeMap<ObjectId, Vec<u8>>,
 }
 
 impl End {
@@ -61,6 +64,41 @@ impl End {
             engine,
             store,
             said: Vec::new(),
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// What a host answers, as docs/spec/sync.md has it.
+    fn digests(&self, groups: &[GroupId]) -> Digests {
+        let bucket = |number: usize| {
+            let of = |id: &ObjectId| usize::from(id.0[15]) == number;
+            let objects = self.objects.iter().filter(|(id, _)| of(id));
+            let bytes: Vec<u8> = objects.flat_map(|(_, bytes)| bytes.clone()).collect();
+            short_hash("muster 2026 proof bucket 1", &bytes)
+        };
+        Digests {
+            rules: 7,
+            frontier: self.store.frontier(),
+            groups: groups
+                .iter()
+                .map(|group| GroupDigest {
+                    group: *group,
+                    buckets: Box::new(std::array::from_fn(bucket)),
+                    pending: 0,
+                    quarantined: 1,
+                })
+                .collect(),
+        }
+    }
+
+    fn items(&self, buckets: &[u8]) -> DigestItems {
+        let objects = self.objects.iter();
+        DigestItems {
+            frontier: self.store.frontier(),
+            items: objects
+                .filter(|(id, _)| buckets.contains(&id.0[15]))
+                .map(|(id, bytes)| (*id, short_hash("muster 2026 proof item 1", bytes)))
+                .collect(),
         }
     }
 
@@ -70,6 +108,10 @@ impl End {
         let frame = frames.find(|frame| frame.first() == Some(&kind));
         frame.unwrap_or_else(|| panic!("node {} said no frame of kind {kind}", self.seed))
     }
+}
+
+fn short_hash(context: &str, bytes: &[u8]) -> [u8; 8] {
+    blake3::derive_key(context, bytes)[..8].try_into().unwrap()
 }
 
 fn at(mono_ms: u64) -> Now {
@@ -152,6 +194,14 @@ fn perform(end: &mut End, side: usize, effect: Effect) -> Option<(usize, Input)>
         Effect::Store { batch, runs, .. } => {
             let result = Ok(end.store.commit(runs));
             Some((side, Input::Persisted { batch, result }))
+        }
+        Effect::Digest { proof, groups } => {
+            let digests = Some(end.digests(&groups));
+            Some((side, Input::Digested { proof, digests }))
+        }
+        Effect::DigestItems { proof, buckets, .. } => {
+            let items = Some(end.items(&buckets));
+            Some((side, Input::DigestedItems { proof, items }))
         }
         Effect::Disconnect { detail, .. } => panic!("node {} hangs up: {detail}", end.seed),
         _ => None,
@@ -277,4 +327,37 @@ fn a_large_frontier_follows_the_greeting_with_members_by_index() {
     meet(&mut ends, ConnId(1), 1_000);
     check("hello_later.hex", ends[0].last(HELLO));
     check("frontier_indexed.hex", ends[0].last(FRONTIER));
+}
+
+/// The document "0123456789abcdef" of lane 2 with one head, and a fact of lane 3.
+fn objects(head: u8) -> BTreeMap<ObjectId, Vec<u8>> {
+    let document = ObjectId(*b"0123456789abcdef");
+    let fact = ObjectId([5; 16]);
+    let heads = [head; 32];
+    let length = (heads.len() as u64).to_le_bytes();
+    BTreeMap::from([
+        (
+            document,
+            [&[1, 2], &document.0[..], &length, &heads].concat(),
+        ),
+        (fact, [&[2, 3], &fact.0[..]].concat()),
+    ])
+}
+
+#[test]
+fn two_who_made_something_else_of_the_same_logs_say_so_step_by_step() {
+    let members = [hq(), field(2)];
+    let mut ends = [
+        End::new(1, &members, founded(&members)),
+        End::new(2, &members, founded(&members)),
+    ];
+    ends[0].objects = objects(0x11);
+    ends[1].objects = objects(0x22);
+    meet(&mut ends, ConnId(1), 1_000);
+    let said: Vec<&Vec<u8>> = ends[0].said.iter().filter(|f| f[0] == PROOF).collect();
+    // The second round, five seconds later, says the same.
+    assert_eq!(said.len(), 6);
+    check("proof_groups.hex", said[0]);
+    check("proof_buckets.hex", said[1]);
+    check("proof_items.hex", said[2]);
 }

@@ -103,6 +103,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "packed_run",
+        // Several frames of one stream.
         input_bytes_max: 2 * sync_engine::LANE_FRAME_BYTES_MAX,
         // An id that the stream has named is a byte on the wire and 16 in memory. Besides: a body of 80 KiB, in which an
         // entry takes two bytes and a parent two, and some 150 and 16 in memory; 64 KiB rebuilt, which is packed again.
@@ -120,6 +121,37 @@ pub const TARGETS: &[Target] = &[
             fixed: 4 * KIB as u64,
         },
         check: invite::invite,
+    },
+    Target {
+        name: "join_request",
+        input_bytes_max: sync_quic::fuzzing::JOIN_REQUEST_BYTES_MAX,
+        memory: Memory {
+            per_byte: 4,
+            fixed: 4 * KIB as u64,
+        },
+        check: sync_quic::fuzzing::join_request,
+    },
+    Target {
+        name: "join_answer",
+        // A real one may be 16 MiB; a fuzzer gets nowhere with such.
+        input_bytes_max: 64 * KIB,
+        // An empty run is a byte on the wire and 24 in memory, as is a member without addresses; those that are
+        // compressed unfold to 16 MiB in all, which an entry of a run counts against with 64 bytes besides its own.
+        memory: Memory {
+            per_byte: 80,
+            fixed: 24 * MIB,
+        },
+        check: sync_quic::fuzzing::join_answer,
+    },
+    Target {
+        name: "preface",
+        input_bytes_max: sync_quic::fuzzing::PREFACE_BYTES_MAX,
+        // serde starts a list with room for what is claimed.
+        memory: Memory {
+            per_byte: 128,
+            fixed: 2 * LIST_START,
+        },
+        check: sync_quic::fuzzing::preface,
     },
     Target {
         name: "change",

@@ -67,6 +67,114 @@ fn counts_are_not_believed() {
     }
 }
 
+/// A packed run by hand, after its length: dictionary, log, first entry, its entries, what is listed, body.
+fn packed_run(
+    dictionary: u8,
+    first: u64,
+    entries: u64,
+    log: &[u8],
+    ids: &[u8],
+    body: &[u8],
+) -> Vec<u8> {
+    let mut frame = vec![dictionary];
+    frame.extend(log);
+    frame.extend(number(first));
+    // One signature, at the last entry.
+    frame.push(1);
+    frame.extend(number(entries - 1));
+    frame.extend([7; 64]);
+    let prev = if entries > 3 { 32 } else { 4 };
+    frame.extend(vec![0; if first == 1 { 0 } else { prev }]);
+    // No other logs.
+    frame.push(0);
+    frame.extend(ids);
+    // Random bytes: as many as the object of one entry, where there is only one.
+    let noise = if entries == 1 { 16 } else { 0 };
+    frame.push(noise);
+    frame.extend(vec![9; usize::from(noise)]);
+    frame.extend(body);
+    let length = u16::try_from(frame.len()).expect("a frame of a lane");
+    [&length.to_be_bytes()[..], &frame].concat()
+}
+
+/// A log in full.
+fn new_log() -> Vec<u8> {
+    [&[0][..], &[2; 32], &[2, 0, 0, 0, 0, 0, 0, 0]].concat()
+}
+
+/// The columns of a run of more than three entries: shape, time and distance of the engine, the others empty.
+fn columns(shape: &[u8], time: &[u8], distance: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for column in [shape, time, distance] {
+        body.extend(number(column.len() as u64));
+    }
+    body.extend([0; 6]);
+    body.extend([shape, time, distance].concat());
+    body
+}
+
+fn zstd_body(body: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(body, 19).expect("zstd").split_off(4)
+}
+
+#[test]
+fn a_few_bytes_that_unpack_into_forty_thousand_parents_are_held_within_bounds() {
+    let entries = 600;
+    let shape = [&[2, 1, 0, 0, 64][..], &[1; 64]].concat().repeat(entries);
+    let body = columns(&shape, &vec![0; entries], &vec![1; 64 * entries]);
+    let frame = packed_run(
+        1,
+        1_000,
+        entries as u64,
+        &new_log(),
+        &[0],
+        &zstd_body(&body),
+    );
+    assert!(frame.len() < 400, "{} bytes", frame.len());
+    assert!(!check("packed_run", &frame));
+}
+
+#[test]
+fn a_few_bytes_that_unpack_into_thousands_of_empty_entries_are_held_within_bounds() {
+    let entries = 4_096;
+    let body = columns(&[0, 0].repeat(entries), &[], &[]);
+    let frame = packed_run(
+        1,
+        1_000,
+        entries as u64,
+        &new_log(),
+        &[0],
+        &zstd_body(&body),
+    );
+    assert!(frame.len() < 300, "{} bytes", frame.len());
+    assert!(check("packed_run", &frame), "a run, if an odd one");
+    let body = columns(&[0, 0].repeat(entries + 1), &[], &[]);
+    let frame = packed_run(
+        1,
+        1_000,
+        entries as u64 + 1,
+        &new_log(),
+        &[0],
+        &zstd_body(&body),
+    );
+    assert!(!check("packed_run", &frame));
+}
+
+#[test]
+fn ids_that_the_stream_has_named_are_held_within_bounds_and_refused_where_nothing_uses_them() {
+    // One entry: whole object, plain payload; kind, user, logical time, time, no payload.
+    let entry = [3, 1, 1, 0, 0, 0];
+    let body = [&[6][..], &entry].concat();
+    let user = [&[1, 0][..], &[5; 16]].concat();
+    let named = packed_run(0, 1, 1, &new_log(), &user, &body);
+    assert!(check("packed_run", &named));
+    let ids = [&number(65_000)[..], &vec![2; 65_000]].concat();
+    let listed = packed_run(0, 1, 1, &[2], &ids, &body);
+    let twice = packed_run(0, 1, 1, &[2], &[1, 2], &body);
+    assert!(check("packed_run", &[&named[..], &twice].concat()));
+    check("packed_run", &[named, listed].concat());
+}
+
 /// A Frontier frame: kind, form "whole", not indexed, then the logs of one author in `shared`.
 fn frontier_frame(incarnations: u64, flags: u8, heights: &[u8]) -> Vec<u8> {
     let mut logs = vec![1];

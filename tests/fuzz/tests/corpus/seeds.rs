@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use domain::{Document, check_create, check_patch};
+use domain::{Author, Document, RecordId, check_create, check_patch};
 use ed25519_dalek::SigningKey;
+use fuzz_checks::codec::DocumentCodec;
 use fuzz_checks::payload::{AUTHOR, DOCUMENT, unframed};
 use serde_json::{Map, Value, json};
 use sync_engine::{
-    Entry, EntryHeader, EntryKind, Genesis, Grant, GroupId, HybridTime, Incarnation, Lane, LogId,
-    LogTail, NodeId, ObjectId, OperationId, Payload, RUN_BYTES_MAX, Role, Run, RunBuilder,
-    TrustRecord,
+    Entry, EntryHeader, EntryKind, Genesis, Grant, GroupId, HybridTime, Incarnation, Knows, Lane,
+    LogId, LogTail, Name, NodeId, ObjectId, OperationId, PackedStream, Payload, PayloadCodec,
+    Place, RUN_BYTES_MAX, Role, Run, RunBuilder, Seq, TrustRecord,
 };
 use sync_quic::Invite;
 
@@ -39,6 +40,9 @@ pub fn all() -> Vec<Seed> {
     for (name, run) in runs() {
         add("lane", name, [&[16], &run.encode()[..]].concat());
     }
+    for (name, bytes) in packed_runs() {
+        add("packed_run", name, bytes);
+    }
     for (name, bytes) in control() {
         add("control", name, bytes);
     }
@@ -54,6 +58,10 @@ pub fn all() -> Vec<Seed> {
     for (name, bytes) in invites() {
         add("invite", name, bytes);
     }
+    for (name, bytes) in joins() {
+        add(name, "whole", bytes);
+    }
+    add("join_answer", "refused", vec![1, 0]);
     for (name, bytes) in changes() {
         add("change", name, bytes);
     }
@@ -65,6 +73,46 @@ pub fn all() -> Vec<Seed> {
             .to_vec(),
     );
     seeds
+}
+
+/// What no honest node sends: refused, and within the bounds.
+pub fn refused() -> Vec<Seed> {
+    let many = packed_runs().swap_remove(1).1;
+    let bomb = zstd::bulk::compress(&vec![0; 10 << 20], 19).expect("zstd");
+    let seed = |name, bytes| Seed {
+        target: "packed_run",
+        name,
+        bytes,
+    };
+    vec![
+        seed("truncated", piece(&many[2..many.len() / 2])),
+        seed("bomb", piece(&packed_by_hand(1, &[], &bomb[4..]))),
+        seed(
+            "unused_ids",
+            piece(&packed_by_hand(0, &[[5; 16]; 40], &[2, 0, 1, b'x'])),
+        ),
+    ]
+}
+
+/// A packed run of one entry that says it holds these ids and this body; its signature is none.
+fn packed_by_hand(dictionary: u8, ids: &[[u8; 16]], body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![dictionary, 0];
+    frame.extend(node(2).0);
+    frame.extend(2_u64.to_le_bytes());
+    // First entry, one signature, at it.
+    frame.extend([1, 1, 0]);
+    frame.extend([7; 64]);
+    // No other logs.
+    frame.push(0);
+    frame.push(u8::try_from(ids.len()).expect("few ids"));
+    for id in ids {
+        frame.push(0);
+        frame.extend(id);
+    }
+    // No random bytes.
+    frame.push(0);
+    frame.extend(body);
+    frame
 }
 
 fn key(seed: u8) -> SigningKey {
@@ -132,6 +180,171 @@ fn runs() -> Vec<(&'static str, Run)> {
     ]
 }
 
+/// A frame after its length.
+fn piece(frame: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(frame.len()).expect("a short frame");
+    [&length.to_be_bytes()[..], frame].concat()
+}
+
+/// An incident that is reported and edited six times, as entries of node 2's life log, and what a fact of noise is.
+fn incident() -> Vec<Vec<u8>> {
+    let (kind, object) = (DOCUMENT.0, RecordId([1; 16]));
+    let author = Author {
+        node: node(2).0,
+        incarnation: 2,
+    };
+    let fields =
+        |value: Value| -> Map<String, Value> { value.as_object().cloned().unwrap_or_default() };
+    let created = fields(json!({ "title": "Smoke", "category": "Fire", "tags": ["north"] }));
+    let mut edits = vec![check_create(kind, &created).expect("an incident")];
+    for severity in [
+        "severe", "extreme", "moderate", "minor", "unknown", "severe",
+    ] {
+        let patch = fields(json!({ "severity": severity }));
+        edits.push(check_patch(kind, &patch, &Map::new()).expect("a patch"));
+    }
+    let mut document = Document::new(kind, object);
+    let mut entries = Vec::new();
+    for (edit, number) in edits.iter().zip(0..) {
+        let edited = document.edit(&author, None, edit, 1_790_000_000 + number);
+        let header = EntryHeader {
+            time: HybridTime {
+                wall_ms: 1_790_000_000_123 + 1_000 * number as u64,
+                logical: 0,
+            },
+            user: Some([0xa5; 16]),
+            kind: EntryKind(kind.spec().code),
+            object: ObjectId(object.0),
+        };
+        let payload = Payload::Plain(edited.expect("an edit").expect("a change").bytes);
+        entries.push(Entry { header, payload }.encode().expect("a short entry"));
+    }
+    entries
+}
+
+/// The entries of a log from `from` on, in one run.
+fn run_of(entries: &[Vec<u8>], from: usize) -> Run {
+    let log = life(2);
+    let mut tail = LogTail::start(log);
+    let mut builder = None;
+    for (number, bytes) in entries.iter().enumerate() {
+        let head = tail.head();
+        tail.push(bytes, &key(2));
+        let signature = tail.seal(&key(2)).map(|(_, signature)| signature);
+        if number >= from {
+            let new = || RunBuilder::new(log, head.seq.next(), head.chain, RUN_BYTES_MAX);
+            builder
+                .get_or_insert_with(new)
+                .push(bytes.clone(), signature);
+        }
+    }
+    builder
+        .and_then(RunBuilder::finish)
+        .expect("a run with a signature")
+}
+
+fn life(seed: u8) -> LogId {
+    LogId {
+        author: node(seed),
+        incarnation: Incarnation(u64::from(seed)),
+        group: GroupId::SHARED,
+        lane: Lane::Life,
+    }
+}
+
+/// Frames of one stream each: alone, together, one after the other, and one whose first change builds on another log.
+fn packed_runs() -> Vec<(&'static str, Vec<u8>)> {
+    let entries = incident();
+    let name = |bytes: &[u8]| {
+        let Ok(Entry {
+            header,
+            payload: Payload::Plain(payload),
+        }) = Entry::decode(bytes)
+        else {
+            panic!("an entry that was just made");
+        };
+        let hash = DocumentCodec.name(header.kind, &payload);
+        let hash = hash.expect("a change has a name");
+        let object = header.object;
+        Name { hash, object }
+    };
+    let first = name(&entries[0]);
+    let frames = |runs: &[Run], at: Place| {
+        let mut stream = PackedStream::new(Lane::Life);
+        let knows = Knows {
+            places: &|name| (*name == first).then_some(at),
+            covered: &|_| true,
+        };
+        let pack = |run| stream.pack(run, &DocumentCodec, &knows);
+        let frames = runs
+            .iter()
+            .map(pack)
+            .map(|frame| piece(&frame.expect("a packed run")));
+        frames.collect::<Vec<_>>().concat()
+    };
+    let own = Place {
+        log: life(2),
+        seq: Seq(1),
+    };
+    // `packed_run` takes every fourth entry of a log to be of the same document.
+    let elsewhere = Place {
+        log: life(3),
+        seq: Seq(5),
+    };
+    let (alone, later) = (run_of(&entries[..1], 0), run_of(&entries, 1));
+    let noise = blake3::hash(b"does not compress").as_bytes().to_vec();
+    vec![
+        ("alone", frames(std::slice::from_ref(&alone), own)),
+        ("many", frames(&[run_of(&entries, 0)], own)),
+        ("stream", frames(&[alone, later.clone()], own)),
+        ("elsewhere", frames(&[later], elsewhere)),
+        ("not_compressed", frames(&[run_of(&[noise], 0)], own)),
+    ]
+}
+
+/// A request to join, and what an inviter grants: docs/spec/sync.md, "Joining".
+fn joins() -> Vec<(&'static str, Vec<u8>)> {
+    let text = |text: &str| {
+        let length = u8::try_from(text.len()).expect("a short text");
+        [&[length], text.as_bytes()].concat()
+    };
+    // Role: some, HQ.
+    let request = [
+        &text("North")[..],
+        &[1, 1],
+        &text("muster 0.1.0"),
+        &[0x5c; 32],
+    ]
+    .concat();
+    let trust = TrustRecord::Genesis(genesis());
+    let run = run(1).encode();
+    let answer = [
+        &[0][..],
+        &trust.encode(),
+        &[
+            1,
+            u8::try_from(run.len() & 0x7f).expect("seven bits") | 0x80,
+        ],
+        &[u8::try_from(run.len() >> 7).expect("a short run")],
+        &run,
+        &text("HQ"),
+        // No checkpoint; one member, at an address of each form.
+        &[0, 1],
+        &node(1).0,
+        &[2, 0, 192, 168, 7, 20, 0x8b, 0x25, 1],
+        &[
+            0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0x8b, 0x25,
+        ],
+    ]
+    .concat();
+    let preface = [&[9, 1, 0, 192, 168, 7, 20, 0x8b, 0x25][..]].concat();
+    vec![
+        ("join_request", request),
+        ("join_answer", answer),
+        ("preface", preface),
+    ]
+}
+
 /// What engines say to each other: the golden vectors of the engine, so that both stay alike.
 fn control() -> Vec<(&'static str, Vec<u8>)> {
     let names = [
@@ -141,6 +354,8 @@ fn control() -> Vec<(&'static str, Vec<u8>)> {
         "admit_rest",
         "progress",
         "mark",
+        "proof_groups",
+        "proof_items",
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sync/engine/vectors");
     let read = |name: &'static str| {
