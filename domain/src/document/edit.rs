@@ -17,8 +17,6 @@ use crate::schema::{Edit, FieldChange, What};
 /// The entry around a change: header, kind, ids, with room to grow. Change and header together fill an entry of
 /// 32 KiB at most.
 const HEADER_BYTES_MAX: usize = 512;
-/// Own changes that wait to be indexed; beyond that the index is made anew when it is needed.
-const UNINDEXED_MAX: usize = 64;
 /// Up to that many characters on both sides the exact difference of two texts is worked out; its cost grows with the
 /// square. Above, what lies between the common beginning and the common end is replaced as a whole.
 const DIFF_CHARACTERS_MAX: usize = 2_000;
@@ -130,13 +128,7 @@ impl Document {
             Vec::new()
         };
         let hash = change.hash().0;
-        if self.history.is_some() {
-            self.unindexed.push(change);
-            if self.unindexed.len() > UNINDEXED_MAX {
-                self.history = None;
-                self.unindexed.clear();
-            }
-        }
+        self.index_later([change]);
         Ok(Some(Edited {
             bytes,
             hash,

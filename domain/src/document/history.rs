@@ -1,7 +1,8 @@
 //! An index over a document's changes: who is whose ancestor, and what each operation was.
 //!
-//! Made when a remote change must be judged by a document that was loaded, kept up to date afterwards. Invariants: nodes are in causal order, so an
-//! ancestor has a smaller index; only changes that were found valid (or that automerge held already) are in it.
+//! Made when a remote change must be judged by a document that was loaded, kept up to date afterwards. Invariants: nodes
+//! are in causal order, so an ancestor has a smaller index; only changes that were found valid (or that automerge held
+//! already) are in it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
@@ -9,6 +10,7 @@ use std::sync::OnceLock;
 use automerge::legacy::{Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Automerge, Change, ChangeHash};
 
+use super::columns::{self, OpSketch};
 use super::genesis::{Genesis, genesis};
 use crate::Kind;
 
@@ -84,7 +86,7 @@ impl History {
     pub(super) fn empty(kind: Kind) -> Self {
         static ALL: OnceLock<BTreeMap<Kind, History>> = OnceLock::new();
         let all = ALL.get_or_init(|| {
-            let of = |kind| (kind, History::of(genesis(kind), &genesis(kind).doc));
+            let of = |kind| (kind, History::of_genesis(genesis(kind)));
             Kind::all().map(of).collect()
         });
         all.get(&kind)
@@ -92,8 +94,15 @@ impl History {
             .clone()
     }
 
-    /// The index of everything that the document holds.
-    pub(super) fn of(genesis: &'static Genesis, doc: &Automerge) -> Self {
+    /// The index of everything that a document of this kind holds.
+    pub(super) fn of(kind: Kind, doc: &Automerge) -> Self {
+        let mut history = History::empty(kind);
+        // Every change builds on the genesis, which is indexed already.
+        history.add_all(doc.get_changes(&genesis(kind).hashes));
+        history
+    }
+
+    fn of_genesis(genesis: &'static Genesis) -> Self {
         let mut history = History {
             genesis,
             nodes: Vec::new(),
@@ -102,10 +111,31 @@ impl History {
             by_actor: Vec::new(),
             keys: HashMap::new(),
         };
-        for change in doc.get_changes(&[]) {
-            history.add(&change, &change.decode().operations);
-        }
+        history.add_all(genesis.doc.get_changes(&[]));
         history
+    }
+
+    fn add_all(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            self.add_applied(&change);
+        }
+    }
+
+    /// Takes in a change that automerge holds already.
+    pub(super) fn add_applied(&mut self, change: &Change) {
+        match columns::sketches(change.raw_bytes()) {
+            Some(ops) => {
+                let metas: Box<[OpMeta]> = ops.iter().map(|op| self.meta_of(op)).collect();
+                #[cfg(debug_assertions)]
+                {
+                    let decoded = change.decode().operations;
+                    let expected: Vec<OpMeta> = decoded.iter().map(|op| self.meta(op)).collect();
+                    debug_assert_eq!(*metas, *expected, "both ways of reading a change agree");
+                }
+                self.add_node(change, metas);
+            }
+            None => self.add(change, &change.decode().operations),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -134,6 +164,11 @@ impl History {
 
     /// Takes in a change whose dependencies are all here. Does nothing when it is here already.
     pub(super) fn add(&mut self, change: &Change, ops: &[Op]) {
+        let ops = ops.iter().map(|op| self.meta(op)).collect();
+        self.add_node(change, ops);
+    }
+
+    fn add_node(&mut self, change: &Change, ops: Box<[OpMeta]>) {
         let hash = change.hash();
         if self.contains(&hash) {
             return;
@@ -153,7 +188,6 @@ impl History {
             .iter()
             .filter_map(|dep| self.by_hash.get(dep).copied())
             .collect();
-        let ops = ops.iter().map(|op| self.meta(op)).collect();
         self.by_hash.insert(hash, index);
         let (seq, start_op) = (change.seq(), change.start_op().get());
         self.nodes.push(Node {
@@ -192,6 +226,25 @@ impl History {
         }
     }
 
+    /// The same from a change's columns.
+    fn meta_of(&mut self, op: &OpSketch<'_>) -> OpMeta {
+        let container = match op.object {
+            None => Some(0),
+            Some((counter, actor)) => self.container_of(counter, actor),
+        };
+        let Some(container) = container.filter(|_| !op.delete) else {
+            return OpMeta::Other;
+        };
+        match op.key {
+            Some(key) => OpMeta::Put {
+                container,
+                key: self.intern(key),
+            },
+            None if op.insert => OpMeta::Insert { container },
+            None => OpMeta::Other,
+        }
+    }
+
     fn intern(&mut self, key: &str) -> u32 {
         if let Some(number) = self.keys.get(key) {
             return *number;
@@ -210,13 +263,16 @@ impl History {
     pub(super) fn container(&self, object: &ObjectId) -> Option<u8> {
         match object {
             ObjectId::Root => Some(0),
-            ObjectId::Id(OpId(counter, actor)) => self
-                .genesis
-                .containers
-                .iter()
-                .position(|container| container.counter == *counter && container.actor == *actor)
-                .map(|index| index as u8 + 1),
+            ObjectId::Id(OpId(counter, actor)) => self.container_of(*counter, actor.to_bytes()),
         }
+    }
+
+    fn container_of(&self, counter: u64, actor: &[u8]) -> Option<u8> {
+        let containers = self.genesis.containers.iter();
+        containers
+            .enumerate()
+            .find(|(_, of)| of.counter == counter && of.actor.to_bytes() == actor)
+            .map(|(index, _)| index as u8 + 1)
     }
 
     /// The node that holds an operation, and what the operation did.

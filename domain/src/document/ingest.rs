@@ -233,12 +233,11 @@ impl Document {
             Some(history) => history,
             None => {
                 self.unindexed.clear();
-                History::of(genesis(self.kind), &self.doc)
+                History::of(self.kind, &self.doc)
             }
         };
         for change in std::mem::take(&mut self.unindexed) {
-            let ops = change.decode().operations;
-            history.add(&change, &ops);
+            history.add_applied(&change);
         }
         history
     }

@@ -5,6 +5,7 @@
 //! took in the same ones, in whatever order, show the same fields, versions and conflicts.
 
 mod actor;
+mod columns;
 mod conflict;
 mod edit;
 mod genesis;
@@ -33,6 +34,9 @@ pub use view::View;
 use crate::planted::{self, Planted};
 use crate::{Kind, RecordId};
 use history::History;
+
+/// Applied changes that wait to be indexed; beyond that the index is made anew when it is needed.
+const UNINDEXED_MAX: usize = 64;
 
 /// Whatever the caller knows an entry by, for instance its row number. Only handed back.
 pub type ChangeKey = u64;
@@ -106,7 +110,7 @@ pub struct Document {
     updated: Option<Stamp>,
     /// Made when the first remote change comes; an empty document starts with one.
     history: Option<History>,
-    /// Own changes that the history does not hold yet.
+    /// Applied changes that the history does not hold yet: own ones, and those that were loaded, in causal order.
     unindexed: Vec<Change>,
     aside: Aside,
 }
@@ -173,22 +177,22 @@ impl Document {
             document.history = None;
         }
         if !stored.applied.is_empty() {
-            document.history = None;
             let doc = &mut document.doc;
-            contained(|| {
+            let changes = contained(|| {
                 let mut changes = Vec::with_capacity(stored.applied.len());
                 for bytes in stored.applied {
                     let change = Change::from_bytes(bytes);
                     changes.push(change.map_err(|error| format!("a stored change: {error}"))?);
                 }
-                doc.apply_changes(changes)
+                doc.apply_changes(changes.iter().cloned())
                     .map_err(|error| error.to_string())?;
                 if doc.get_missing_deps(&[]).is_empty() {
-                    return Ok(());
+                    return Ok(changes);
                 }
                 Err("a stored change lacks one that it builds on".to_owned())
             })
             .map_err(DocumentError::Damaged)?;
+            document.index_later(changes);
         }
         let genesis = genesis::genesis(kind);
         let expected = kind.spec().name;
@@ -328,6 +332,19 @@ impl Document {
         };
         self.created = Some(self.created.map_or(stamp, |first| first.min(stamp)));
         self.updated = Some(self.updated.map_or(stamp, |last| last.max(stamp)));
+    }
+
+    /// Keeps applied changes for the index, which is brought up to date when it is needed; where there is none, or too
+    /// much to keep, it will be made from the whole document.
+    fn index_later(&mut self, changes: impl IntoIterator<Item = Change>) {
+        if self.history.is_none() {
+            return;
+        }
+        self.unindexed.extend(changes);
+        if self.unindexed.len() > UNINDEXED_MAX {
+            self.history = None;
+            self.unindexed.clear();
+        }
     }
 
     /// Takes note of a change that was refused: nothing may build on it, and its sequence number is used. One with a

@@ -52,7 +52,8 @@ pub async fn create(api: &Api, count: usize) -> anyhow::Result<Vec<Seen>> {
     Ok(futures::future::try_join_all(shares).await?.concat())
 }
 
-fn incident(number: usize) -> Value {
+/// The fields of an incident, as somebody who takes a call writes them.
+pub fn incident(number: usize) -> Value {
     let severity = ["moderate", "unknown"][number % 2];
     json!({
         "title": format!("Water in the cellar, house {number}"),
@@ -105,7 +106,8 @@ pub async fn edit(
     Ok(())
 }
 
-fn change(side: Side, number: usize) -> Value {
+/// The fields that the side's next edit of a document changes.
+pub fn change(side: Side, number: usize) -> Value {
     let round = number / EDITS;
     match (side, number % EDITS) {
         (Side::Hq, 0) => json!({ "severity": "severe" }),

@@ -29,8 +29,6 @@ const DOCUMENTS_QUICK: usize = 5_000;
 const CHANGED: usize = 1_000;
 /// How long the chain may take.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Of these so many on each side where round trips are counted: what fits the first packets.
-const CHANGED_FEW: usize = 10;
 /// What the relay makes of loopback for the round that counts round trips: far above what the nodes take to think.
 const ROUND_TRIP: Duration = Duration::from_millis(400);
 /// Key of the node of this bench that speaks an older protocol.

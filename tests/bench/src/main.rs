@@ -23,6 +23,7 @@ mod load;
 mod many;
 mod member;
 mod memory;
+mod merge;
 mod mqtt;
 mod pair;
 mod relay;
@@ -30,6 +31,10 @@ mod report;
 mod sync;
 
 use anyhow::{Context as _, bail};
+
+/// As in the program, so that what is measured inside this process costs what it costs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How much to measure.
 #[derive(Debug, Clone, Copy)]
@@ -141,6 +146,11 @@ const SCENARIOS: &[Scenario] = &[
         name: "memory",
         what: "a node with 10,000 documents",
         run: |effort| Box::pin(memory::run(effort)),
+    },
+    Scenario {
+        name: "merge",
+        what: "what one document costs where both sides have edited it, in the domain crate alone",
+        run: |effort| Box::pin(merge::run(effort)),
     },
     Scenario {
         name: "hello",

@@ -31,8 +31,8 @@ const OURS: &[(&str, &[&str])] = &[
     ("fuzz-checks", &["domain", "sync-engine", "sync-quic"]),
     // These drive the built program from outside, as its users do.
     ("e2e", &[]),
-    // Measures the engine and its shell in memory, besides the program from outside.
-    ("bench", &["sync-engine", "sync-quic"]),
+    // Measures documents, the engine and its shell in memory, besides the program from outside.
+    ("bench", &["domain", "sync-engine", "sync-quic"]),
     ("walls", &[]),
 ];
 

@@ -190,13 +190,15 @@ fn restore(
     let change = |entry: &StoredEntry| change_in((kind, id), &entry.log, &entry.bytes);
     let mut stored = domain::Stored {
         snapshot: loaded.snapshot.unwrap_or_default(),
-        applied: loaded
-            .applied
-            .iter()
-            .filter_map(|entry| change(entry).map(|(_, change)| change))
-            .collect(),
         ..domain::Stored::default()
     };
+    for entry in &loaded.applied {
+        if let Some((header, bytes)) = change(entry) {
+            // The store could be asked; but a conflict is mostly with one of these, and here they are.
+            origins.push((bytes.clone(), Origin::of(&entry.log, &header)));
+            stored.applied.push(bytes);
+        }
+    }
     let unsaved = u32::try_from(stored.applied.len()).unwrap_or(u32::MAX);
     let mut park = |entry: &StoredEntry| {
         let (header, bytes) = change(entry)?;
@@ -240,7 +242,6 @@ fn restore(
         keys,
         ..Resident::of(document)
     };
-    // The store tells where a change came from once it is applied; these are applied before it can.
     for (change, origin) in origins {
         resident.note_origin_of(&change, origin);
     }

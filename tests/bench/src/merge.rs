@@ -1,0 +1,158 @@
+//! What one document costs where two nodes come together, in `domain` alone and on one thread: read from what a store
+//! keeps, given the five changes that another node made apart, shown and saved.
+//!
+//! The floor under `sync` and `sync-many`: all else there is logs, signatures, rows and the wire.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use domain::{
+    Author, Document, Edit, Incoming, Kind, Outcome, RecordId, Stored, check_create, check_patch,
+};
+use serde_json::{Map, Value, json};
+
+use crate::Effort;
+use crate::documents::{self, EDITS, Side};
+use crate::report::{Report, median};
+
+/// Documents of a round: more than fit into the processor's caches.
+const DOCUMENTS: usize = 1_000;
+/// What the edits' clocks show, seconds since 1970.
+const AT_S: i64 = 1_790_000_000;
+
+/// A document as two stores keep it after both sides have edited it apart.
+struct Parted {
+    id: RecordId,
+    /// At its creator: changes alone. Elsewhere: the snapshot that taking them in made, and changes.
+    stored: [Stored; 2],
+    /// What each side wrote.
+    changes: [Vec<Vec<u8>>; 2],
+}
+
+/// # Errors
+/// A change that an honest node made is refused.
+pub async fn run(effort: Effort) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let parted = (0..DOCUMENTS).map(part).collect::<anyhow::Result<Vec<_>>>()?;
+    let sides = ["at the node that made it", "at the other node"];
+    for (side, words) in sides.into_iter().enumerate() {
+        let (mut read_us, mut took_us) = (Vec::new(), Vec::new());
+        let mut saved_bytes = 0;
+        for round in 0..effort.rounds {
+            let (mut read, mut took) = (Duration::ZERO, Duration::ZERO);
+            saved_bytes = 0;
+            for document in &parted {
+                let stored = document.stored[side].clone();
+                let started = Instant::now();
+                let mut here = Document::restore(Kind::Incident, document.id, stored)?;
+                read += started.elapsed();
+                let incoming = incoming(&document.changes[1 - side], author(1 - side));
+                let started = Instant::now();
+                let ingested = here.ingest(&incoming);
+                took += started.elapsed();
+                anyhow::ensure!(
+                    ingested.outcomes.iter().all(|o| *o == Outcome::Applied),
+                    "an honest change is refused: {:?}",
+                    ingested.outcomes
+                );
+                saved_bytes += ingested.saved.map_or(0, |saved| saved.len());
+            }
+            let each_us = |sum: Duration| sum.as_secs_f64() * 1e6 / DOCUMENTS as f64;
+            read_us.push(each_us(read));
+            took_us.push(each_us(took));
+            report.line(json!({
+                "at": words,
+                "round": round,
+                "read_us": each_us(read),
+                "taken_in_us": each_us(took),
+                "saved_bytes": saved_bytes / DOCUMENTS,
+            }));
+        }
+        report.row(
+            format!("an incident read from what the store keeps of it, {words}"),
+            format!("{:.0} µs", median(&read_us)),
+            "",
+        );
+        report.row(
+            format!("{EDITS} changes of the other side judged, applied, proved to save and load, {words}"),
+            format!("{:.0} µs", median(&took_us)),
+            "",
+        );
+        report.row(
+            format!("bytes of its snapshot, {words}"),
+            format!("{} B", saved_bytes / DOCUMENTS),
+            "",
+        );
+    }
+    report.note("domain alone, one thread; no store, no wire.");
+    Ok(report)
+}
+
+/// The workload of `sync`, for one document.
+fn part(number: usize) -> anyhow::Result<Parted> {
+    let mut id = RecordId([7; 16]);
+    id.0[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    let mut made = Document::new(Kind::Incident, id);
+    let body = object(documents::incident(number))?;
+    let edit = check_create(Kind::Incident, &body).map_err(refused)?;
+    let created = write(&mut made, 0, &edit)?;
+    let mut taken = Document::new(Kind::Incident, id);
+    let ingested = taken.ingest(&incoming(std::slice::from_ref(&created), author(0)));
+    let snapshot = ingested.saved.context("the creation is refused")?;
+
+    let mut changes = [Vec::new(), Vec::new()];
+    for (at, (document, side)) in [(&mut made, Side::Hq), (&mut taken, Side::Field)]
+        .into_iter()
+        .enumerate()
+    {
+        for turn in 0..EDITS {
+            let fields = object(documents::change(side, turn))?;
+            let edit = check_patch(Kind::Incident, &fields, &Map::new()).map_err(refused)?;
+            changes[at].push(write(document, at, &edit)?);
+        }
+    }
+    let at_maker = Stored {
+        applied: std::iter::once(created).chain(changes[0].clone()).collect(),
+        ..Stored::default()
+    };
+    let elsewhere = Stored {
+        snapshot,
+        applied: changes[1].clone(),
+        ..Stored::default()
+    };
+    Ok(Parted {
+        id,
+        stored: [at_maker, elsewhere],
+        changes,
+    })
+}
+
+fn write(document: &mut Document, at: usize, edit: &Edit) -> anyhow::Result<Vec<u8>> {
+    let edited = document.edit(&author(at), None, edit, AT_S)?;
+    Ok(edited.context("an edit that changes nothing")?.bytes)
+}
+
+fn incoming(changes: &[Vec<u8>], author: Author) -> Vec<Incoming<'_>> {
+    let numbered = changes.iter().zip(1..);
+    numbered
+        .map(|(bytes, key)| Incoming { key, author, bytes })
+        .collect()
+}
+
+fn author(side: usize) -> Author {
+    Author {
+        node: [side as u8 + 1; 32],
+        incarnation: 1,
+    }
+}
+
+fn object(value: Value) -> anyhow::Result<Map<String, Value>> {
+    match value {
+        Value::Object(fields) => Ok(fields),
+        other => anyhow::bail!("{other} is no object"),
+    }
+}
+
+fn refused(errors: Vec<domain::FieldError>) -> anyhow::Error {
+    anyhow::anyhow!("the fields are refused: {errors:?}")
+}
