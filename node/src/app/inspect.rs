@@ -8,22 +8,28 @@ mod frontier;
 mod select;
 mod verify;
 
+use std::collections::BTreeMap;
+
 use domain::permissions::{Action, Subject};
 use domain::{FactKind, schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use store::{EntryState, HeldLog, InspectedEntry, LogSize, StoreError};
 use sync_engine::{
-    Entry, EntryKind, LogId, NodeId, Payload, RUN_BYTES_MAX, Seq, Trust, TrustRecord,
+    Entry, EntryKind, Knows, LogId, Name, NodeId, PackedStream, Payload, Place, RUN_BYTES_MAX, Run,
+    Seq, Trust, TrustRecord,
 };
 use uuid::Uuid;
 
 use super::clock::rfc3339_wall;
+use super::codec::DocumentCodec;
 use super::present::Names as _;
 use super::{App, AppError, Caller};
 
 /// Entries or runs in one answer: what a person scrolls through.
 const LIMIT_DEFAULT: u32 = 50;
+/// Logs that a message names.
+const NAMES_IN_ERROR_MAX: usize = 8;
 /// At most this many: 500 entries are up to 16 MB that the store reads for them.
 const LIMIT_MAX: u32 = 500;
 
@@ -107,10 +113,11 @@ impl App {
             .filter(|held| wanted.fits(&held.log, &trust))
             .collect();
         if picked.is_empty() && !wanted.is_everything() {
-            return Err(AppError::NotFound {
-                what: "log",
-                id: format!("{wanted} here: `muster log inspect` lists all"),
-            });
+            return Err(AppError::Conflict(format!(
+                "no log here fits \"{wanted}\": `muster log inspect` lists all. An author is a node's name, its id, or \
+                 at least the first {} characters of it",
+                select::ID_CHARACTERS_MIN
+            )));
         }
         Ok(picked)
     }
@@ -119,12 +126,20 @@ impl App {
         match picked {
             [one] => Ok(one),
             [] => Err(AppError::Conflict("this node holds no log yet".into())),
-            several => Err(AppError::Conflict(format!(
-                "{} logs fit: name one of them, as {} or with its whole name, {}",
-                several.len(),
-                select::short_name(&several[0].log, &self.trust.load()),
-                several[0].log
-            ))),
+            several => {
+                let logs: Vec<LogId> = several.iter().map(|held| held.log).collect();
+                let mut names = select::names(&logs, &self.trust.load());
+                let more = names.len().saturating_sub(NAMES_IN_ERROR_MAX);
+                names.truncate(NAMES_IN_ERROR_MAX);
+                if more > 0 {
+                    names.push(format!("or one of {more} more"));
+                }
+                Err(AppError::Conflict(format!(
+                    "{} logs fit: name one of them: {}",
+                    several.len(),
+                    names.join(", ")
+                )))
+            }
         }
     }
 
@@ -173,6 +188,7 @@ impl App {
     async fn entries(&self, query: &LogQuery, held: &HeldLog) -> Result<Value, AppError> {
         let (from, limit) = (query.first(), query.limit()?);
         let log = held.log;
+        past_the_end(held, from)?;
         // One more than is shown says whether there is a next page.
         let mut entries = self
             .read(move |reader| reader.inspect_entries(&log, from, limit + 1))
@@ -217,16 +233,25 @@ impl App {
         value
     }
 
-    /// The runs that a peer would be sent that has nothing from `from` on.
+    /// The runs that a peer would be sent that has nothing from `from` on, and how long they are: plain, and packed for
+    /// one that holds all other logs.
     async fn runs(&self, query: &LogQuery, held: &HeldLog) -> Result<Value, AppError> {
         let (mut from, limit) = (query.first(), query.limit()?);
         let log = held.log;
+        past_the_end(held, from)?;
+        let mut stream = PackedStream::new(log.lane);
         let mut runs = Vec::new();
         while runs.len() < limit {
-            let run = self
-                .read(move |reader| reader.load_run(&log, from, RUN_BYTES_MAX))
+            let loaded = self
+                .read(move |reader| -> Result<_, StoreError> {
+                    let Some(run) = reader.load_run(&log, from, RUN_BYTES_MAX)? else {
+                        return Ok(None);
+                    };
+                    let named = reader.parents_of_run(&run, &DocumentCodec)?;
+                    Ok(Some((run, named)))
+                })
                 .await?;
-            let Some(run) = run else { break };
+            let Some((run, named)) = loaded else { break };
             runs.push(json!({
                 "first": run.first,
                 "last": run.last(),
@@ -234,6 +259,7 @@ impl App {
                 "signatures": run.signatures.len(),
                 "entry_bytes": run.entry_bytes(),
                 "wire_bytes": run.encode().len(),
+                "packed_bytes": packed_bytes(&mut stream, &run, named),
             }));
             from = run.last().next();
         }
@@ -260,6 +286,26 @@ impl LogQuery {
             ))),
         }
     }
+}
+
+/// How long a run is when it travels packed, on a stream that has carried the runs before; `None` when it does not.
+fn packed_bytes(stream: &mut PackedStream, run: &Run, named: Vec<(Name, Place)>) -> Option<usize> {
+    let named: BTreeMap<Name, Place> = named.into_iter().collect();
+    let knows = Knows {
+        places: &|name| named.get(name).copied(),
+        covered: &|_| true,
+    };
+    Some(stream.pack(run, &DocumentCodec, &knows)?.len())
+}
+
+fn past_the_end(held: &HeldLog, from: Seq) -> Result<(), AppError> {
+    let last = held.head.seq;
+    if from <= last.max(Seq(1)) {
+        return Ok(());
+    }
+    Err(AppError::Conflict(format!(
+        "the log ends at entry {last}, before {from}"
+    )))
 }
 
 /// The state's word, and why.

@@ -32,8 +32,11 @@ Examples:
   muster log inspect                   all logs, one line each
   muster log inspect North/life        entries of North's life-safety log
   muster log inspect North/life --from 120 --limit 10
+  muster log inspect North/life --runs in how many bytes it travels
   muster log inspect --verify          check every stored byte against hashes and signatures
   muster log inspect --frontier        what this node tells others that it has
+
+LIFE is the beginning of the incarnation: a node that was restored from a backup starts a new one, with new logs.
 
 States of an entry:
   applied      part of what people see
@@ -236,12 +239,18 @@ fn runs(value: &Value) -> String {
         .iter()
         .map(|run| {
             let entries = number(&run["entries"]).max(1);
+            let travels = run["packed_bytes"].as_u64();
+            let travels = travels.unwrap_or_else(|| number(&run["wire_bytes"]));
             vec![
                 format!("{}–{}", word(&run["first"]), word(&run["last"])),
                 word(&run["signatures"]),
                 size(&run["entry_bytes"]),
                 size(&run["wire_bytes"]),
-                (number(&run["wire_bytes"]) / entries).to_string(),
+                match run["packed_bytes"].as_u64() {
+                    Some(_) => size(&run["packed_bytes"]),
+                    None => "–".into(),
+                },
+                (travels / entries).to_string(),
             ]
         })
         .collect();
@@ -250,11 +259,15 @@ fn runs(value: &Value) -> String {
             "ENTRIES",
             "SIGNATURES",
             "SIZE",
-            "TRAVELS AS",
+            "PLAIN",
+            "PACKED",
             "BYTES AN ENTRY",
         ],
         &rows,
     ));
+    out.push_str(
+        "\npacked: on one connection, to a node that holds what these entries build on in other logs\n",
+    );
     go_on(&mut out, log, value, " --runs");
     out
 }
@@ -331,7 +344,7 @@ fn frontier(value: &Value) -> String {
     let _ = writeln!(out, "\nhash  {}", word(&value["hash"]));
     let _ = writeln!(
         out,
-        "whole {} B to who knows the same members, {} B to others",
+        "whole {} B to a peer that knows the same members, {} B to any other",
         word(&value["whole_bytes"]),
         word(&value["whole_bytes_written_out"])
     );
@@ -345,7 +358,10 @@ fn frontier(value: &Value) -> String {
                     word(&peer["name"]),
                     cut(&peer["node_id"], 10),
                     cut(&peer["mark"], 8),
-                    format!("{} B", word(&peer["since_bytes"])),
+                    match peer["since_bytes"].as_u64() {
+                        Some(bytes) => format!("{bytes} B"),
+                        None => "all of it".into(),
+                    },
                 ]
             })
             .collect();

@@ -10,6 +10,9 @@ use sync_engine::{Lane, LogId, Trust};
 use super::super::AppError;
 use super::{LogQuery, node_name};
 
+/// As short a beginning of a node's id as `muster sync` takes.
+pub(super) const ID_CHARACTERS_MIN: usize = 4;
+
 /// Which logs are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selection {
@@ -73,8 +76,9 @@ impl Selection {
             let named = trust
                 .grant(log.author)
                 .is_some_and(|grant| grant.name.to_lowercase() == wanted.to_lowercase());
-            // As short a beginning as `muster sync` takes.
-            named || wanted.len() >= 4 && log.author.to_string().starts_with(&wanted.to_lowercase())
+            named
+                || wanted.len() >= ID_CHARACTERS_MIN
+                    && log.author.to_string().starts_with(&wanted.to_lowercase())
         });
         author
             && begins(&self.incarnation, log.incarnation.to_string())
@@ -98,7 +102,7 @@ impl fmt::Display for Selection {
 fn lane(word: &str) -> Result<Lane, AppError> {
     Lane::ALL
         .into_iter()
-        .find(|lane| lane.to_string() == word || u8::from(*lane).to_string() == word)
+        .find(|lane| lane.to_string() == word.to_lowercase() || u8::from(*lane).to_string() == word)
         .ok_or_else(|| {
             let all: Vec<String> = Lane::ALL.iter().map(Lane::to_string).collect();
             AppError::Unreadable(format!(
@@ -108,9 +112,16 @@ fn lane(word: &str) -> Result<Lane, AppError> {
         })
 }
 
-/// How a person would write the log, where that is enough: `North/life`.
-pub(super) fn short_name(log: &LogId, trust: &Trust) -> String {
-    format!("{}/{}", node_name(&log.author, trust), log.lane)
+/// How a person would write each of these logs: `North/life` where that tells it from the others, else its whole name.
+pub(super) fn names(logs: &[LogId], trust: &Trust) -> Vec<String> {
+    let short = |log: &LogId| format!("{}/{}", node_name(&log.author, trust), log.lane);
+    let all: Vec<String> = logs.iter().map(short).collect();
+    let is_unique = |name: &String| all.iter().filter(|other| *other == name).count() == 1;
+    let write = |(log, short): (&LogId, &String)| match is_unique(short) {
+        true => short.clone(),
+        false => log.to_string(),
+    };
+    logs.iter().zip(&all).map(write).collect()
 }
 
 #[cfg(test)]
@@ -185,7 +196,18 @@ mod tests {
         ] {
             assert!(!picks(name, &log, &trust), "{name}");
         }
-        assert_eq!(short_name(&log, &trust), "North/life");
+        assert_eq!(names(&[log], &trust), ["North/life"]);
+        let restored = LogId {
+            incarnation: Incarnation(7),
+            ..log
+        };
+        let flash = LogId {
+            lane: Lane::Flash,
+            ..log
+        };
+        let told_apart = names(&[log, restored, flash], &trust);
+        let whole = [log.to_string(), restored.to_string()];
+        assert_eq!(told_apart, [&whole[0], &whole[1], "North/flash"]);
     }
 
     #[test]

@@ -55,6 +55,9 @@ async fn the_log_can_be_looked_into_while_the_node_runs_and_while_it_rests() -> 
         (&runs["runs"][0]["first"], &runs["runs"][0]["last"]),
         (&json!(1), &life["log"]["height"])
     );
+    let run = &runs["runs"][0];
+    let (plain, packed) = (run["wire_bytes"].as_u64(), run["packed_bytes"].as_u64());
+    assert!(packed > Some(64) && packed < plain, "{run}");
     let frontier = inspect(&node, &["--frontier"]).await?;
     assert_eq!(frontier["logs"].as_array().map(Vec::len), Some(3));
     let whole = frontier["whole_bytes"].as_u64().expect("a size");
@@ -71,6 +74,21 @@ async fn the_log_can_be_looked_into_while_the_node_runs_and_while_it_rests() -> 
     let text = node.command(&["log", "inspect", "HQ/life"]).await?;
     assert!(text.stdout.contains("HQ/life"), "{}", text.stdout);
     assert!(text.stdout.contains("applied"), "{}", text.stdout);
+    let runs = node
+        .command(&["log", "inspect", "hq/LIFE", "--runs"])
+        .await?;
+    assert!(runs.stdout.contains("PACKED"), "{}", runs.stdout);
+    for (words, says) in [
+        (&["HQ", "--runs"][..], "HQ/trust, HQ/life, HQ/coordination"),
+        (&["HQ/life", "--from", "99"], "the log ends at entry 1"),
+        (&[""], "no log here fits \"\""),
+        (&["HQ/bulk"], "no lane"),
+    ] {
+        let words: Vec<&str> = ["log", "inspect"].iter().chain(words).copied().collect();
+        let wrong = node.command(&words).await?;
+        assert_eq!(wrong.code, Some(1), "{words:?}");
+        assert!(wrong.stderr.contains(says), "{words:?}: {}", wrong.stderr);
+    }
     let unknown = node.command(&["log", "inspect", "South/life"]).await?;
     assert_eq!(unknown.code, Some(1));
     assert!(
