@@ -191,13 +191,11 @@ mod tests {
 
     #[test]
     fn a_node_that_is_away_lacks_what_neither_we_gave_it_nor_its_receipts_say_it_has() {
-        let mut engine = Behind::default();
-        for behind in &mut engine {
-            *behind = LaneBehind {
-                entries: 10,
-                bytes: 2_000,
-            };
-        }
+        let ten = LaneBehind {
+            entries: 10,
+            bytes: 2_000,
+        };
+        let engine: Behind = [ten; Lane::ALL.len()];
         let mut lacks = [10; Lane::ALL.len()];
         lacks[Lane::Trust as usize] = 0;
         lacks[Lane::Life as usize] = 4;

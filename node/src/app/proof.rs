@@ -45,7 +45,7 @@ const RETRY_HELD_MAX: usize = 256;
 const RETRY_HELD_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Mismatches with peers that were recorded, the same difference at another time among them.
-const FAULTS_TOTAL: &str = "muster_sync_faults_total";
+pub(in crate::app) const FAULTS_TOTAL: &str = "muster_sync_faults_total";
 
 /// Where the engine's shell tells of mismatches.
 pub(in crate::app) struct Mismatches(mpsc::Sender<Mismatch>);
@@ -73,8 +73,6 @@ pub(in crate::app) fn start(
     mut mismatches: mpsc::Receiver<Mismatch>,
     stop: CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
-    // The first scrape already knows the figure.
-    counter!(FAULTS_TOTAL).increment(0);
     tokio::spawn(async move {
         let work = async {
             let mut retry = tokio::time::interval(RETRY_HELD_EVERY);

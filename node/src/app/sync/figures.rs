@@ -3,7 +3,8 @@
 use sync_engine::Counters;
 use sync_quic::SyncNode;
 
-use super::super::App;
+use crate::app::App;
+use crate::app::proof::FAULTS_TOTAL;
 
 impl App {
     /// What sync counted since it began; `None` while this node does not sync.
@@ -13,6 +14,8 @@ impl App {
 
     /// Gives what sync counted to the figures for Prometheus.
     pub fn publish_sync_counters(&self) {
+        // Counted where a fault is recorded; the first scrape knows it already.
+        metrics::counter!(FAULTS_TOTAL).increment(0);
         let Some(counters) = self.sync_counters() else {
             return;
         };
