@@ -10,8 +10,8 @@ use common::crowd::{CrowdPeer, crowd_ids, crowd_trust};
 use common::relay::Relay;
 use common::{Member, Operation, PATIENCE, dial, founder, joined, key, node_id};
 use sync_engine::{Lane, NodeId, ReasonCode};
-use sync_quic::PeerStatus;
 use sync_quic::testing::Crowd;
+use sync_quic::{PeerStatus, SyncConfig};
 
 fn row(member: &Member, peer: NodeId) -> PeerStatus {
     let rows = member.sync.peers();
@@ -47,6 +47,33 @@ async fn a_connection_survives_a_router_that_changes_its_ports() {
         seen.push(now);
     }
     assert_eq!(row(&b, a.id()).last_error, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_connection_outlives_its_idle_time_by_keep_alives() {
+    const IDLE: Duration = Duration::from_secs(3);
+    let quick = |config: &mut SyncConfig| {
+        config.limits.idle = IDLE;
+        config.limits.keep_alive = IDLE / 6;
+    };
+    let operation = Operation::new(1);
+    let a = founder(&operation, key(1), &[node_id(&key(2))], quick).await;
+    let b = joined(&a, key(2), |config| {
+        quick(config);
+        config.peers = vec![dial(a.id(), a.addr())];
+    })
+    .await;
+    a.until_live(&b).await;
+    b.until_live(&a).await;
+    let (began, mut last) = (Instant::now(), row(&a, b.id()));
+    // Nobody writes anything: what comes are keep-alives of this one connection, whose counts go on.
+    while began.elapsed() < IDLE * 3 / 2 {
+        tokio::time::sleep(IDLE / 3).await;
+        let now = row(&a, b.id());
+        assert!(now.datagrams_received > last.datagrams_received, "{now:?}");
+        assert_eq!((now.addr, &now.last_error), (last.addr, &None));
+        last = now;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
