@@ -232,6 +232,29 @@ fn a_document_comes_back_from_snapshot_and_later_changes() {
 }
 
 #[test]
+fn changes_that_the_store_keeps_before_what_they_build_on_are_indexed_like_others() {
+    let (mut a, mut b) = pair();
+    a.set(json!({"title": "second"}));
+    // One batch brought both: the store numbers them run by run.
+    let mut applied = a.log.clone();
+    applied.reverse();
+    let stored = Stored {
+        applied,
+        ..Stored::default()
+    };
+    let mut back = Document::restore(Kind::Incident, id(), stored).unwrap();
+    b.pull(&a);
+    let answer = b.set(json!({"title": "third"}));
+    let incoming = Incoming {
+        key: 1,
+        author: author(2),
+        bytes: &answer.bytes,
+    };
+    assert_eq!(back.ingest(&[incoming]).outcomes, [Outcome::Applied]);
+    same(&b.doc, &back);
+}
+
+#[test]
 fn stored_changes_that_lack_one_in_between_are_an_error() {
     let (mut a, _) = pair();
     a.set(json!({"title": "second"}));
