@@ -154,6 +154,31 @@ fn pending_entries_that_one_node_forgot_are_a_fault_without_objects() {
 }
 
 #[test]
+fn a_node_that_cannot_look_looks_later_though_nothing_moves() {
+    for blind in [0, 1] {
+        let mut net = met();
+        let lost = *net.nodes[1].view().keys().next().unwrap();
+        net.nodes[1].lost.insert(lost);
+        net.nodes[blind].store.unreadable = true;
+        net.drive_for(100_000);
+        assert_eq!(net.state(0, 1).proof, ProofView::Unproven);
+        assert_eq!(net.state(1, 0).proof, ProofView::Unproven);
+        net.nodes[blind].store.unreadable = false;
+        while net.nodes.iter().any(|node| node.mismatches.is_empty()) {
+            net.drive_for(1_000);
+        }
+        for node in &net.nodes {
+            assert_eq!(node.mismatches[0].objects[0].object, lost);
+        }
+        net.nodes[1].lost.clear();
+        net.drive_for(10_000);
+        for (at, of) in [(0, 1), (1, 0)] {
+            assert!(matches!(net.state(at, of).proof, ProofView::Equal { .. }));
+        }
+    }
+}
+
+#[test]
 fn programs_with_other_rules_are_not_compared() {
     let mut net = met();
     net.nodes[0].rules = 2;

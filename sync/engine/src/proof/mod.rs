@@ -137,6 +137,8 @@ pub(crate) struct Proof {
     items: Both<Vec<(ObjectId, [u8; 8])>>,
     /// When the next round begins, once this one has found a difference (monotonic milliseconds).
     again_at_ms: Option<u64>,
+    /// When the shell is asked again that could not look (monotonic milliseconds).
+    look_at_ms: Option<u64>,
 }
 
 impl Proof {
@@ -151,6 +153,7 @@ impl Proof {
             buckets: Both::default(),
             items: Both::default(),
             again_at_ms: None,
+            look_at_ms: None,
         }
     }
 }
@@ -162,13 +165,8 @@ impl Engine {
     }
 
     fn begin_round(&mut self, node: NodeId, round: Round) {
-        let groups = match self.marks.find(round.mark) {
-            Some(mark) => [GroupId::SHARED]
-                .into_iter()
-                .chain(mark.scope.groups.iter().copied())
-                .take(GROUPS_MAX)
-                .collect(),
-            None => return,
+        let Some(groups) = self.groups_of(round.mark) else {
+            return;
         };
         let proof = self.new_proof_id(node);
         let Some(session) = self.peers.get_mut(&node).and_then(Peer::session_mut) else {
@@ -176,6 +174,15 @@ impl Engine {
         };
         session.proof = Some(Box::new(Proof::new(round, proof)));
         self.effect(Effect::Digest { proof, groups });
+    }
+
+    /// The groups that a mark is about.
+    fn groups_of(&self, mark: MarkHash) -> Option<Vec<GroupId>> {
+        let mark = self.marks.find(mark)?;
+        let groups = [GroupId::SHARED]
+            .into_iter()
+            .chain(mark.scope.groups.iter().copied());
+        Some(groups.take(GROUPS_MAX).collect())
     }
 
     fn new_proof_id(&mut self, node: NodeId) -> ProofId {
@@ -209,10 +216,12 @@ impl Engine {
             return;
         };
         let round = running.round;
-        let Some(digests) = digests.filter(|digests| self.is_at(round.mark, &digests.frontier))
-        else {
-            return self.give_up_proof(node);
+        let Some(digests) = digests else {
+            return self.look_later(now, node);
         };
+        if !self.is_at(round.mark, &digests.frontier) {
+            return self.give_up_proof(node);
+        }
         let groups: Vec<WireGroup> = digests.groups.iter().map(WireGroup::of).collect();
         let rules = digests.rules;
         let said = WireProof::Groups {
@@ -236,18 +245,52 @@ impl Engine {
         }
     }
 
+    /// The shell could not look. Nothing may move for long, and then no next mark comes: it is asked again, and what the
+    /// peer has said meanwhile is kept.
+    fn look_later(&mut self, now: Now, node: NodeId) {
+        self.counters.proofs_void += 1;
+        let look_at_ms = now.mono_ms + self.limits.mark_pause_ms;
+        if let Some(running) = self.proof_with(node) {
+            running.look_at_ms = Some(look_at_ms);
+            self.wake(look_at_ms, node, COMPARE);
+        }
+    }
+
+    fn look_again_if_due(&mut self, now: Now, node: NodeId) {
+        let Some(running) = self.proof_with(node) else {
+            return;
+        };
+        if running
+            .look_at_ms
+            .take_if(|at_ms| *at_ms <= now.mono_ms)
+            .is_none()
+        {
+            return;
+        }
+        let (mark, seen) = (running.round.mark, running.groups.ours.is_some());
+        if seen {
+            // The buckets that differ are looked into anew.
+            self.compare(now, node);
+        } else if let Some(groups) = self.groups_of(mark) {
+            let proof = self.new_proof_id(node);
+            if let Some(running) = self.proof_with(node) {
+                running.asked = proof;
+            }
+            self.effect(Effect::Digest { proof, groups });
+        }
+    }
+
     pub(crate) fn on_digest_items(&mut self, now: Now, proof: ProofId, items: Option<DigestItems>) {
         let Some((node, running)) = self.proof_asked(proof) else {
             return;
         };
         let round = running.round;
-        let items = items
-            .filter(|items| self.is_at(round.mark, &items.frontier))
-            .map(|items| items.items)
-            .filter(|items| items.len() <= ITEMS_MAX);
-        let Some(items) = items else {
-            return self.give_up_proof(node);
+        let Some(DigestItems { frontier, items }) = items else {
+            return self.look_later(now, node);
         };
+        if !self.is_at(round.mark, &frontier) || items.len() > ITEMS_MAX {
+            return self.give_up_proof(node);
+        }
         let said = WireProof::Items(items);
         self.send_control(node, frame::proof(round, &said));
         if let (Some(running), WireProof::Items(items)) = (self.proof_with(node), said) {
@@ -359,7 +402,10 @@ impl Engine {
         let (Some(group), Some((ours, theirs))) = (running.group, running.buckets.pair()) else {
             return;
         };
-        if running.items.ours.is_some() || running.again_at_ms.is_some() {
+        if running.items.ours.is_some()
+            || running.again_at_ms.is_some()
+            || running.look_at_ms.is_some()
+        {
             return;
         }
         let differing: Vec<u8> = (0..=u8::MAX)
@@ -443,8 +489,9 @@ impl Engine {
         self.wake(again_at_ms, node, COMPARE);
     }
 
-    /// Begins the next round when its time has come.
+    /// Begins the next round when its time has come, or looks again where that was not possible.
     pub(crate) fn prove_again_if_due(&mut self, now: Now, node: NodeId) {
+        self.look_again_if_due(now, node);
         let Some(running) = self.proof_with(node) else {
             return;
         };

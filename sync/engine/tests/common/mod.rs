@@ -580,13 +580,13 @@ impl Net {
                     frontier: node.store.frontier(),
                     groups: groups.iter().map(|group| node.digest(*group)).collect(),
                 };
-                let digests = Some(digests);
+                let digests = (!node.store.unreadable).then_some(digests);
                 inputs.push_back(Input::Digested { proof, digests });
             }
             Effect::DigestItems { proof, buckets, .. } => {
                 let mut items = node.view();
                 items.retain(|object, _| buckets.contains(&object.0[15]));
-                let items = Some(DigestItems {
+                let items = (!node.store.unreadable).then(|| DigestItems {
                     frontier: node.store.frontier(),
                     items: items.into_iter().collect(),
                 });
