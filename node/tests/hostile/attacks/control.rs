@@ -36,6 +36,9 @@ async fn control_frames_that_lie_leave_a_node_serving_and_unchanged() {
     frames_of_later_versions(&scene).await;
 }
 
+/// Makes an honest greeting another one.
+type Lie = fn(&mut Greeting);
+
 /// What a greeting says, field by field.
 #[derive(Serialize)]
 struct Greeting {
@@ -91,7 +94,7 @@ async fn greeted(member: &Member) -> (Foreign, ForeignStream) {
 }
 
 async fn greetings_that_lie(scene: &Scene) {
-    let lies: [(&str, fn(&mut Greeting)); 3] = [
+    let lies: [(&str, Lie); 3] = [
         ("names another node", |it| it.node = NodeId([3; 32])),
         ("more groups than a grant may", |it| {
             it.groups = vec![GroupId([5; 16]); 60_000];

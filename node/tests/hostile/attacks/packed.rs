@@ -18,6 +18,8 @@ const ASKED_FOR_PLAIN: &str = "muster_sync_runs_asked_for_plain_total";
 const STORED: &str = "muster_sync_entries_stored_total";
 /// Packed runs that come out wrong before their sender is caught, and look-ups in vain before none is made any more.
 const PATIENCE: usize = 64;
+/// Makes a good frame a bad one.
+type Spoil = fn(&mut PackedFrame);
 /// Logs that a stream's table holds.
 const TABLE_LOGS: u64 = 4_096;
 
@@ -53,7 +55,7 @@ async fn goes_on_plain(scene: &Scene, member: &Member, light: &LightPeer) {
 async fn packed_bombs_and_nonsense(scene: &Scene) {
     let codec_writes_nothing = short_body(&packed_entry(INCIDENT, &[]), &[]);
     let too_many_parents = short_body(&packed_entry(INCIDENT, &[1; 65]), &[]);
-    let cases: [(&str, fn(&mut PackedFrame), Vec<u8>); 5] = [
+    let cases: [(&str, Spoil, Vec<u8>); 5] = [
         (
             "its compression",
             |it| it.dictionary = DICTIONARY,

@@ -11,6 +11,9 @@ use super::super::runs::foreign_run;
 use super::super::scene::Scene;
 use super::{OwnLog, SYNC, connect_live, engine, light, note, send_run, try_light};
 
+/// Makes a good run a bad one.
+type Spoil = fn(&mut Run);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn forgeries_replays_and_silence_leave_a_node_serving_and_unchanged() {
     let scene = Scene::set().await;
@@ -22,7 +25,7 @@ async fn forgeries_replays_and_silence_leave_a_node_serving_and_unchanged() {
 }
 
 async fn signatures_and_chains(scene: &Scene) {
-    let spoil: [(&str, fn(&mut Run)); 3] = [
+    let spoil: [(&str, Spoil); 3] = [
         ("signature", |run| run.signatures[0].1.0[7] ^= 1),
         ("signature", |run| run.entries[0][3] ^= 1),
         ("chain", |run| run.prev.0[0] ^= 1),
