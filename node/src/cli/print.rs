@@ -410,6 +410,11 @@ mod tests {
         assert_eq!(text, "A     B\nlong  x\ns\n");
     }
 
+    /// A time whose age is 0 seconds however long the test takes.
+    fn by_a_clock_that_is_ahead() -> String {
+        (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string()
+    }
+
     fn peer(state: &str, name: &str) -> Value {
         json!({ "state": state, "name": name, "last_seen": null, "rtt_ms": null, "node_id": name })
     }
@@ -423,7 +428,7 @@ mod tests {
             { "lane": "coordination", "entries": 9, "bytes": 2_700 },
         ]);
         truck["missing_entries"] = json!(1);
-        let now = jiff::Timestamp::now().to_string();
+        let now = by_a_clock_that_is_ahead();
         truck["agreed"] =
             json!({ "state": "equal", "at": now, "digest": "4f3a09c2d1", "objects": 0 });
         let mut boat = peer("disconnected", "Boat");
@@ -432,7 +437,7 @@ mod tests {
         boat["agreed"] = json!({ "state": "differs", "at": now, "digest": null, "objects": 3 });
         let text = peers(&json!({ "items": [truck, boat] }));
         let expected = "\
-STATE         NAME   LAST SEEN  NOT YET THERE                        NOT YET HERE  AGREES                 RTT  NODE
+STATE         NAME   LAST SEEN  NOT YET THERE                        NOT YET HERE  AGREES                  RTT  NODE
 connected     Truck  never      12 entries (3 life, 9 coordination)  1 entry       yes: 4f3a09c2, 0 s ago  –    Truck
 disconnected  Boat   never      –                                    –             NO: 3 differ, 0 s ago   –    Boat
 ";
@@ -461,7 +466,7 @@ disconnected  Boat   never      –                                    –      
 
     #[test]
     fn faults_say_whose_they_are_and_whether_this_node_is_in_order() {
-        let now = jiff::Timestamp::now().to_string();
+        let now = by_a_clock_that_is_ahead();
         let fault = |id: &str, whose: &str, repaired_at: Value| {
             json!({
                 "id": id, "last_at": now, "times": 2, "peer": "abcdefghijklmn", "peer_name": null, "objects": 3,
