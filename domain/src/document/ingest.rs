@@ -163,7 +163,11 @@ impl Document {
             }
         }
 
-        let todo = (waited..slots.len()).collect();
+        let first = match planted::is(Planted::ApplyTwice) {
+            true => 0,
+            false => waited,
+        };
+        let todo = (first..slots.len()).collect();
         let mut ingested = self.settle(&mut history, &mut slots, todo);
         for slot in slots {
             match (slot.origin, slot.outcome) {
