@@ -41,7 +41,7 @@ const momentAgo = () => new Date(Date.now() - 20_000).toISOString();
 test("what two nodes made of the same entries is told with its age, and nothing before they compared", () => {
   const agreed = { state: "equal" as const, at: momentAgo(), digest: "4f3a", objects: 0 };
   const { rerender } = render(<PeerRow peer={{ ...peer, agreed }} certain />);
-  expect(screen.getByText(/Made the same of it, compared/).textContent).toMatch(/compared \d+ s ago$/);
+  expect(screen.getByText(/Shows the same as this node, compared/).textContent).toMatch(/compared \d+ s ago$/);
   const differs = { state: "differs" as const, at: momentAgo(), digest: null, objects: 2 };
   rerender(<PeerRow peer={{ ...peer, agreed: differs }} certain />);
   expect(screen.getByText(/Shows 2 documents in another way/).textContent).toMatch(/noticed \d+ s ago$/);

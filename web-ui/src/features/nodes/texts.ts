@@ -27,15 +27,15 @@ export const texts = {
   behindLane: (lane: string, entries: number) =>
     `${entries} ${LANES[lane] ?? lane} ${entries === 1 ? "entry" : "entries"} not there yet`,
   missing: (entries: number) => `${entries} ${entries === 1 ? "change" : "changes"} of theirs not here yet`,
-  agreed: "Made the same of it, compared",
+  agreed: "Shows the same as this node, compared",
   differs: (objects: number) =>
     objects === 0
       ? "Leaves other entries waiting or in quarantine than this node, noticed"
       : `Shows ${objects} ${objects === 1 ? "document" : "documents"} in another way than this node, noticed`,
   faults: (count: number) =>
     count === 1
-      ? "Another node showed something else of the same entries"
-      : `Other nodes showed something else of the same entries, ${count} times`,
+      ? "Another node showed something else than this one"
+      : `Other nodes showed something else than this one, ${count} times`,
   faultsLast: "Last noticed",
   faultsNext: "“muster faults list” says where it was, and whether it is in order again.",
   lastError: (error: string) => `Why: ${error}`,
