@@ -2,6 +2,7 @@
 //!
 //! Each function takes any bytes, as long as they may be, and says whether they were taken.
 
+use crate::join::JoinError;
 use crate::join::messages::{ANSWER_BYTES_MAX, REQUEST_BYTES_MAX, RequestWire, decode_answer};
 use crate::wire::{self, Preface};
 
@@ -17,9 +18,9 @@ pub fn join_request(bytes: &[u8]) -> bool {
     RequestWire::decode(bytes).is_ok()
 }
 
-/// What an inviter answers.
+/// What an inviter answers; a refusal is an answer too.
 pub fn join_answer(bytes: &[u8]) -> bool {
-    decode_answer(bytes).is_ok()
+    matches!(decode_answer(bytes), Ok(_) | Err(JoinError::Refused(_)))
 }
 
 /// What stands first on a control stream.
