@@ -15,7 +15,7 @@ use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::inbox::Inbox;
 use crate::io::{
     ConnId, Counters, Effect, Input, Interest, LaneBehind, Limits, LoadId, LocalNode, Now,
-    OwnLogConflict, PeerView, ReasonCode, ResolveId, StreamKind, Usage,
+    OwnLogConflict, PeerState, PeerView, ReasonCode, ResolveId, StreamKind, Usage,
 };
 use crate::marks::{Mark, Marks, Memory};
 use crate::members::Members;
@@ -269,6 +269,14 @@ impl Engine {
         nodes.extend(self.trust.members().map(|(node, _)| *node));
         nodes.remove(&self.local.node);
         nodes.into_iter().map(|node| self.peer_view(node)).collect()
+    }
+
+    /// Where the exchange with a peer stands: what a shell asks whenever something changes, so that it costs nothing per
+    /// peer.
+    pub fn state_of(&self, node: NodeId) -> PeerState {
+        self.peers
+            .get(&node)
+            .map_or(PeerState::Disconnected, Peer::state)
     }
 
     /// What is held in memory now.

@@ -294,14 +294,14 @@ impl<H: Host> Driver<H> {
     }
 
     fn peers_changed(&self, changed: &BTreeSet<NodeId>) {
-        let views = self.shared.engine.lock().peers();
+        let engine = self.shared.engine.lock();
         let mut links = self.shared.links.lock();
-        for view in views.iter().filter(|view| changed.contains(&view.node)) {
-            if view.state == PeerState::Live {
-                links.set_live(view.node);
+        for node in changed {
+            if engine.state_of(*node) == PeerState::Live {
+                links.set_live(*node);
             }
         }
-        drop(links);
+        drop((engine, links));
         self.shared.peers_change();
     }
 }

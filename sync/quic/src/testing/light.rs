@@ -292,10 +292,7 @@ impl Task {
         self.seen.send_modify(|seen| {
             seen.counters = counters;
             if !seen.live {
-                seen.live = engine
-                    .peers()
-                    .iter()
-                    .any(|peer| peer.node == node && peer.state == PeerState::Live);
+                seen.live = engine.state_of(node) == PeerState::Live;
             }
         });
     }
