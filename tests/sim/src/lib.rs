@@ -57,8 +57,8 @@ impl Default for Config {
         Self {
             storm_ms: 24 * 3_600_000,
             calm_ms: 3_600_000,
-            bursts: 8,
-            acts_per_burst: 64,
+            bursts: 6,
+            acts_per_burst: 40,
             edits_max: 24,
             hostile: true,
             disk: DiskKind::Memory,

@@ -23,8 +23,8 @@ pub enum InShell {
     RefuseUnknownKinds,
     /// What waited is applied in memory and not on the disk.
     SettleInMemory,
-    /// Digests are made of memory while a commit is under way.
-    DigestUnderCommit,
+    /// What a document came to is remembered, and not looked at again when it changes.
+    KeepStaleDigest,
 }
 
 /// Where a bug is, and which.
@@ -114,10 +114,10 @@ pub const ALL: &[Described] = &[
         1,
     ),
     bug(
-        "digest-under-commit",
-        Bug::Shell(InShell::DigestUnderCommit),
-        "digests are made from documents in memory that are ahead of the disk",
-        "tests/sim/src/world/shell.rs",
+        "keep-stale-digest",
+        Bug::Shell(InShell::KeepStaleDigest),
+        "the digest of a document is kept when a change is applied to it",
+        "tests/sim/src/desk/mod.rs",
         1,
     ),
     bug(

@@ -26,10 +26,8 @@ fn objects(node: &mut Node, group: GroupId) -> Result<BTreeMap<RecordId, [u8; 8]
     let disk = node.disk.as_ref();
     if let Some(running) = node.running.as_mut().filter(|_| group == GroupId::SHARED) {
         for id in running.desk.document_ids(disk) {
-            if let Some(heads) = running.desk.heads(id, disk)? {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(&heads.concat());
-                objects.insert(id, short(&hasher));
+            if let Some(digest) = running.desk.digest(id, disk)? {
+                objects.insert(id, digest);
             }
         }
         objects.extend(disk.facts().into_keys().map(|id| (id, [1; 8])));

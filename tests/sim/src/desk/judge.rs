@@ -114,6 +114,7 @@ impl Desk {
     ) -> Result<(), String> {
         let first_key = self.next_key + 1;
         self.next_key += changes.len() as u64;
+        self.touch(id);
         let resident = self.resident(id, disk)?;
         let incoming: Vec<Incoming<'_>> = changes
             .iter()

@@ -18,6 +18,7 @@ pub use own::{Plan, Promise, Written, entry};
 use target::{Target, change_in};
 
 use crate::disk::Disk;
+use crate::planted::{self, InShell};
 
 /// How many older versions of a document a person may still have on the screen.
 const VERSIONS_KEPT: usize = 6;
@@ -33,6 +34,8 @@ pub struct Desk {
     node: NodeId,
     author: Author,
     residents: BTreeMap<RecordId, Resident>,
+    /// What documents came to, as long as nothing changes them.
+    digests: BTreeMap<RecordId, [u8; 8]>,
     /// Where the changes stand that wait in a resident document.
     parked: BTreeMap<u64, (RecordId, LogId, Seq)>,
     next_key: u64,
@@ -47,6 +50,7 @@ impl Desk {
             node: NodeId(author.node),
             author,
             residents: BTreeMap::new(),
+            digests: BTreeMap::new(),
             parked: BTreeMap::new(),
             next_key: 0,
             open: disk.unapplied().into_iter().collect(),
@@ -65,6 +69,7 @@ impl Desk {
     /// Drops a document from memory, as a full cache does.
     pub fn evict(&mut self, id: RecordId) -> bool {
         self.parked.retain(|_, (of, _, _)| *of != id);
+        self.touch(id);
         self.residents.remove(&id).is_some()
     }
 
@@ -108,6 +113,30 @@ impl Desk {
     ) -> Result<Option<Vec<[u8; 32]>>, String> {
         let document = &self.resident(id, disk)?.document;
         Ok((!document.is_empty()).then(|| document.heads()))
+    }
+
+    /// Eight bytes over the newest changes of a document; `None` while nothing of it is applied.
+    ///
+    /// # Errors
+    /// When what the disk holds is no document.
+    pub fn digest(&mut self, id: RecordId, disk: &dyn Disk) -> Result<Option<[u8; 8]>, String> {
+        if let Some(digest) = self.digests.get(&id) {
+            return Ok(Some(*digest));
+        }
+        let Some(heads) = self.heads(id, disk)? else {
+            return Ok(None);
+        };
+        let hash = blake3::hash(&heads.concat());
+        let digest = *hash.as_bytes().first_chunk().expect("32 bytes");
+        self.digests.insert(id, digest);
+        Ok(Some(digest))
+    }
+
+    /// A document is about to change.
+    fn touch(&mut self, id: RecordId) {
+        if !planted::is(InShell::KeepStaleDigest) {
+            self.digests.remove(&id);
+        }
     }
 
     fn resident(&mut self, id: RecordId, disk: &dyn Disk) -> Result<&mut Resident, String> {

@@ -236,6 +236,7 @@ impl Desk {
         written: &mut Written,
     ) -> Result<(), String> {
         let author = self.author;
+        self.touch(id);
         let resident = self.resident(id, disk)?;
         let at = resident.versions.len().saturating_sub(1 + versions_ago);
         let base = resident.versions[at].clone();

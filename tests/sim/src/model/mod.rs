@@ -6,6 +6,7 @@
 mod bounds;
 mod end;
 mod fair;
+mod level;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,7 @@ use crate::tally::Tally;
 
 pub use bounds::check as check_bounds;
 use fair::Fairness;
+use level::Sessions;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -42,6 +44,8 @@ pub struct Model {
     signatures: BTreeSet<(LogId, Seq, [u8; 64])>,
     /// Whether authors take turns.
     pub fairness: Fairness,
+    /// Who is connected with whom.
+    pub sessions: Sessions,
 }
 
 impl Model {

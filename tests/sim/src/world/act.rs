@@ -28,6 +28,8 @@ impl World {
             return Ok(());
         }
         if self.burst_acts == 0 {
+            let honest = &self.nodes[..self.honest];
+            self.model.sessions.check(honest, self.now_ms)?;
             self.burst_acts = self.config.acts_per_burst;
         }
         self.burst_acts -= 1;
@@ -259,6 +261,7 @@ impl World {
         self.tally.note("node: crash");
         let id = self.nodes[node].id();
         self.model.fairness.forget(id);
+        self.model.sessions.forget(id);
         for (conn, side) in self.net.open_at(node) {
             if self.rng.random_bool(0.3) {
                 let delay_ms = self.rng.random_range(100..=5_000);

@@ -12,7 +12,7 @@ use super::{Event, World};
 use crate::desk::Plan;
 use crate::model::check_bounds;
 use crate::node::Job;
-use crate::planted::{self, InShell};
+use crate::planted;
 
 /// Batches that an engine may have at its store: one for each lane.
 const BATCHES_MAX: usize = Lane::ALL.len();
@@ -201,9 +201,8 @@ impl World {
     fn quiet(&mut self, node: usize, epoch: u64) -> Option<&mut crate::node::Node> {
         let this = &mut self.nodes[node];
         let running = this.running.as_ref().filter(|_| this.epoch == epoch);
-        let early = planted::is(InShell::DigestUnderCommit);
         running
-            .is_some_and(|running| early || running.busy.is_none())
+            .is_some_and(|running| running.busy.is_none())
             .then_some(this)
     }
 
@@ -466,6 +465,8 @@ impl World {
         match view.as_ref().map(|view| view.state) {
             Some(PeerState::Live) => {
                 self.tally.note("phase: live");
+                let id = self.nodes[node].id();
+                self.model.sessions.begin(id, peer, self.now_ms);
                 self.watch_fairness(node, peer);
                 let newest = view.and_then(|view| view.protocol) == Some(PROTOCOL_MAX);
                 self.tally.note(if newest {
@@ -474,11 +475,16 @@ impl World {
                     "engine: older protocol"
                 });
             }
-            Some(PeerState::Greeting) => self.tally.note("phase: greeting"),
+            Some(PeerState::Greeting) => {
+                self.tally.note("phase: greeting");
+                let id = self.nodes[node].id();
+                self.model.sessions.end(id, peer);
+            }
             Some(PeerState::Disconnected) | None => {
                 self.tally.note("phase: away");
                 let id = self.nodes[node].id();
                 self.model.fairness.end(id, peer);
+                self.model.sessions.end(id, peer);
             }
         }
     }

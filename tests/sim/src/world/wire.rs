@@ -7,9 +7,9 @@ use super::setup::IDLE_MS;
 use super::{Event, World};
 use crate::net::End;
 
-/// How long a node waits after a dial that led to nothing: doubled each time, up to some ten minutes.
+/// How long a node waits after a dial that led to nothing: doubled each time, up to an hour.
 const REDIAL_MS: std::ops::RangeInclusive<u64> = 200..=2_000;
-const REDIAL_DOUBLINGS_MAX: u32 = 9;
+const REDIAL_DOUBLINGS_MAX: u32 = 11;
 /// A connection that lasted so long was a good one.
 const LASTED_MS: u64 = 60_000;
 
