@@ -6,7 +6,7 @@ use domain::{FactKind, Kind};
 use node::app::{Caller, ListQuery, RecordKind};
 use node::ops::local::{LocalRequest, handle};
 use serde_json::{Value, json};
-use store::{Batch, DocumentRow, DocumentWrite, RewrittenViews, Store};
+use store::{Batch, Disposition, DocumentRow, DocumentWrite, RewrittenViews, Store};
 use sync_engine::{GroupId, Lane, ObjectId};
 use uuid::Uuid;
 
@@ -235,6 +235,49 @@ async fn a_damaged_view_is_found_recorded_and_mended_and_the_healthy_end_says_th
     .await;
 
     people_see_the_fault_until_they_looked_at_it(&pair.truck).await;
+    pair.part().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_verdict_is_found_by_the_number_of_entries_and_judged_anew() {
+    let pair = Pair::meet().await;
+    let note = pair.hq.create(NOTES, json!({ "text": "Seen" })).await;
+    pair.until_agreed().await;
+    let apart = pair.part().await;
+    apart.at("truck", |store| {
+        let entries = store.read(|reader| reader.entries_about(&object_id(&note)));
+        let entry = &entries.unwrap()[0].entry;
+        let verdict = Disposition::Quarantined {
+            reason: "a whim".into(),
+        };
+        let mut batch = Batch::new(Lane::Coordination, 1);
+        batch.released.push((entry.log, entry.seq, verdict));
+        store.commit(batch).wait().unwrap();
+    });
+    let pair = apart.meet().await;
+
+    let ours = settled_fault(&pair.truck).await;
+    assert_eq!(
+        (&ours["fault"], &ours["objects"]),
+        (&json!("ours"), &json!(0))
+    );
+    let counts = json!({ "ours": 1, "theirs": 0 });
+    assert_eq!(ours["detail"]["quarantined"], counts);
+    let entry = &objects(&ours)[&id_of(&note)]["entries"][0];
+    assert_eq!(
+        (&entry["state"], &entry["why"]),
+        (&json!("quarantined"), &json!("a whim"))
+    );
+    let change = &ours["detail"]["found"]["objects"][0]["entries"][0];
+    assert_eq!(
+        (&change["before"], &change["after"]),
+        (&json!("quarantined"), &json!("applied"))
+    );
+    assert_eq!(settled_fault(&pair.hq).await["fault"], "theirs");
+    pair.until_agreed().await;
+    assert_eq!(pair.truck.status().await["quarantined"], 0);
+    let rebuilt = pair.truck.app.rebuild(&Caller::socket()).await.unwrap();
+    assert_eq!(rebuilt["views_changed"], json!(false));
     pair.part().await;
 }
 
