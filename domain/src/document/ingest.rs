@@ -16,7 +16,7 @@ use super::genesis::{belongs_to_another_kind, genesis};
 use super::history::History;
 use super::valid::{self, Decoded, QuarantineReason};
 use super::view::{View, view_of};
-use super::{ChangeKey, Document, Parked, contained, load_contained};
+use super::{ChangeKey, Document, Parked, contained, load_contained, snapshot};
 use crate::planted::{self, Planted};
 
 /// One change of this document, from somebody's log.
@@ -452,7 +452,7 @@ impl Document {
             let mut copy = self.doc.clone();
             copy.apply_changes(changes)
                 .map_err(|error| error.to_string())?;
-            Ok((copy.get_heads(), copy.save()))
+            Ok((copy.get_heads(), snapshot(&copy)))
         })?;
         let doc = load_contained(&saved)?;
         if doc.get_heads() != heads {

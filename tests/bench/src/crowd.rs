@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use serde_json::json;
 use sync_engine::{Frontier, Lane, Limits, TrustRecord};
 
@@ -14,7 +13,7 @@ use crate::api::Api;
 use crate::child::{self, Node};
 use crate::documents;
 use crate::member::{Beginning, Member};
-use crate::report::{Report, thousands};
+use crate::report::{Reach, Report, thousands};
 use crate::{Effort, crowd_engine, library};
 
 const PEERS: u16 = 1_000;
@@ -57,7 +56,7 @@ async fn real(mut report: Report, peers: u16) -> anyhow::Result<Report> {
     let hq = Node::start(&hq_dir, &[])?;
     let api = Api::sign_in(hq.http).await?;
     let mut seen = documents::create(&api, CHANGES).await?;
-    let beginning = enrol(&hq_dir, peers).await?;
+    let beginning = enrol(&hq, peers).await?;
 
     tokio::time::sleep(REST / 4).await;
     let (memory_before, cpu_before) = (hq.memory(), hq.cpu());
@@ -65,15 +64,16 @@ async fn real(mut report: Report, peers: u16) -> anyhow::Result<Report> {
     let crowd = connect(&beginning, peers).await?;
     let connected = crowd.len() as f64;
     let (took, cpu) = (started.elapsed(), hq.cpu() - cpu_before);
-    report.row(
+    report.judged(
         "real connections that HQ carries, each to a member of its own",
         thousands(connected),
+        connected,
+        Reach::AtLeast(f64::from(peers)),
         thousands(f64::from(peers)),
     );
     report.row(
         "handshake and greeting, CPU at HQ a connection",
         format!("{:.1} ms", ms(cpu) / connected),
-        "",
     );
 
     let cpu_before = hq.cpu();
@@ -85,7 +85,6 @@ async fn real(mut report: Report, peers: u16) -> anyhow::Result<Report> {
     report.row(
         "memory at HQ a connection, at rest",
         format!("{:.1} kB", grown / connected / 1e3),
-        "",
     );
     report.row(
         "memory of HQ with all of them, at rest (before)",
@@ -94,7 +93,6 @@ async fn real(mut report: Report, peers: u16) -> anyhow::Result<Report> {
             mb(rest.resident_bytes),
             mb(memory_before.resident_bytes)
         ),
-        "",
     );
     report.row(
         "CPU at HQ a connection, at rest",
@@ -102,7 +100,6 @@ async fn real(mut report: Report, peers: u16) -> anyhow::Result<Report> {
             "{:.1} µs a second",
             ms(rest_cpu) * 1e3 / connected / REST.as_secs_f64()
         ),
-        "",
     );
 
     let down = measure(&hq, &crowd, crowd.len() * CHANGES, async {
@@ -135,7 +132,7 @@ async fn real(mut report: Report, peers: u16) -> anyhow::Result<Report> {
         (crowd.len() - 1) * CHANGES,
     );
     let after = hq.memory();
-    report.row("memory of HQ, its highest", mb(after.peak_bytes), "");
+    report.row("memory of HQ, its highest", mb(after.peak_bytes));
     report.line(json!({
         "connections": crowd.len(),
         "connect_ms": took.as_millis() as u64,
@@ -155,8 +152,8 @@ async fn real(mut report: Report, peers: u16) -> anyhow::Result<Report> {
 }
 
 /// Makes the crowd members: a node of ours joins as a second HQ and writes a grant for each. What each begins with.
-async fn enrol(hq_dir: &std::path::Path, peers: u16) -> anyhow::Result<Beginning> {
-    let code = child::invite(hq_dir, "hq")?;
+async fn enrol(hq: &Node, peers: u16) -> anyhow::Result<Beginning> {
+    let code = child::invite(&hq.data_dir, "hq")?;
     let key = library::key(ENROLLER);
     let enroller = Member::join(key.clone(), &code, Limits::default()).await?;
     enroller.until_live().await?;
@@ -178,14 +175,11 @@ async fn enrol(hq_dir: &std::path::Path, peers: u16) -> anyhow::Result<Beginning
         .sync_now(None, true, Duration::from_secs(60))
         .await;
     anyhow::ensure!(report.complete, "HQ did not take the grants: {report:?}");
-    let peer = report.peers.first().and_then(|peer| peer.node);
-    let addr = enroller.sync.peers().iter().find_map(|peer| peer.addr);
-    let peer = peer.zip(addr).context("HQ is gone")?;
     let trust = enroller.sync.trust().as_ref().clone();
     let frontier: Frontier = enroller.frontier();
     enroller.sync.shutdown().await;
     Ok(Beginning {
-        peer: Some(peer),
+        peer: Some((hq.id.parse()?, hq.sync)),
         ..Beginning::new(key, trust, frontier)
     })
 }
@@ -254,7 +248,6 @@ fn note(report: &mut Report, what: &str, seen: &Delivered, deliveries: usize) {
     report.row(
         format!("CPU at HQ a delivered entry, {what}"),
         format!("{:.1} µs", ms(seen.cpu) * 1e3 / deliveries as f64),
-        "",
     );
     report.row(
         format!("deliveries, {what}"),
@@ -263,7 +256,6 @@ fn note(report: &mut Report, what: &str, seen: &Delivered, deliveries: usize) {
             thousands(deliveries as f64),
             seen.took.as_secs_f64()
         ),
-        "",
     );
     report.line(json!({
         "what": what,

@@ -67,7 +67,6 @@ pub fn report(report: &mut Report, peers: u16) -> anyhow::Result<()> {
                 thousands(f64::from(peers))
             ),
             format!("{:.digits$} {unit}", number(name) / scale),
-            "",
         );
     }
     report.line(seen);

@@ -1,8 +1,8 @@
 //! Incidents as people make and edit them, over HTTP with keep-alive and several requests at a time.
 
-use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -77,9 +77,9 @@ pub async fn edit(
     edits: usize,
 ) -> anyhow::Result<()> {
     let count = documents.len();
-    let mut shares: Vec<Vec<Seen>> = vec![Vec::new(); CONCURRENCY];
+    let mut shares: Vec<Vec<(usize, Seen)>> = vec![Vec::new(); CONCURRENCY];
     for (number, document) in std::mem::take(documents).into_iter().enumerate() {
-        shares[number % CONCURRENCY].push(document);
+        shares[number % CONCURRENCY].push((number, document));
     }
     let work = shares
         .into_iter()
@@ -93,42 +93,81 @@ pub async fn edit(
             }
             let mut done = vec![0; share.len()];
             for at in turns {
-                let document = &mut share[at];
+                let (number, document) = &mut share[at];
                 let path = format!("/v1/incidents/{}", document.id);
-                let fields = change(side, done[at]);
+                // Who makes but one edit of each makes another one of the next.
+                let turn = done[at] + if edits < EDITS { *number % EDITS } else { 0 };
+                let fields = change(side, *number, turn);
                 *document = seen(&api.patch(&path, &document.version, &fields).await?);
                 done[at] += 1;
             }
             anyhow::Ok(share)
         });
-    *documents = futures::future::try_join_all(work).await?.concat();
+    let done = futures::future::try_join_all(work).await?.concat();
+    *documents = done.into_iter().map(|(_, document)| document).collect();
     anyhow::ensure!(documents.len() == count, "documents were lost");
     Ok(())
 }
 
-/// The fields that the side's next edit of a document changes.
-pub fn change(side: Side, number: usize) -> Value {
-    let round = number / EDITS;
-    match (side, number % EDITS) {
+/// The fields that the side's next edit of a document changes. Documents get values of their own: a thousand times the
+/// same edit would travel as one.
+pub fn change(side: Side, document: usize, turn: usize) -> Value {
+    let round = turn / EDITS;
+    let mut random = StdRng::seed_from_u64((document * EDITS + turn) as u64 * 2 + side as u64);
+    let mut of = |words: &[&'static str]| words[random.random_range(0..words.len())];
+    match (side, turn % EDITS) {
         (Side::Hq, 0) => json!({ "severity": "severe" }),
-        (Side::Hq, 1) => json!({ "status": "confirmed" }),
-        (Side::Hq, 2) => {
-            json!({ "title": format!("Cellar under water, pumps asked for ({round})") })
+        (Side::Hq, 1) => json!({ "status": of(&["confirmed", "false_alarm"]) }),
+        (Side::Hq, 2) => json!({
+            "title": format!(
+                "{} under water, {} asked for ({round}), call {document}",
+                of(&PLACES),
+                of(&NEEDS),
+            )
+        }),
+        (Side::Hq, 3) => {
+            json!({ "tags": ["flood", "cellar", format!("{}-{round}", of(&NEEDS))] })
         }
-        (Side::Hq, 3) => json!({ "tags": ["flood", "cellar", format!("pump-{round}")] }),
         (Side::Hq, _) => json!({ "severity": "extreme" }),
         (Side::Field, 0) => json!({ "status": "active" }),
         (Side::Field, 1) => json!({ "severity": "minor" }),
-        (Side::Field, 2) => json!({ "location": { "lat": 50.1, "lon": 7.1 } }),
+        (Side::Field, 2) => {
+            let mut degrees = |from: f64| from + f64::from(random.random_range(0..100_000)) * 1e-5;
+            json!({ "location": { "lat": degrees(50.0), "lon": degrees(7.0) } })
+        }
         (Side::Field, 3) => json!({
             "description": format!(
                 "The caller says that it rises by a hand's width an hour and that two people are upstairs. \
-                 Boat 2 has them ({round})."
+                 Boat {} has them, {} next ({round}).",
+                document % 90,
+                of(&PLACES),
             )
         }),
-        (Side::Field, _) => json!({ "status": "contained" }),
+        (Side::Field, _) => json!({ "status": of(&["contained", "closed"]) }),
     }
 }
+
+/// Where it happens, and what it takes.
+const PLACES: [&str; 8] = [
+    "Cellar",
+    "Garage",
+    "School",
+    "Bridge",
+    "Mill",
+    "Underpass",
+    "Clinic",
+    "Camp site",
+];
+const NEEDS: [&str; 8] = [
+    "pumps",
+    "sandbags",
+    "a boat",
+    "a doctor",
+    "blankets",
+    "a generator",
+    "two trucks",
+    "water",
+];
 
 fn seen(answer: &Value) -> Seen {
     let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();

@@ -13,7 +13,7 @@ use sync_engine::{Lane, Limits};
 use crate::Effort;
 use crate::engines::{self, Engines};
 use crate::library;
-use crate::report::{Report, thousands};
+use crate::report::{Reach, Report, thousands};
 
 const NODES: u16 = 200;
 /// Entries in the log at first: one a document.
@@ -56,7 +56,6 @@ pub async fn run(_: Effort) -> anyhow::Result<Report> {
         report.row(
             format!("contacts until {NODES} nodes with {CHANGES} changes each agree, {about}"),
             thousands(cost.contacts as f64),
-            "",
         );
         report.row(
             format!(
@@ -67,18 +66,15 @@ pub async fn run(_: Effort) -> anyhow::Result<Report> {
                 thousands(cost.bytes_per_contact()),
                 thousands(cost.said_per_contact())
             ),
-            "",
         );
         report.row(
             format!("bytes of all contacts, {about}"),
             thousands(cost.bytes as f64),
-            "",
         );
         let busy_us = cost.busy.as_secs_f64() * 1e6 / cost.contacts as f64;
         report.row(
             format!("CPU a contact, both engines, {about}"),
             format!("{busy_us:.0} µs"),
-            "",
         );
         report.line(json!({
             "nodes": NODES,
@@ -92,10 +88,12 @@ pub async fn run(_: Effort) -> anyhow::Result<Report> {
         costs.push(cost);
     }
     let growth = costs[1].bytes_per_contact() / costs[0].bytes_per_contact();
-    report.row(
+    report.judged(
         "bytes a contact, 100,000 documents against 1,000",
         format!("{growth:.3} ×"),
-        format!("≤ {GROWTH_MAX} ×"),
+        growth,
+        Reach::AtMost(GROWTH_MAX),
+        format!("{GROWTH_MAX} ×"),
     );
     report.note(
         "Real engines in memory; most pairs never met before, so that they say whole frontiers.",

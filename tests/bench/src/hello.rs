@@ -10,7 +10,7 @@ use sync_engine::{Lane, Limits};
 use crate::Effort;
 use crate::engines::{self, Contact, Engines};
 use crate::library;
-use crate::report::{Report, thousands};
+use crate::report::{Reach, Report, thousands};
 
 /// Authors of the frontier that DESIGN §10 names.
 const AUTHORS: u16 = 100;
@@ -40,13 +40,25 @@ pub async fn run(_: Effort) -> anyhow::Result<Report> {
             "whole frontier, {AUTHORS} authors × {INCARNATIONS} incarnations × {} lanes, {about}",
             LANES.len()
         );
-        report.row(row, bytes(whole), "8,192 B");
+        report.judged(
+            row,
+            bytes(whole),
+            whole as f64,
+            Reach::AtMost(8_192.0),
+            "8,192 B",
+        );
         record(&mut report, "never met", entries_per_log, &first);
 
         let again = engines.meet(1, 0)?;
         let hello = again.hello_bytes.into_iter().max().unwrap_or(0);
         let row = format!("greeting of nodes that met before, nothing changed, {about}");
-        report.row(row, bytes(hello), "200 B");
+        report.judged(
+            row,
+            bytes(hello),
+            hello as f64,
+            Reach::AtMost(200.0),
+            "200 B",
+        );
         record(&mut report, "met before", entries_per_log, &again);
 
         for changed in [1, 10] {
@@ -59,15 +71,25 @@ pub async fn run(_: Effort) -> anyhow::Result<Report> {
             let after = engines.meet(0, 1)?;
             let hello = after.hello_bytes.into_iter().max().unwrap_or(0);
             let row = format!("the same after {changed} entries were written, {about}");
-            report.row(row, bytes(hello), "200 B + changes");
+            // The changes may come on top; they need not.
+            let target = "200 B + changes";
+            report.judged(
+                row,
+                bytes(hello),
+                hello as f64,
+                Reach::AtMost(200.0),
+                target,
+            );
             record(&mut report, "changed", entries_per_log, &after);
             let trips = after
                 .first_run_step
                 .map_or(f64::NAN, |step| step as f64 / 2.0);
             if changed == 10 {
-                report.row(
+                report.judged(
                     format!("round trips until the first run leaves, {about}"),
                     format!("{trips}"),
+                    trips,
+                    Reach::AtMost(1.0),
                     "1",
                 );
             }

@@ -18,7 +18,7 @@ use sync_engine::{Frontier, Lane, Seq};
 use crate::Effort;
 use crate::library;
 use crate::member::{Arrival, Beginning, Member};
-use crate::report::{Report, percentile};
+use crate::report::{Reach, Report, percentile};
 
 /// Samples: enough that the 99th percentile is not a single one.
 const SAMPLES: usize = 2_000;
@@ -32,6 +32,8 @@ const BLOCK_BYTES: usize = 16 * 1024;
 const BACKLOG_BLOCKS: u64 = 1_024;
 /// Blocks that become one commit of the raw log.
 const COMMIT_BLOCKS: u64 = 64;
+/// What the issue asks of the 99th percentile.
+const P99_MS_MAX: f64 = 50.0;
 /// The lane that is measured: incidents and tasks.
 const LIVE: Lane = Lane::Life;
 
@@ -58,7 +60,7 @@ fn measure(samples: usize) -> anyhow::Result<Report> {
 
     let mut report = Report::default();
     let alone = sample(&from, &to, &arrived, samples)?;
-    note(&mut report, "lane 5 empty", &alone, "");
+    note(&mut report, "lane 5 empty", &alone);
 
     let over = AtomicBool::new(false);
     let full = std::thread::scope(|scope| {
@@ -69,14 +71,13 @@ fn measure(samples: usize) -> anyhow::Result<Report> {
         filled.map_err(|_| anyhow::anyhow!("who fills lane 5 panicked"))??;
         full
     })?;
-    note(&mut report, "lane 5 full", &full, "50 ms");
+    note(&mut report, "lane 5 full", &full);
     report.row(
         "raw blocks committed at the far end meanwhile",
         format!(
             "{:.0} MB/s",
             full.raw_bytes as f64 / full.took.as_secs_f64() / 1e6
         ),
-        "",
     );
     anyhow::ensure!(
         full.raw_bytes > 4 * BACKLOG_BLOCKS * BLOCK_BYTES as u64 || samples < SAMPLES,
@@ -206,18 +207,19 @@ fn sample(
     Ok(seen)
 }
 
-fn note(report: &mut Report, what: &str, seen: &Samples, reach: &str) {
+fn note(report: &mut Report, what: &str, seen: &Samples) {
     let values = &seen.commit_to_commit_ms;
     let (p50, p99) = (percentile(values, 50.0), percentile(values, 99.0));
     report.row(
         format!("entry of lane 2, commit to commit, {what}, p50"),
         format!("{p50:.1} ms"),
-        "",
     );
-    report.row(
+    report.judged(
         format!("entry of lane 2, commit to commit, {what}, p99"),
         format!("{p99:.1} ms"),
-        reach,
+        p99,
+        Reach::AtMost(P99_MS_MAX),
+        format!("{P99_MS_MAX} ms"),
     );
     report.line(json!({
         "lane_5": what,

@@ -11,10 +11,12 @@ use crate::Effort;
 use crate::api::Api;
 use crate::child::{Memory, Node};
 use crate::documents::{self, EDITS, Order, Side};
-use crate::report::Report;
+use crate::report::{Reach, Report};
 
 const DOCUMENTS: usize = 10_000;
 
+/// What a restarted node may take that nobody uses.
+const IDLE_BYTES_MAX: f64 = 80e6;
 /// Without requests for so long, a node counts as idle.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -37,7 +39,7 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     let data_dir = directory.path().join("node");
     let node = Node::start(&data_dir, &[])?;
     let api = Api::sign_in(node.http).await?;
-    note(&mut report, "started, empty", node.memory(), "");
+    note(&mut report, "started, empty", node.memory(), None);
     let mut documents = documents::create(&api, DOCUMENTS).await?;
     documents::edit(&api, &mut documents, Side::Hq, Order::Mixed, edits).await?;
     anyhow::ensure!(
@@ -45,15 +47,20 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         "documents are missing"
     );
     let loaded = node.memory();
-    note(&mut report, "at the end of the workload", loaded, "");
-    report.row("highest during the workload", mb(loaded.peak_bytes), "");
+    note(&mut report, "at the end of the workload", loaded, None);
+    report.row("highest during the workload", mb(loaded.peak_bytes));
     tokio::time::sleep(IDLE).await;
-    note(&mut report, "idle after the workload", node.memory(), "");
+    note(&mut report, "idle after the workload", node.memory(), None);
     node.stop();
 
     let node = Node::start(&data_dir, &["--no-found"])?;
     tokio::time::sleep(IDLE).await;
-    note(&mut report, "restarted, idle", node.memory(), "80 MB");
+    note(
+        &mut report,
+        "restarted, idle",
+        node.memory(),
+        Some(IDLE_BYTES_MAX),
+    );
     let api = Api::sign_in(node.http).await?;
     for path in PAGE_PATHS {
         api.get(path).await?;
@@ -63,7 +70,7 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         &mut report,
         "restarted, a page was opened, idle",
         node.memory(),
-        "80 MB",
+        Some(IDLE_BYTES_MAX),
     );
     anyhow::ensure!(
         api.all("/v1/incidents").await?.len() == DOCUMENTS,
@@ -74,7 +81,7 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         &mut report,
         "restarted, all 10,000 were listed, idle",
         node.memory(),
-        "80 MB",
+        Some(IDLE_BYTES_MAX),
     );
     report.note(format!(
         "{DOCUMENTS} incidents, {} entries; MB is 10^6 bytes.",
@@ -83,16 +90,17 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn note(report: &mut Report, what: &str, memory: Memory, reach: &str) {
-    report.row(
-        format!("RSS (PSS) {what}"),
-        format!(
-            "{} ({})",
-            mb(memory.resident_bytes),
-            mb(memory.proportional_bytes)
-        ),
-        reach,
-    );
+fn note(report: &mut Report, what: &str, memory: Memory, bytes_max: Option<f64>) {
+    let words = format!("RSS (PSS) {what}");
+    let resident = memory.resident_bytes;
+    let shown = format!("{} ({})", mb(resident), mb(memory.proportional_bytes));
+    match bytes_max {
+        Some(bound) => {
+            let target = format!("{:.0} MB", bound / 1e6);
+            report.judged(words, shown, resident as f64, Reach::AtMost(bound), target);
+        }
+        None => report.row(words, shown),
+    }
     report.line(json!({
         "when": what,
         "rss_bytes": memory.resident_bytes,

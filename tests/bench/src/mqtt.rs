@@ -12,7 +12,7 @@ use crate::Effort;
 use crate::api::Api;
 use crate::child::{Mosquitto, Node};
 use crate::load::{self, Outcome, Plan};
-use crate::report::{Report, median, percentile, thousands};
+use crate::report::{Reach, Report, median, percentile, thousands};
 
 const CONNECTIONS: usize = 10;
 const WINDOW: usize = 50;
@@ -96,33 +96,25 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     let (used_plan, outcome) = last.context("no round was run")?;
     let read = read_back(&api, used_plan, &outcome).await?;
 
-    report.row(
+    report.judged(
         "readings/s acknowledged after commit (median)",
         thousands(median(&ours)),
+        median(&ours),
+        Reach::AtLeast(50_000.0),
         "50,000",
     );
-    report.row(
-        "  CPU of the node, cores",
-        format!("{:.2}", median(&cores)),
-        "",
-    );
+    report.row("  CPU of the node, cores", format!("{:.2}", median(&cores)));
     report.row(
         "  publish to PUBACK at full rate, p99 ms",
         format!("{:.1}", percentile(&outcome.latencies_ms, 99.0)),
-        "",
     );
     match mosquitto {
         Some(mosquitto) => {
             report.row(
                 "Mosquitto, acknowledged, nothing stored (median)",
                 thousands(median(&theirs)),
-                "",
             );
-            report.row(
-                "  ratio",
-                format!("{:.2}", median(&ours) / median(&theirs)),
-                "",
-            );
+            report.row("  ratio", format!("{:.2}", median(&ours) / median(&theirs)));
             report.note(format!(
                 "Mosquitto's configuration: {}",
                 mosquitto.config.trim().replace('\n', "; ")
@@ -130,30 +122,28 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         }
         None => report.note("skipped: Mosquitto is not installed (apt-get install mosquitto)"),
     }
-    report.row(
-        "at 50,000/s: acknowledged/s",
-        thousands(rate_of(&paced)),
-        "",
-    );
+    report.row("at 50,000/s: acknowledged/s", thousands(rate_of(&paced)));
     report.row(
         "  publish to PUBACK p50 ms",
         format!("{:.1}", percentile(&paced.latencies_ms, 50.0)),
-        "",
     );
-    report.row(
+    report.judged(
         "  publish to PUBACK p99 ms",
         format!("{:.1}", percentile(&paced.latencies_ms, 99.0)),
+        percentile(&paced.latencies_ms, 99.0),
+        Reach::AtMost(50.0),
         "50",
     );
-    report.row(
+    report.judged(
         "acknowledged values read back through the API",
         thousands(read as f64),
+        read as f64,
+        Reach::AtLeast(READ_BACK as f64),
         thousands(READ_BACK as f64),
     );
     report.row(
         "memory after it, MB",
         format!("{:.0}", node.resident_bytes() as f64 / 1e6),
-        "",
     );
     node.stop();
     Ok(report)

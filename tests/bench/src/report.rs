@@ -1,4 +1,4 @@
-//! Measurements as JSON lines and as a table.
+//! Measurements as JSON lines and as a table: target, figure and verdict, with the load of the machine beside them.
 
 use std::fs::{File, create_dir_all};
 use std::io::Write as _;
@@ -17,7 +17,24 @@ pub struct Report {
 struct Row {
     what: String,
     value: String,
-    reach: String,
+    /// What the issue asks for, and whether the figure is there; `None` where it asks for nothing.
+    reach: Option<(String, bool)>,
+}
+
+/// What a figure has to be.
+#[derive(Debug, Clone, Copy)]
+pub enum Reach {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Reach {
+    fn met_by(self, figure: f64) -> bool {
+        match self {
+            Reach::AtMost(bound) => figure <= bound,
+            Reach::AtLeast(bound) => figure >= bound,
+        }
+    }
 }
 
 impl Report {
@@ -26,17 +43,29 @@ impl Report {
         self.lines.push(measurement);
     }
 
-    /// One row of the table; `reach` is what the issue asks for, or empty.
-    pub fn row(
+    /// One row of the table, of a figure that nobody has asked to be of a certain size.
+    pub fn row(&mut self, what: impl Into<String>, value: impl Into<String>) {
+        self.rows.push(Row {
+            what: what.into(),
+            value: value.into(),
+            reach: None,
+        });
+    }
+
+    /// One row with its verdict: `value` and `target` are `figure` and `reach` as people read them. A figure that is no
+    /// number has missed its target.
+    pub fn judged(
         &mut self,
         what: impl Into<String>,
         value: impl Into<String>,
-        reach: impl Into<String>,
+        figure: f64,
+        reach: Reach,
+        target: impl Into<String>,
     ) {
         self.rows.push(Row {
             what: what.into(),
             value: value.into(),
-            reach: reach.into(),
+            reach: Some((target.into(), reach.met_by(figure))),
         });
     }
 
@@ -59,20 +88,26 @@ impl Report {
         };
         let (what, value) = (width(|r| &r.what), width(|r| &r.value));
         for row in &self.rows {
-            let reach = if row.reach.is_empty() {
-                String::new()
-            } else {
-                format!("   (reach {})", row.reach)
+            let verdict = match &row.reach {
+                None => String::new(),
+                Some((target, true)) => format!("   reach {target}: met"),
+                Some((target, false)) => format!("   reach {target}: MISSED"),
             };
-            println!("  {:<what$}  {:>value$}{reach}", row.what, row.value);
+            println!("  {:<what$}  {:>value$}{verdict}", row.what, row.value);
         }
         for note in &self.notes {
             println!("  {note}");
         }
         for row in &self.rows {
-            self.lines
-                .push(json!({"row": row.what, "value": row.value, "reach": row.reach}));
+            let mut line = json!({"row": row.what, "value": row.value});
+            if let Some((target, met)) = &row.reach {
+                line["reach"] = json!(target);
+                line["met"] = json!(met);
+            }
+            self.lines.push(line);
         }
+        let load = load_average();
+        println!("  {}; load {load}", machine_words());
         let path = directory().join(format!("{scenario}.jsonl"));
         create_dir_all(directory())?;
         let mut file = File::create(&path)?;
@@ -81,6 +116,7 @@ impl Report {
             let mut object = Map::new();
             object.insert("scenario".into(), scenario.into());
             object.insert("machine".into(), machine.clone());
+            object.insert("load".into(), load.clone().into());
             if let Value::Object(fields) = line {
                 object.extend(fields);
             }
@@ -98,6 +134,17 @@ fn directory() -> PathBuf {
 fn machine() -> Value {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     json!({"cores": cores, "arch": std::env::consts::ARCH, "os": std::env::consts::OS})
+}
+
+fn machine_words() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} cores")
+}
+
+/// Over the last 1, 5 and 15 minutes: how many wanted a processor, ourselves included.
+pub fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// The middle one; of an even number the lower, so that it is a value that was measured. 0 for none.
@@ -129,6 +176,14 @@ pub fn thousands(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_figure_on_its_bound_is_met_and_none_is_missed() {
+        assert!(Reach::AtMost(50.0).met_by(50.0));
+        assert!(!Reach::AtMost(50.0).met_by(50.1));
+        assert!(!Reach::AtLeast(50.0).met_by(49.9));
+        assert!(!Reach::AtMost(50.0).met_by(f64::NAN));
+    }
 
     #[test]
     fn percentiles_are_values_that_were_measured() {
