@@ -23,6 +23,9 @@ use crate::planted::{self, InShell};
 /// How many older versions of a document a person may still have on the screen.
 const VERSIONS_KEPT: usize = 6;
 
+/// What people see of a document, and the heads that it was made of.
+type Shown = (Vec<[u8; 32]>, View);
+
 /// A document in memory.
 struct Resident {
     document: Document,
@@ -96,7 +99,7 @@ impl Desk {
         &mut self,
         id: RecordId,
         disk: &dyn Disk,
-    ) -> Result<Option<(Vec<[u8; 32]>, View)>, String> {
+    ) -> Result<Option<Shown>, String> {
         let resident = self.resident(id, disk)?;
         let document = &resident.document;
         Ok((!document.is_empty()).then(|| (document.heads(), document.view())))

@@ -55,12 +55,15 @@ fn name(bytes: &[u8]) -> Option<Name> {
     Some(Name { hash, object })
 }
 
+/// A document as it is kept: the number of the last change applied, and its bytes.
+type Snapshot = (u64, Vec<u8>);
+
 /// What one commit changed, to be taken back.
 #[derive(Debug, Default)]
 struct Undo {
     lengths: BTreeMap<LogId, usize>,
     released: Vec<(At, Disposition)>,
-    snapshots: Vec<(RecordId, Option<(u64, Vec<u8>)>)>,
+    snapshots: Vec<(RecordId, Option<Snapshot>)>,
     facts: Vec<(RecordId, Option<String>)>,
 }
 
@@ -71,7 +74,7 @@ pub struct MemoryDisk {
     incarnation: Incarnation,
     logs: BTreeMap<LogId, Vec<Kept>>,
     objects: BTreeMap<RecordId, BTreeSet<At>>,
-    snapshots: BTreeMap<RecordId, (u64, Vec<u8>)>,
+    snapshots: BTreeMap<RecordId, Snapshot>,
     facts: BTreeMap<RecordId, String>,
     last_applied: u64,
     last_commit: i64,

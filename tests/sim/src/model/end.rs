@@ -10,6 +10,9 @@ use crate::desk::{author_of, target};
 use crate::node::Node;
 use crate::planted;
 
+/// What one node refuses, and why.
+type Quarantined = BTreeMap<(LogId, Seq), String>;
+
 /// What people see on one node.
 #[derive(Debug, PartialEq)]
 struct Seen {
@@ -115,7 +118,7 @@ impl Model {
     /// # Errors
     /// The first sentence that does not hold.
     pub fn check_views(&self, nodes: &mut [&mut Node]) -> Result<(), String> {
-        let mut first: Option<(String, Seen, BTreeMap<(LogId, Seq), String>)> = None;
+        let mut first: Option<(String, Seen, Quarantined)> = None;
         for node in nodes.iter_mut() {
             let name = node.who.grant.name.clone();
             self.check_promised(node)?;
