@@ -128,7 +128,8 @@ impl Engine {
             return;
         }
         if self.marks.find(hash).is_none() {
-            if self.is_asked_too_often(now, node) {
+            // Who is not level is told so by what it lacks; the next proposal, right behind it, is to be looked at.
+            if self.level_scope(node).is_none() || self.is_asked_too_often(now, node) {
                 return;
             }
             let Some(mark) = self.mark_with(node) else {
