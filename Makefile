@@ -51,6 +51,22 @@ bench: ## Measure with a release build; tables here, JSON lines under target/ben
 	$(CARGO_BUILD) --release --bin muster --bin bench
 	exec $(TARGET)/release/bench $(ARGS)
 
+# How many seeds, from which on, and which bug is looked for: make sim SEEDS=1 FIRST=8812; make sim-planted BUG=skip-signature
+SEEDS ?= 1000
+FIRST ?= 1
+BUG ?= all
+CAMPAIGN := cargo run --quiet --profile sim --package sim --bin campaign --
+
+.PHONY: sim
+sim: ## Simulate SEEDS disasters from FIRST on, compare each with the model, count what occurred
+	@./scripts/check-tools.sh cargo cc perl
+	$(CAMPAIGN) --seeds $(SEEDS) --first $(FIRST) $(ARGS)
+
+.PHONY: sim-planted
+sim-planted: ## Plant each known mistake and look for the seed that shows it (docs/planted-bugs.md)
+	@./scripts/check-tools.sh cargo cc perl
+	$(CAMPAIGN) --planted $(BUG) $(ARGS)
+
 # How long each target runs, and which; all of them where nothing is said.
 SECONDS ?= 60
 FUZZ ?= $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets/*.rs))

@@ -180,8 +180,12 @@ impl Node {
         if !self.memory.marks.contains(mark.as_ref()) {
             self.memory.marks.push(mark.as_ref().clone());
         }
+        // As the store does: marks that nobody stands at go first.
         if self.memory.marks.len() > MARKS_MAX {
-            self.memory.marks.remove(0);
+            let stood_at =
+                |mark: &Mark| self.memory.peers.iter().any(|(_, hash)| *hash == mark.hash);
+            let unused = self.memory.marks.iter().position(|mark| !stood_at(mark));
+            self.memory.marks.remove(unused.unwrap_or(0));
         }
     }
 

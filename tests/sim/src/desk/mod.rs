@@ -95,11 +95,7 @@ impl Desk {
     ///
     /// # Errors
     /// When what the disk holds is no document.
-    pub fn view(
-        &mut self,
-        id: RecordId,
-        disk: &dyn Disk,
-    ) -> Result<Option<Shown>, String> {
+    pub fn view(&mut self, id: RecordId, disk: &dyn Disk) -> Result<Option<Shown>, String> {
         let resident = self.resident(id, disk)?;
         let document = &resident.document;
         Ok((!document.is_empty()).then(|| (document.heads(), document.view())))

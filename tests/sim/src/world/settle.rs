@@ -113,6 +113,11 @@ impl World {
             for (log, held) in running.engine.frontier().iter() {
                 eprintln!("    {log:?} {}", held.height);
             }
+            for (peer, hash) in &node.memory.peers {
+                let mark = node.memory.marks.iter().find(|mark| mark.hash == *hash);
+                let heights = mark.map(|mark| &mark.heights);
+                eprintln!("    mark with {} {heights:?}", &peer.to_string()[..8]);
+            }
             for peer in running.engine.peers() {
                 eprintln!(
                     "    peer {:?} {:?} behind {} missing {} {:?}",
