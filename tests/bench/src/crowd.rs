@@ -32,11 +32,7 @@ const ENROLLER: u16 = 60_000;
 /// # Errors
 /// HQ does not start, or an entry never arrives.
 pub async fn run(effort: Effort) -> anyhow::Result<Report> {
-    let peers = if effort.rounds == 1 {
-        PEERS_QUICK
-    } else {
-        PEERS
-    };
+    let peers = if effort.quick { PEERS_QUICK } else { PEERS };
     let mut report = Report::default();
     crowd_engine::report(&mut report, peers)?;
     // A runtime of its own: the crowd would share the bench's one thread with who measures.

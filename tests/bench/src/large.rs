@@ -46,7 +46,7 @@ const STORED: &str = "muster_sync_entries_stored_total";
 /// A node does not start, or the nodes never agree.
 pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     let mut report = Report::default();
-    let count = if effort.rounds == 1 {
+    let count = if effort.quick {
         DOCUMENTS_QUICK
     } else {
         DOCUMENTS
@@ -69,7 +69,7 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
 
     let middle = chain(&mut report, &hq, &dirs, count).await?;
     middle.stop();
-    let (older, ..) = older.exchange(count).await?;
+    let (older, _) = older.exchange(count).await?;
 
     relay.heal();
     let field = Node::start(&dirs[1], &["--no-found"])?;
@@ -184,8 +184,8 @@ impl Older {
         }
     }
 
-    /// Takes what HQ has, so many entries or more, and parts again: bytes of frames that came, and the entries in them.
-    async fn exchange(self, entries_min: usize) -> anyhow::Result<(Older, u64, u64)> {
+    /// Takes what HQ has, so many entries or more, and parts again.
+    async fn exchange(self, entries_min: usize) -> anyhow::Result<(Older, Took)> {
         let (key, trust, peer) = (
             self.beginning.key.clone(),
             self.beginning.trust.clone(),
@@ -202,15 +202,27 @@ impl Older {
             "HQ did not answer the older node: {report:?}"
         );
         let frontier: Frontier = member.frontier();
-        let (bytes, entries) = (member.sync.counters().received_bytes, member.entries());
+        let took = Took {
+            frame_bytes: member.sync.counters().received_bytes as f64,
+            entries: member.entries() as f64,
+            entry_bytes: member.entry_bytes() as f64,
+        };
         member.sync.shutdown().await;
         let beginning = Beginning {
             limits: Self::limits(),
             peer,
             ..Beginning::new(key, trust, frontier)
         };
-        Ok((Older { beginning }, bytes, entries))
+        Ok((Older { beginning }, took))
     }
+}
+
+/// What came to the older node.
+struct Took {
+    frame_bytes: f64,
+    entries: f64,
+    /// The entries as they are stored: neither compressed nor packed.
+    entry_bytes: f64,
 }
 
 /// A thousand changes on each side, as often as `effort` says, and once over a slow link.
@@ -227,8 +239,8 @@ async fn changes(
             .next()
             .context("too few documents for so many rounds")
     };
-    let (mut times_ms, mut frame_bytes, mut wire_bytes, mut older_bytes) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut times_ms, mut frame_bytes, mut wire_bytes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut older_bytes, mut plain_bytes) = (Vec::new(), Vec::new());
     let changes = (2 * CHANGED) as f64;
     for round in 0..effort.rounds {
         pair = pair.part().await?;
@@ -255,12 +267,13 @@ async fn changes(
         let taken_ms = level.duration_since(first).as_secs_f64() * 1e3;
         let frames = (sent(ends).await? - sent_before) / changes;
         let cpu_ms = [0, 1].map(|node| (cpu_after[node] - cpu_before[node]).as_millis() as u64);
-        let (then, bytes, entries) = older.exchange(2 * CHANGED).await?;
+        let (then, took) = older.exchange(2 * CHANGED).await?;
         older = then;
-        let older_each = bytes as f64 / entries as f64;
+        let older_each = took.frame_bytes / took.entries;
+        let plain_each = took.entry_bytes / took.entries;
         println!(
             "  round {round}: {taken_ms:.0} ms, frames {frames:.1} B a change, UDP {} B in {} datagrams, \
-             CPU {} + {} ms; protocol 1: {older_each:.1} B an entry ({entries})",
+             CPU {} + {} ms; protocol 1: {older_each:.1} B an entry, plain {plain_each:.1} B",
             passed.bytes, passed.datagrams, cpu_ms[0], cpu_ms[1]
         );
         report.line(json!({
@@ -274,11 +287,13 @@ async fn changes(
             "wire_datagrams": passed.datagrams,
             "cpu_ms": cpu_ms,
             "protocol_1_frame_bytes_per_entry": older_each,
+            "plain_bytes_per_entry": plain_each,
         }));
         times_ms.push(taken_ms);
         frame_bytes.push(frames);
         wire_bytes.push(passed.bytes as f64 / changes);
         older_bytes.push(older_each);
+        plain_bytes.push(plain_each);
     }
     let about = format!(
         "{} documents, {CHANGED} changed on each side",
@@ -304,6 +319,10 @@ async fn changes(
         median(&older_bytes),
         Reach::AtMost(80.0),
         "80 B",
+    );
+    report.row(
+        "the same entry as it is stored, plain",
+        format!("{:.1} B", median(&plain_bytes)),
     );
     report.row(
         "UDP payload a change, handshake and packets included",

@@ -30,11 +30,7 @@ const DOCUMENTS: usize = 50;
 /// # Errors
 /// A node does not start, or a change never arrives.
 pub async fn run(effort: Effort) -> anyhow::Result<Report> {
-    let samples = if effort.rounds == 1 {
-        SAMPLES / 5
-    } else {
-        SAMPLES
-    };
+    let samples = if effort.quick { SAMPLES / 5 } else { SAMPLES };
     let directory = tempfile::tempdir()?;
     let pair = Pair::start(directory.path()).await?;
     let mut documents = documents::create(&pair.hq_api, DOCUMENTS).await?;

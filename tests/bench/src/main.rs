@@ -3,8 +3,8 @@
 //! Each scenario is one module and gives rows; the table goes to standard output, the JSON lines to
 //! `target/bench/<scenario>.jsonl`. A scenario that misses what it needs says so and is counted as skipped.
 //!
-//! `bench [SCENARIO…] [--quick]`: without names all run; `--quick` measures less, to see that it works; `--help` lists
-//! them. Most scenarios drive the built program as its users do; those of the sync engine put engines, or nodes of its
+//! `bench [SCENARIO…] [--rounds N] [--quick]`: without names all run; `--quick` measures less, to see that it works;
+//! `--help` lists them. Most scenarios drive the built program as its users do; those of the sync engine put engines, or nodes of its
 //! QUIC shell, into this process, because the program has no need of a thousand of them.
 
 mod api;
@@ -41,6 +41,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub struct Effort {
     /// Measurements of each kind; the median is what counts.
     pub rounds: usize,
+    /// Fewer documents and samples, to see that it works: no figures.
+    pub quick: bool,
     /// Length of one measurement in seconds, where it has one.
     pub seconds: u64,
 }
@@ -48,6 +50,7 @@ pub struct Effort {
 fn main() -> anyhow::Result<()> {
     let mut effort = Effort {
         rounds: 5,
+        quick: false,
         seconds: 10,
     };
     let mut wanted = Vec::new();
@@ -59,7 +62,7 @@ fn main() -> anyhow::Result<()> {
         let peers = arguments.next().context("how many peers?")?.parse()?;
         return crowd_engine::run(peers);
     }
-    for argument in arguments {
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--help" | "-h" => {
                 help();
@@ -68,12 +71,18 @@ fn main() -> anyhow::Result<()> {
             "--quick" => {
                 effort = Effort {
                     rounds: 1,
+                    quick: true,
                     seconds: 3,
                 }
             }
+            "--rounds" => {
+                let rounds = arguments.next().context("how many rounds?")?;
+                effort.rounds = rounds.parse().context("--rounds takes a number")?;
+                anyhow::ensure!(effort.rounds > 0, "--rounds takes a number above 0");
+            }
             name if SCENARIOS.iter().any(|s| s.name == name) => wanted.push(argument),
             other => bail!(
-                "{other:?} is neither --quick nor a scenario ({})",
+                "{other:?} is neither --quick, --rounds nor a scenario ({})",
                 SCENARIOS
                     .iter()
                     .map(|s| s.name)
@@ -100,7 +109,10 @@ fn main() -> anyhow::Result<()> {
 
 fn help() {
     println!(
-        "make bench ARGS=\"[SCENARIO…] [--quick]\": without names all run; --quick measures less\n"
+        "make bench ARGS=\"[SCENARIO…] [--rounds N] [--quick]\"\n\n\
+         Without names all run. One figure: make bench ARGS=hello. --rounds N measures N times where the median of 5\n\
+         counts; --quick measures once and less, to see that it works. Each scenario prints target, figure and verdict,\n\
+         and writes JSON lines to target/bench/. What was seen stands in docs/figures.md.\n"
     );
     for scenario in SCENARIOS {
         println!("  {:<11} {}", scenario.name, scenario.what);

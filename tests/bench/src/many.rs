@@ -31,7 +31,7 @@ const ROUNDS_MAX: usize = 3;
 /// A node does not start, or the nodes never agree.
 pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     let mut report = Report::default();
-    let quick = effort.rounds == 1;
+    let quick = effort.quick;
     let mut ours = Vec::new();
     for documents in DOCUMENTS.into_iter().take(if quick { 1 } else { 2 }) {
         let mut times_ms = Vec::new();

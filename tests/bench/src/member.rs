@@ -41,6 +41,7 @@ struct Held {
     own: Library,
     heights: Frontier,
     entries: u64,
+    entry_bytes: u64,
     /// How far the slowest peer has acknowledged logs of ours; there is one peer.
     acknowledged: Frontier,
 }
@@ -81,6 +82,7 @@ impl Shelf {
             let head = run.head();
             held.heights.advance(*run.log(), head.seq, head.chain);
             held.entries += run.entries().len() as u64;
+            held.entry_bytes += run.entry_bytes() as u64;
             applied.push((*run.log(), head.seq));
             if let Some(arrivals) = &self.arrivals {
                 let arrival = Arrival {
@@ -312,6 +314,11 @@ impl Member {
     /// Entries of others that came.
     pub fn entries(&self) -> u64 {
         self.shelf.held().entries
+    }
+
+    /// Their bytes as they are stored.
+    pub fn entry_bytes(&self) -> u64 {
+        self.shelf.held().entry_bytes
     }
 
     /// Waits until it is live with somebody.

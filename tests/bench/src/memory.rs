@@ -33,7 +33,7 @@ const PAGE_PATHS: [&str; 6] = [
 /// # Errors
 /// The node does not start, or refuses a request.
 pub async fn run(effort: Effort) -> anyhow::Result<Report> {
-    let edits = if effort.rounds == 1 { 1 } else { EDITS };
+    let edits = if effort.quick { 1 } else { EDITS };
     let mut report = Report::default();
     let directory = tempfile::tempdir()?;
     let data_dir = directory.path().join("node");
