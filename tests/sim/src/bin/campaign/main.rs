@@ -8,7 +8,7 @@ mod find;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sim::tally::{FAULTS, PHASES, Tally};
@@ -21,8 +21,7 @@ const SEEDS_FOR_COVERAGE: u64 = 300;
 /// Seeds that are played when nothing is said.
 const SEEDS: u64 = 1_000;
 
-const USAGE: &str =
-    "campaign [--seeds N] [--first N] [--threads N] [--sqlite] [--planted NAME|all [--table FILE]]";
+const USAGE: &str = "campaign [--seeds N] [--first N] [--threads N] [--minutes N] [--sqlite] [--planted NAME|all [--table FILE]]";
 
 /// What was asked for on the command line.
 struct Asked {
@@ -30,6 +29,8 @@ struct Asked {
     /// How many; how many at most, where a bug is planted.
     seeds: Option<u64>,
     threads: usize,
+    /// No seed is begun later than that.
+    minutes: Option<u64>,
     sqlite: bool,
     planted: Option<String>,
     table: Option<String>,
@@ -41,6 +42,7 @@ fn asked() -> Result<Asked, String> {
         first: 1,
         seeds: None,
         threads: cores,
+        minutes: None,
         sqlite: false,
         planted: None,
         table: None,
@@ -56,6 +58,7 @@ fn asked() -> Result<Asked, String> {
             "--first" => asked.first = number(value()?)?,
             "--seeds" => asked.seeds = Some(number(value()?)?),
             "--threads" => asked.threads = usize::try_from(number(value()?)?).unwrap_or(1).max(1),
+            "--minutes" => asked.minutes = Some(number(value()?)?),
             "--planted" => asked.planted = Some(value()?),
             "--table" => asked.table = Some(value()?),
             "--sqlite" => asked.sqlite = true,
@@ -88,6 +91,8 @@ impl Asked {
 struct Shared {
     next: AtomicU64,
     done: AtomicU64,
+    /// Threads that have nothing left to do.
+    idle: AtomicUsize,
     outcome: Mutex<Outcome>,
 }
 
@@ -101,10 +106,12 @@ struct Outcome {
     crashes: u64,
     connections: u64,
     slowest: Option<(u64, u64)>,
+    played: u64,
 }
 
 impl Outcome {
     fn take(&mut self, seed: u64, result: Result<Report, Violation>) {
+        self.played += 1;
         match result {
             Ok(report) => {
                 self.tally.merge(&report.tally);
@@ -125,11 +132,14 @@ impl Outcome {
     }
 }
 
-fn play(asked: &Asked, shared: &Shared) {
+fn play(asked: &Asked, shared: &Shared, began: Instant) {
     let config = asked.config();
     loop {
         let nth = shared.next.fetch_add(1, Ordering::Relaxed);
-        if nth >= asked.seeds() {
+        let late = asked
+            .minutes
+            .is_some_and(|minutes| began.elapsed().as_secs() >= minutes * 60);
+        if late || nth >= asked.seeds() {
             return;
         }
         let seed = asked.first + nth;
@@ -150,7 +160,7 @@ fn play(asked: &Asked, shared: &Shared) {
 fn show_progress(asked: &Asked, shared: &Shared, began: Instant) {
     const EVERY: Duration = Duration::from_secs(10);
     let mut shown = Instant::now();
-    while shared.done.load(Ordering::Relaxed) < asked.seeds() {
+    while shared.idle.load(Ordering::Relaxed) < asked.threads {
         std::thread::sleep(Duration::from_millis(50));
         if shown.elapsed() >= EVERY {
             shown = Instant::now();
@@ -171,11 +181,11 @@ fn print(asked: &Asked, outcome: &Outcome, took: Duration) {
             println!("  {:>12}  {name}", outcome.tally.count(name));
         }
     }
-    let per_seed_ms = took.as_millis() * asked.threads as u128 / u128::from(asked.seeds().max(1));
+    let per_seed_ms = took.as_millis() * asked.threads as u128 / u128::from(outcome.played.max(1));
     println!(
         "{} seeds in {} s ({per_seed_ms} ms a seed and thread), {} failed; {} steps (at least {} a run), {} acknowledged \
          entries, {} crashes, {} connections",
-        asked.seeds(),
+        outcome.played,
         took.as_secs(),
         outcome.failures.len(),
         outcome.steps,
@@ -214,7 +224,10 @@ fn main() -> ExitCode {
     let shared = Shared::default();
     std::thread::scope(|scope| {
         for _ in 0..asked.threads {
-            scope.spawn(|| play(&asked, &shared));
+            scope.spawn(|| {
+                play(&asked, &shared, began);
+                shared.idle.fetch_add(1, Ordering::Relaxed);
+            });
         }
         show_progress(&asked, &shared, began);
     });
@@ -224,7 +237,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     print(&asked, &outcome, began.elapsed());
     let missing = outcome.tally.missing();
-    let covered = missing.is_empty() || asked.seeds() < SEEDS_FOR_COVERAGE;
+    let covered = missing.is_empty() || outcome.played < SEEDS_FOR_COVERAGE;
     if !covered {
         println!("never occurred: {}", missing.join(", "));
     }
