@@ -69,7 +69,7 @@ fn figures() -> anyhow::Result<()> {
 fn kind_of(n: usize) -> Kind {
     let kinds: Vec<Kind> = Kind::all().collect();
     // Every other document is an incident: they have a lane of their own.
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         Kind::Incident
     } else {
         kinds[n / 2 % kinds.len()]

@@ -410,9 +410,9 @@ fn changed_fields(kind: Kind, words: Words, dice: &mut Dice) -> Map<String, Valu
         (Kind::Device, 0..=3) => json!({ "location": location(dice) }),
         (Kind::Device, 4) => json!({ "state": dice.pick(&["approved", "disabled"]) }),
         (Kind::Device, _) => json!({ "description": words.text(dice, 6) }),
-        (Kind::Rule, 0..=3) => json!({ "enabled": number % 2 == 0 }),
+        (Kind::Rule, 0..=3) => json!({ "enabled": number.is_multiple_of(2) }),
         (Kind::Rule, _) => json!({ "for_s": number % 300 }),
         (_, 0..=3) => json!({ "role": dice.pick(&["responder", "dispatcher", "observer"]) }),
-        _ => json!({ "disabled": number % 2 == 0 }),
+        _ => json!({ "disabled": number.is_multiple_of(2) }),
     })
 }
