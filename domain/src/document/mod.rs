@@ -401,7 +401,7 @@ fn damaged(reason: QuarantineReason) -> DocumentError {
     DocumentError::Damaged(format!("a stored change: {reason}"))
 }
 
-/// A document's bytes, not deflated: of documents as small as ours that would save a quarter of a kilobyte, and setting
+/// A document's bytes, not deflated: of documents as small as ours that would save an eighth of a kilobyte, and setting
 /// up to deflate and inflate costs a tenth of what taking in a change does.
 fn snapshot(doc: &Automerge) -> Vec<u8> {
     doc.save_nocompress()
