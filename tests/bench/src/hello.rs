@@ -1,16 +1,20 @@
 //! What two nodes say before they exchange anything: bytes of greetings and frontiers, and how soon the first entry
 //! leaves.
 //!
-//! Real engines in memory. Bytes are those of frames; QUIC adds some 20 to a packet, and a length of 4 to a frame. The
+//! Real engines in memory, and at the end two real processes. Bytes are those of frames; QUIC adds some 20 to a packet, and a length of 4 to a frame. The
 //! round trip is the engines' own: a connection over QUIC costs one more before it.
+
+use std::time::Duration;
 
 use serde_json::json;
 use sync_engine::{Lane, Limits};
 
-use crate::Effort;
+use crate::api::metric;
 use crate::engines::{self, Contact, Engines};
 use crate::library;
+use crate::pair::Pair;
 use crate::report::{Reach, Report, thousands};
+use crate::{Effort, child, documents};
 
 /// Authors of the frontier that DESIGN §10 names.
 const AUTHORS: u16 = 100;
@@ -21,8 +25,13 @@ const LANES: [Lane; 3] = [Lane::Life, Lane::Coordination, Lane::Summary];
 /// Entries of each log, so that heights have the length that they have after some weeks.
 const ENTRIES: [u64; 2] = [3, 300];
 
+/// Of the real processes.
+const PROCESS_DOCUMENTS: usize = 500;
+/// Two nodes agree on what both hold once nothing has moved for a while.
+const UNTIL_MARKED: Duration = Duration::from_secs(5);
+
 /// # Errors
-/// Two engines do not come to agree.
+/// A node does not start, or two engines do not come to agree.
 pub async fn run(_: Effort) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for entries_per_log in ENTRIES {
@@ -97,7 +106,50 @@ pub async fn run(_: Effort) -> anyhow::Result<Report> {
     }
     report
         .note("Real engines in memory; the larger of the two sides' frames on the control stream.");
+    processes(&mut report).await?;
     Ok(report)
+}
+
+/// Two real processes that met before: all frames that both send until each knows that the other lacks nothing.
+async fn processes(report: &mut Report) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let pair = Pair::start(directory.path()).await?;
+    documents::create(&pair.hq_api, PROCESS_DOCUMENTS).await?;
+    pair.until_level().await?;
+    tokio::time::sleep(UNTIL_MARKED).await;
+    let pair = pair.part().await?;
+    let sent_before = sent(&pair).await?;
+    pair.relay.heal();
+    let mut asked = child::background(&pair.field.data_dir, &["sync"])?;
+    pair.until_level().await?;
+    let (frames, passed) = (sent(&pair).await? - sent_before, pair.relay.passed());
+    let _ = asked.wait();
+    let about = format!("{PROCESS_DOCUMENTS} documents, nothing changed");
+    report.judged(
+        format!("frames of two real processes that meet again, {about}, a side"),
+        bytes((frames / 2.0) as usize),
+        frames / 2.0,
+        Reach::AtMost(200.0),
+        "200 B",
+    );
+    report.row(
+        "the same as UDP payload, both directions, handshake and padding included",
+        bytes(passed.bytes as usize),
+    );
+    report.line(json!({
+        "contact": "real processes, met before",
+        "documents": PROCESS_DOCUMENTS,
+        "frame_bytes": frames,
+        "wire_bytes": passed.bytes,
+        "wire_datagrams": passed.datagrams,
+    }));
+    Ok(())
+}
+
+/// Bytes of frames that both have sent since they were started.
+async fn sent(pair: &Pair) -> anyhow::Result<f64> {
+    let name = "muster_sync_bytes_total{direction=\"sent\"}";
+    Ok(metric(pair.hq.http, name).await? + metric(pair.field.http, name).await?)
 }
 
 /// Two nodes of an operation, both with all that a hundred authors have written in three lives each.
