@@ -62,9 +62,6 @@ pub struct Engine {
     pub(crate) names: Names,
     /// Requests to look up what packed runs refer to: one per lane and connection at most.
     pub(crate) resolves: BTreeMap<ResolveId, ResolveTicket>,
-    /// Runs of these logs were dropped while their author was unknown: to be asked for again. Bounded with the buffer
-    /// they did not fit: see `receive`.
-    pub(crate) dropped: BTreeSet<(NodeId, LogId)>,
     /// Logs seen in two versions.
     pub(crate) forks: BTreeSet<LogId>,
     own_conflicts: BTreeSet<LogId>,
@@ -128,7 +125,6 @@ impl Engine {
             zstd: Zstd::new(),
             names: Names::default(),
             resolves: BTreeMap::new(),
-            dropped: BTreeSet::new(),
             forks: BTreeSet::new(),
             own_conflicts: BTreeSet::new(),
             own_conflict: None,
@@ -445,7 +441,6 @@ impl Engine {
         peer.leave(reason, &self.frontier);
         self.inbox.drop_waiting_from(node);
         self.proofs.retain(|_, asked| *asked != node);
-        self.dropped.retain(|(peer, _)| *peer != node);
         if !self.trust.is_member(node) {
             // Strangers come in any number; nothing of them is kept.
             self.peers.remove(&node);

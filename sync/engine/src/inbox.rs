@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::chain::Head;
 use crate::ids::{Lane, LogId, NodeId, Seq};
-use crate::io::{BatchId, Limits};
+use crate::io::{BatchId, Limits, Now};
 use crate::parcel::Came;
 use crate::run::VerifiedRun;
 use crate::trust::TrustRecord;
@@ -216,12 +216,6 @@ impl Inbox {
         self.waiting_bytes
     }
 
-    /// Whether something of the lane is queued or at the store.
-    pub(crate) fn is_busy(&self, lane: Lane) -> bool {
-        let lane = &self.lanes[lane.index()];
-        lane.storing.is_some() || !lane.queue.is_empty()
-    }
-
     /// Keeps a run until its author is known; `false` when there is no room.
     pub(crate) fn wait(&mut self, waiting: Waiting, limits: &Limits) -> bool {
         let weight = weight(waiting.run.entries().len(), waiting.run.entry_bytes());
@@ -251,9 +245,19 @@ impl Inbox {
             .sum();
     }
 
-    /// What waits.
-    pub(crate) fn waiting_mut(&mut self) -> impl Iterator<Item = &mut Waiting> {
-        self.waiting.iter_mut()
+    /// Drops what has waited long enough, and says whose it was, of which log, and where it ended.
+    pub(crate) fn take_late(&mut self, now: Now) -> Vec<(NodeId, LogId, Seq)> {
+        let mut late = Vec::new();
+        self.waiting.retain(|waiting| {
+            let is_late = waiting.until_ms <= now.mono_ms;
+            if is_late {
+                let run = &waiting.run;
+                late.push((waiting.from, *run.log(), run.head().seq));
+                self.waiting_bytes -= weight(run.entries().len(), run.entry_bytes());
+            }
+            !is_late
+        });
+        late
     }
 
     /// When the first that waits is to be looked at.

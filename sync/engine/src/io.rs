@@ -480,7 +480,7 @@ pub struct Counters {
     pub gap_runs: u64,
     /// Runs that waited for their author's grant.
     pub waiting_runs: u64,
-    /// Waiting runs dropped for lack of room; asked for again once the author is known.
+    /// Waiting runs dropped for lack of room or time; asked for again once the author is known.
     pub waiting_dropped: u64,
     /// Logs seen in two versions.
     pub forks_seen: u64,
@@ -544,7 +544,7 @@ pub struct Limits {
     pub waiting_bytes_max: usize,
     /// See `waiting_bytes_max`: runs.
     pub waiting_runs_max: usize,
-    /// How long a run waits for its author's grant once lane 0 is level with its sender, milliseconds.
+    /// How long a run is kept here for its author's grant, milliseconds; then it is asked for again once that has come.
     pub waiting_ms_max: u64,
     /// How long a peer may stay no member, milliseconds, from its last piece of lane 0.
     pub greeting_ms_max: u64,

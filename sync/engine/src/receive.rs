@@ -21,9 +21,6 @@ use crate::run::{Run, RunError, VerifiedRun};
 use crate::send::Fresh;
 use crate::trust::{MayWrite, TrustError, TrustRecord};
 
-/// How many logs we remember to ask for again; who makes us need more is cut off instead.
-const DROPPED_LOGS_MAX: usize = 1024;
-
 impl Engine {
     pub(crate) fn on_frame(&mut self, now: Now, conn: ConnId, stream: StreamKind, bytes: Vec<u8>) {
         let Some(node) = self.conns.get(&conn).copied() else {
@@ -268,35 +265,36 @@ impl Engine {
 
     /// Keeps a run until its author's grant comes, unacknowledged.
     fn wait(&mut self, now: Now, node: NodeId, run: VerifiedRun, came: Option<Came>) {
-        let log = *run.log();
+        let (log, last) = (*run.log(), run.head().seq);
         let until_ms = now.mono_ms + self.limits.waiting_ms_max;
         // A run behind one that was dropped would only be a gap later.
-        let behind_dropped = self.dropped.contains(&(node, log));
-        if !behind_dropped
-            && self.inbox.wait(
-                Waiting {
-                    from: node,
-                    run,
-                    came,
-                    until_ms,
-                },
-                &self.limits,
-            )
-        {
+        let is_parked = self
+            .peers
+            .get(&node)
+            .and_then(|peer| peer.logs.get(&log))
+            .is_some_and(PeerLog::is_parked);
+        let waiting = Waiting {
+            from: node,
+            run,
+            came,
+            until_ms,
+        };
+        if !is_parked && self.inbox.wait(waiting, &self.limits) {
             self.counters.waiting_runs += 1;
-            return;
+        } else {
+            self.park(node, log, last);
         }
-        self.drop_until_known(node, log);
     }
 
-    /// Drops a run, to ask for it again once its author is known.
-    pub(crate) fn drop_until_known(&mut self, node: NodeId, log: LogId) {
+    /// Drops a run that ends at `last`, to ask for it once its author is known: what that takes is bounded with all that
+    /// is remembered of a peer's logs.
+    pub(crate) fn park(&mut self, node: NodeId, log: LogId, last: Seq) {
         self.counters.waiting_dropped += 1;
-        if self.dropped.len() >= DROPPED_LOGS_MAX {
-            self.refuse_author(node, &log, "the author is unknown, and too many runs wait");
-        } else {
-            self.dropped.insert((node, log));
+        self.note_theirs(node, log, last, None);
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.log_mut(log, &self.frontier).park();
         }
+        self.has_room(node);
     }
 
     /// Who may do what has changed: peers may be members now, and runs that waited may be stored.
@@ -306,6 +304,8 @@ impl Engine {
         for node in self.connected() {
             self.try_admit(now, node);
         }
+        // Before what waits goes on: where it ends is where what was dropped begins.
+        let parked = self.parked_and_known();
         for waiting in self.inbox.take_waiting() {
             if self
                 .peers
@@ -315,17 +315,21 @@ impl Engine {
                 self.rejudge(now, waiting);
             }
         }
-        let known: Vec<(NodeId, LogId)> = self
-            .dropped
-            .iter()
-            .filter(|(_, log)| self.trust.may_write(log) != MayWrite::Unknown)
-            .copied()
-            .collect();
-        for (node, log) in known {
-            self.dropped.remove(&(node, log));
+        for (node, log) in parked {
             let from = self.tip(&log).seq.next();
             self.want(node, log, from);
         }
+    }
+
+    /// Logs of which runs were dropped while their author was unknown, who is known now.
+    fn parked_and_known(&self) -> Vec<(NodeId, LogId)> {
+        let parked = self.peers.values().flat_map(|peer| {
+            let logs = peer.logs.iter().filter(|(_, held)| held.is_parked());
+            logs.map(|(log, _)| (peer.node, *log))
+        });
+        parked
+            .filter(|(_, log)| self.trust.may_write(log) != MayWrite::Unknown)
+            .collect()
     }
 
     fn rejudge(&mut self, now: Now, waiting: Waiting) {
@@ -337,44 +341,13 @@ impl Engine {
         }
     }
 
-    /// Runs whose author's grant did not come although lane 0 is level with their sender are refused.
+    /// Runs whose author's grant has not come in time make room for others. That is no proof of anything: the lanes of
+    /// a connection do not wait for one another, and nobody announces its own commits, so that a grant may be lost and
+    /// sent again, for many seconds, while all that we were told of is here.
     pub(crate) fn expire_waiting(&mut self, now: Now) {
-        let late: BTreeSet<NodeId> = self
-            .inbox
-            .waiting_mut()
-            .filter(|waiting| waiting.until_ms <= now.mono_ms)
-            .map(|waiting| waiting.from)
-            .collect();
-        let (refused, patient): (Vec<NodeId>, Vec<NodeId>) = late
-            .into_iter()
-            .partition(|node| self.trust_is_level_with(*node));
-        for waiting in self.inbox.waiting_mut() {
-            if patient.contains(&waiting.from) && waiting.until_ms <= now.mono_ms {
-                waiting.until_ms = now.mono_ms + self.limits.waiting_ms_max;
-            }
+        for (node, log, last) in self.inbox.take_late(now) {
+            self.park(node, log, last);
         }
-        for node in refused {
-            let log = self
-                .inbox
-                .waiting_mut()
-                .find(|waiting| waiting.from == node)
-                .map(|waiting| *waiting.run.log());
-            if let Some(log) = log {
-                self.refuse_author(node, &log, "its author is no member");
-            }
-        }
-    }
-
-    /// Whether we have all of lane 0 that a peer says it has, as far as its authors are members.
-    fn trust_is_level_with(&self, node: NodeId) -> bool {
-        !self.inbox.is_busy(Lane::Trust)
-            && self.peers.get(&node).is_none_or(|peer| {
-                peer.logs
-                    .iter()
-                    .filter(|(log, held)| log.lane == Lane::Trust && !held.is_forked())
-                    .filter(|(log, _)| self.trust.may_write(log) == MayWrite::Yes)
-                    .all(|(log, held)| held.stored <= self.frontier.head(log).seq)
-            })
     }
 
     /// Hands the store the next batch of every lane that has none there, urgent lanes first.

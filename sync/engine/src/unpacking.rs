@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::codec::{Name, Place};
 use crate::engine::Engine;
 use crate::frame::{self, LaneFrame};
-use crate::ids::{Lane, LogId, NodeId};
+use crate::ids::{Lane, LogId, NodeId, Seq};
 use crate::io::{ConnId, Effect, Now, ReasonCode, ResolveId};
 use crate::packed::{Opened, PackedError, PackedRun, Packing, StreamNames};
 use crate::parcel::Came;
@@ -230,7 +230,7 @@ impl Engine {
         if packed.first > tip.seq.next() {
             if self.trust.may_write(&log) == MayWrite::Unknown {
                 // What it follows waits for its author's grant.
-                self.drop_until_known(node, log);
+                self.park(node, log, Seq::NONE);
             } else {
                 self.counters.gap_runs += 1;
                 self.want(node, log, tip.seq.next());

@@ -158,35 +158,84 @@ fn waiting_runs_are_bounded_and_what_did_not_fit_is_asked_for_again() {
     net.assert_converged();
 }
 
+/// A run of an author that is no member, in a frame of its lane.
+fn foreign_frame(author: u8) -> Vec<u8> {
+    let mut forger = MemoryStore::default();
+    let log = log_of(author, Lane::Life);
+    let run = forger.append(log, &[entry("forged")], &key(author));
+    let mut frame = run.encode();
+    frame.insert(0, 16);
+    frame
+}
+
+fn on_life(conn: ConnId, bytes: Vec<u8>) -> Input {
+    Input::Frame {
+        conn,
+        stream: StreamKind::Lane(Lane::Life),
+        bytes,
+    }
+}
+
 #[test]
-fn a_member_that_passes_on_runs_of_a_non_member_is_cut_off() {
+fn runs_of_a_non_member_make_room_after_a_while_and_nothing_of_them_is_stored() {
     let mut net = Net::operation(1);
     let conn = net.connect(0, 1);
     net.drive();
     // A stranger's log, sent over a member's connection.
-    let mut forger = MemoryStore::default();
-    let run = forger.append(log_of(66, Lane::Life), &[entry("forged")], &key(66));
-    let mut frame = run.encode();
-    frame.insert(0, 16);
-    net.input(
-        0,
-        Input::Frame {
-            conn,
-            stream: StreamKind::Lane(Lane::Life),
-            bytes: frame,
-        },
-    );
+    net.input(0, on_life(conn, foreign_frame(66)));
     assert_eq!(net.nodes[0].engine.counters().waiting_runs, 1);
     net.drive_for(30_000);
-    assert_eq!(net.nodes[0].disconnects[0].0, ReasonCode::Author);
-    assert_eq!(net.nodes[0].engine.counters().refused_author, 1);
-    assert!(
-        net.nodes[0]
-            .store
-            .logs
-            .keys()
-            .all(|log| log.author != node_id(66))
-    );
+    assert_eq!(net.nodes[0].engine.counters().waiting_dropped, 1);
+    assert_eq!(net.nodes[0].disconnects, []);
+    let of_the_stranger = |log: &&LogId| log.author == node_id(66);
+    assert_eq!(net.nodes[0].store.logs.keys().find(of_the_stranger), None);
+    net.write(1, Lane::Life, "goes on");
+    net.drive();
+    net.assert_converged();
+}
+
+#[test]
+fn who_sends_runs_of_ever_more_non_members_is_cut_off() {
+    let mut net = Net::new();
+    let grants: Vec<_> = (1..=2)
+        .map(|seed| grant(seed, Role::Hq).sign(&key(1)))
+        .collect();
+    let narrow = Limits {
+        peer_logs_max: 20,
+        ..Limits::default()
+    };
+    net.add_with(1, &grants, genesis(), narrow, Interest::default());
+    net.add(2, &grants);
+    let conn = net.connect(0, 1);
+    net.drive();
+    for author in 60..100 {
+        net.input(0, on_life(conn, foreign_frame(author)));
+    }
+    net.drive_for(15_000);
+    assert_eq!(net.nodes[0].disconnects[0].0, ReasonCode::Flow);
+}
+
+#[test]
+fn a_grant_that_takes_longer_than_runs_wait_costs_no_honest_node_its_connection() {
+    let mut net = Net::operation(1);
+    net.connect(0, 1);
+    net.drive();
+    // Lane 0 of the HQ is lost and sent again, over and over; the lane of the joiner's entry has better luck.
+    net.slow_stream = Some((1, StreamKind::Lane(Lane::Trust), net.now_ms + 45_000));
+    let hq = grant(1, Role::Hq).sign(&key(1));
+    let joiner = grant(9, Role::Field).sign(&key(1));
+    net.enrol(0, joiner.clone());
+    net.add(9, &[hq, joiner]);
+    net.connect(2, 0);
+    net.drive_for(1_000);
+    net.write(2, Lane::Life, "early");
+    net.drive_for(30_000);
+    assert_eq!(net.nodes[1].engine.counters().waiting_dropped, 1);
+    net.write(2, Lane::Life, "behind it");
+    net.drive_for(30_000);
+    assert_eq!(net.nodes[1].disconnects, []);
+    net.drive();
+    net.assert_converged();
 }
 
 #[test]

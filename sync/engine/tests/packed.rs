@@ -112,7 +112,7 @@ fn a_wrong_name_in_the_receivers_store_is_found_by_the_signature_and_healed_by_a
 #[test]
 fn a_packed_run_of_lane_0_that_overtakes_its_senders_greeting_is_read() {
     let mut net = Net::operation(2);
-    net.slow_control = Some((1, net.now_ms + 200));
+    net.slow_stream = Some((1, StreamKind::Control, net.now_ms + 200));
     net.connect(0, 1);
     net.drive_for(100);
     let frames = &net.nodes[0].sent_runs;

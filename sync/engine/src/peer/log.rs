@@ -31,6 +31,8 @@ pub(crate) enum LogPhase {
     Flowing,
     /// We asked the peer to send it again from there, and do not ask twice for the same.
     AskedAgain { from: Seq, plain: bool },
+    /// We dropped a run of it because its author's grant has not come: we ask for it once we know the author.
+    Parked,
     /// The two of us hold different branches: nothing of it is exchanged any more.
     Forked,
 }
@@ -57,7 +59,7 @@ impl PeerLog {
                 .chain
                 .is_none_or(|chain| held.is_none_or(|held| held.chain.short() == chain))
             && self.outstanding.is_empty()
-            && self.phase != LogPhase::Forked
+            && matches!(self.phase, LogPhase::Flowing | LogPhase::AskedAgain { .. })
     }
 
     /// Whether the two of us hold different branches.
@@ -70,10 +72,22 @@ impl PeerLog {
         std::mem::replace(&mut self.phase, LogPhase::Forked) != LogPhase::Forked
     }
 
+    /// Notes that we dropped a run of it until its author is known.
+    pub(crate) fn park(&mut self) {
+        if !self.is_forked() {
+            self.phase = LogPhase::Parked;
+        }
+    }
+
+    /// Whether we dropped a run of it until its author is known.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.phase == LogPhase::Parked
+    }
+
     /// Notes that the peer is to send it again from a place; whether it has to be asked.
     pub(crate) fn ask_again(&mut self, from: Seq, plain: bool) -> bool {
         let ask = match self.phase {
-            LogPhase::Flowing => true,
+            LogPhase::Flowing | LogPhase::Parked => true,
             // Plain is what we hoped for, too.
             LogPhase::AskedAgain {
                 from: place,

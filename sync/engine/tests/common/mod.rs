@@ -267,8 +267,8 @@ pub struct Net {
     pub nodes: Vec<Node>,
     pub now_ms: u64,
     pub latency_ms: u64,
-    /// Control frames to this node come no earlier than that: streams do not wait for each other.
-    pub slow_control: Option<(usize, u64)>,
+    /// Frames of this stream to this node come no earlier than that: streams do not wait for each other.
+    pub slow_stream: Option<(usize, StreamKind, u64)>,
     flights: VecDeque<Flight>,
     links: BTreeMap<ConnId, Link>,
     next_conn: u64,
@@ -280,7 +280,7 @@ impl Net {
             nodes: Vec::new(),
             now_ms: 1_000,
             latency_ms: 5,
-            slow_control: None,
+            slow_stream: None,
             flights: VecDeque::new(),
             links: BTreeMap::new(),
             next_conn: 0,
@@ -510,10 +510,10 @@ impl Net {
                         bytes: 0,
                     });
                 }
-                let slow = self.slow_control;
-                let slow = slow.filter(|(node, _)| stream == StreamKind::Control && *node == to);
+                let slow = self.slow_stream;
+                let slow = slow.filter(|(node, which, _)| *which == stream && *node == to);
                 self.flights.push_back(Flight {
-                    at_ms: slow.map_or(at_ms, |(_, from_ms)| at_ms.max(from_ms)),
+                    at_ms: slow.map_or(at_ms, |(_, _, from_ms)| at_ms.max(from_ms)),
                     to,
                     conn,
                     stream,
