@@ -13,9 +13,6 @@ use crate::planted;
 /// What one node refuses, and why.
 type Quarantined = BTreeMap<(LogId, Seq), String>;
 
-/// One of so many pairs may stand at no mark at the end.
-const MARKS_MISSING_OF: usize = 4;
-
 /// What people see on one node.
 #[derive(Debug, PartialEq)]
 struct Seen {
@@ -84,7 +81,6 @@ impl Model {
     /// # Errors
     /// What is not so yet.
     pub fn check_proven(&self, nodes: &[&Node]) -> Result<(), String> {
-        let (mut pairs, mut marks_missing, mut without_mark) = (0, 0, None);
         for node in nodes {
             let peers = node
                 .running
@@ -98,27 +94,18 @@ impl Model {
                     continue;
                 }
                 let (name, other) = (&node.who.grant.name, &peer.who.grant.name);
-                // A comparison comes to nothing when a snapshot was not at the mark; the next one needs a new mark.
-                let void = [node, peer].into_iter().any(|end| has_void_proofs(end));
-                let unproven = view.proof == ProofView::Unproven && void;
-                if !unproven && !matches!(view.proof, ProofView::Equal { .. }) {
+                if !matches!(view.proof, ProofView::Equal { .. }) {
                     return Err(format!(
                         "{name} has not found that {other} made the same of the same logs: {:?}",
                         view.proof
                     ));
                 }
-                pairs += 1;
-                if !remembers(node, peer) && !remembers(peer, node) {
-                    marks_missing += 1;
-                    without_mark = Some(format!("{name} and {other}"));
+                if !remembers(node, peer) || !remembers(peer, node) {
+                    return Err(format!(
+                        "{name} and {other} have not agreed on a mark at the frontier they both hold"
+                    ));
                 }
             }
-        }
-        // A proposal that comes while something moves is not answered, and not always made again.
-        if let Some(pair) = without_mark.filter(|_| marks_missing * MARKS_MISSING_OF > pairs) {
-            return Err(format!(
-                "{pair} have not agreed on a mark at the frontier they both hold, and they are not the only ones"
-            ));
         }
         Ok(())
     }
@@ -213,11 +200,6 @@ impl Model {
             .filter(|(_, view)| !view.conflicts.is_empty())
             .count() as u64
     }
-}
-
-fn has_void_proofs(node: &Node) -> bool {
-    let running = node.running.as_ref();
-    running.is_some_and(|running| running.engine.counters().proofs_void > 0)
 }
 
 /// Whether a node keeps a mark with a peer that says where both stand now.

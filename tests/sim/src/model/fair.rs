@@ -31,11 +31,12 @@ pub struct Fairness(BTreeMap<(NodeId, NodeId, Lane), Backlog>);
 impl Fairness {
     /// The sender's session with the receiver is live.
     pub fn begin(&mut self, sender: &Node, receiver: &Node) {
-        let Some(running) = &receiver.running else {
+        let (Some(sending), Some(running)) = (&sender.running, &receiver.running) else {
             return;
         };
         let held = receiver.disk.frontier();
-        for (log, theirs) in sender.disk.frontier().iter() {
+        // What is being written is not the sender's to send yet.
+        for (log, theirs) in sending.engine.frontier().iter() {
             let may_write = running.engine.trust().may_write(log) == MayWrite::Yes;
             if may_write && receiver.wants(log) && held.head(log).seq < theirs.height {
                 let backlog = self

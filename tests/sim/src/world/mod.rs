@@ -125,11 +125,16 @@ impl World {
                 converged_after_ms,
                 tally: self.tally,
             }),
-            Err(sentence) => Err(Violation {
-                sentence,
-                steps: self.steps,
-                at_ms: self.now_ms,
-            }),
+            Err(sentence) => {
+                if std::env::var_os("SIM_DUMP").is_some() {
+                    self.dump();
+                }
+                Err(Violation {
+                    sentence,
+                    steps: self.steps,
+                    at_ms: self.now_ms,
+                })
+            }
         }
     }
 
