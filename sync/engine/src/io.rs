@@ -136,7 +136,7 @@ pub enum ReasonCode {
     BadFrame = 4,
     /// A run whose shape, chain or signature is wrong.
     BadRun = 5,
-    /// A run by an author that is no member, or may not write there.
+    /// A run by an author that may not write there.
     Author = 6,
     /// The peer sent more than it was given room for.
     Flow = 7,
@@ -460,7 +460,7 @@ pub struct Counters {
     pub refused_signature: u64,
     /// Runs whose shape or chain is wrong.
     pub refused_chain: u64,
-    /// Runs by authors that are no members or may not write there, and connections of non-members.
+    /// Runs by authors that may not write there, and connections of non-members.
     pub refused_author: u64,
     /// Greetings, runs and records of another operation.
     pub refused_operation: u64,

@@ -45,6 +45,8 @@ impl App {
         }
         let asked_again = counters.unresolved_runs + counters.wrong_rebuilds;
         metrics::counter!("muster_sync_runs_asked_for_plain_total").absolute(asked_again);
+        metrics::counter!("muster_sync_runs_of_unknown_authors_dropped_total")
+            .absolute(counters.waiting_dropped);
         metrics::counter!("muster_sync_frames_unknown_total").absolute(counters.unknown_frames);
         metrics::counter!("muster_sync_entries_stored_total").absolute(counters.stored_entries);
         metrics::counter!("muster_sync_forks_seen_total").absolute(counters.forks_seen);
