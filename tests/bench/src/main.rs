@@ -3,7 +3,7 @@
 //! Each scenario is one module and gives rows; the table goes to standard output, the JSON lines to
 //! `target/bench/<scenario>.jsonl`. A scenario that misses what it needs says so and is counted as skipped.
 //!
-//! `bench [SCENARIO…] [--rounds N] [--quick]`: without names all run; `--quick` measures less, to see that it works;
+//! `bench [SCENARIO…] [--rounds N] [--documents N] [--quick]`: without names all run; `--quick` measures less, to see that it works;
 //! `--help` lists them. Most scenarios drive the built program as its users do; those of the sync engine put engines, or nodes of its
 //! QUIC shell, into this process, because the program has no need of a thousand of them.
 
@@ -45,6 +45,9 @@ pub struct Effort {
     pub quick: bool,
     /// Length of one measurement in seconds, where it has one.
     pub seconds: u64,
+    /// So many documents instead of a scenario's own numbers, in `sync` and `sync-many`: to see how a cost grows, or to
+    /// profile the nodes meanwhile.
+    pub documents: Option<usize>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -52,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         rounds: 5,
         quick: false,
         seconds: 10,
+        documents: None,
     };
     let mut wanted = Vec::new();
     let mut arguments = std::env::args().skip(1).peekable();
@@ -73,6 +77,7 @@ fn main() -> anyhow::Result<()> {
                     rounds: 1,
                     quick: true,
                     seconds: 3,
+                    documents: effort.documents,
                 }
             }
             "--rounds" => {
@@ -80,9 +85,15 @@ fn main() -> anyhow::Result<()> {
                 effort.rounds = rounds.parse().context("--rounds takes a number")?;
                 anyhow::ensure!(effort.rounds > 0, "--rounds takes a number above 0");
             }
+            "--documents" => {
+                let documents = arguments.next().context("how many documents?")?;
+                let documents: usize = documents.parse().context("--documents takes a number")?;
+                anyhow::ensure!(documents > 0, "--documents takes a number above 0");
+                effort.documents = Some(documents);
+            }
             name if SCENARIOS.iter().any(|s| s.name == name) => wanted.push(argument),
             other => bail!(
-                "{other:?} is neither --quick, --rounds nor a scenario ({})",
+                "{other:?} is neither --quick, --rounds, --documents nor a scenario ({})",
                 SCENARIOS
                     .iter()
                     .map(|s| s.name)
@@ -109,10 +120,10 @@ fn main() -> anyhow::Result<()> {
 
 fn help() {
     println!(
-        "make bench ARGS=\"[SCENARIO…] [--rounds N] [--quick]\"\n\n\
+        "make bench ARGS=\"[SCENARIO…] [--rounds N] [--documents N] [--quick]\"\n\n\
          Without names all run. One figure: make bench ARGS=hello. --rounds N measures N times where the median of 5\n\
-         counts; --quick measures once and less, to see that it works. Each scenario prints target, figure and verdict,\n\
-         and writes JSON lines to target/bench/. What was seen stands in docs/figures.md.\n"
+         counts; --documents N takes so many in sync and sync-many; --quick measures once and less, to see that it works.\n\
+         Each scenario prints target, figure and verdict, and writes JSON lines to target/bench/. What was seen stands in docs/figures.md.\n"
     );
     for scenario in SCENARIOS {
         println!("  {:<11} {}", scenario.name, scenario.what);

@@ -22,6 +22,7 @@ const DOCUMENTS: usize = 1_000;
 /// A node does not start, or they never agree.
 pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     let mut report = Report::default();
+    let documents = effort.documents.unwrap_or(DOCUMENTS);
     for (order, words) in [
         (Order::InTurn, "document by document"),
         (Order::Mixed, "all mixed"),
@@ -32,11 +33,11 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
                 taken_ms,
                 passed,
                 cpu_ms,
-            } = measure(order, DOCUMENTS).await?;
+            } = measure(order, documents).await?;
             report.line(json!({
                 "order": words,
                 "round": round,
-                "documents": DOCUMENTS,
+                "documents": documents,
                 "edits_per_document_and_node": EDITS,
                 "until_agreed_ms": taken_ms,
                 "wire_bytes": passed.bytes,
@@ -51,13 +52,17 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
             bytes.push(passed.bytes as f64);
             datagrams.push(passed.datagrams as f64);
         }
-        report.judged(
-            format!("{DOCUMENTS} documents × {EDITS} edits on each of two nodes, {words}, until both have committed"),
-            format!("{:.0} ms", median(&times_ms)),
-            median(&times_ms),
-            Reach::AtMost(1_000.0),
-            "1,000 ms",
+        let what = format!(
+            "{documents} documents × {EDITS} edits on each of two nodes, {words}, until both have committed"
         );
+        let taken_ms = median(&times_ms);
+        let shown = format!("{taken_ms:.0} ms");
+        if documents == DOCUMENTS {
+            let reach = Reach::AtMost(1_000.0);
+            report.judged(what, shown, taken_ms, reach, "1,000 ms");
+        } else {
+            report.row(what, shown);
+        }
         report.row(
             format!("UDP payload for that ({words}), both directions"),
             format!(
