@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Invariants:
-//! - Every message given in ends as readings, as a counted duplicate, or as a dead letter with its bytes; never as
-//!   nothing.
+//! - Every message given in ends as readings, as a counted duplicate, as counted old news ([`Message::kept`]), or as a
+//!   dead letter with its bytes; never as nothing.
 //! - `Submission::committed` answers only after the commit. While the disk is full it waits and tries again, so that
 //!   nothing is acknowledged and nothing is thrown away.
 //! - The way of one message allocates nothing: names and series are looked up once per topic and session.
@@ -63,9 +63,25 @@ fn cheats() -> bool {
     cheats
 }
 
+/// One message as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// MQTT topic name.
+    pub topic: &'a str,
+    /// Its bytes.
+    pub payload: &'a [u8],
+    /// What the sender was promised.
+    pub delivery: Delivery,
+    /// It is a copy that a broker kept for whoever subscribes (RETAIN set by the broker, MQTT 3.1.1 §3.3.1.3): nobody
+    /// can say how old it is, so it is never taken for news.
+    pub kept: bool,
+}
+
 /// Who sends, for recognising a message that is sent again.
 #[derive(Debug, Clone)]
 pub struct SessionKey {
+    /// Where its messages come from, as dead letters name it: `mqtt`, or a broker.
+    pub source: Arc<str>,
     /// `None` for a sender that cannot be recognised later.
     pub client_id: Option<String>,
     /// The sender wants to begin anew; its earlier messages are recognised all the same, because many clients send
@@ -120,9 +136,11 @@ impl Ingest {
         };
         let session = IngestSession {
             shared: Arc::clone(&self.0),
+            source: key.source,
             number,
             topics: HashMap::new(),
             now_ms: 0,
+            taken: 0,
             batch: IngestBatch::default(),
         };
         (session, known)
@@ -138,10 +156,13 @@ impl Shared {
 /// One sender. Messages gather until [`IngestSession::submit`].
 pub struct IngestSession {
     shared: Arc<Shared>,
+    source: Arc<str>,
     number: Option<SessionNo>,
     topics: HashMap<Box<str>, Topic>,
     /// Receive time of the batch being gathered.
     now_ms: i64,
+    /// Messages in it, those that leave nothing to store among them.
+    taken: usize,
     batch: IngestBatch,
 }
 
@@ -156,35 +177,39 @@ struct Topic {
 
 impl IngestSession {
     /// Takes one message.
-    pub fn message(&mut self, topic: &str, payload: &[u8], delivery: Delivery) {
-        if self.is_empty() {
+    pub fn message(&mut self, message: Message<'_>) {
+        if self.taken == 0 {
             self.now_ms = self.shared.now_ms();
         }
-        if let Err(reason) = self.reading(topic, payload, delivery) {
+        self.taken += 1;
+        let Message {
+            topic,
+            payload,
+            delivery,
+            ..
+        } = message;
+        if let Err(reason) = self.reading(&message) {
             metrics::counter!("muster_ingest_dead_letters_total", "reason" => reason.code())
                 .increment(1);
-            let message = self.remember(topic, payload, delivery);
+            let remembered = self.remember(topic, payload, delivery);
             self.batch.dead.push(NewDeadLetter {
-                source: "mqtt".into(),
+                source: self.source.to_string(),
                 topic: topic.to_owned(),
                 reason: reason.to_string(),
                 received_ms: self.now_ms,
                 payload: payload.to_vec(),
-                message,
+                message: remembered,
             });
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.batch.readings.is_empty() && self.batch.dead.is_empty()
-    }
-
-    fn reading(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        delivery: Delivery,
-    ) -> Result<(), Unreadable> {
+    fn reading(&mut self, message: &Message<'_>) -> Result<(), Unreadable> {
+        let Message {
+            topic,
+            payload,
+            delivery,
+            kept,
+        } = *message;
         // Looked up twice where it is new: once per topic and session.
         if !self.topics.contains_key(topic) {
             self.learn(topic)?;
@@ -193,6 +218,11 @@ impl IngestSession {
             return Err(Unreadable::TooManyDevices);
         };
         let measurement = decode_payload(payload)?;
+        if kept && measurement.device_time_ms.is_none() {
+            // A value of unknown age is no reading: stored with the time of receipt it would look fresh.
+            metrics::counter!("muster_ingest_kept_copies_total").increment(1);
+            return Ok(());
+        }
         let series = match known
             .series
             .iter()
@@ -212,9 +242,11 @@ impl IngestSession {
                 series
             }
         };
-        known.device.heard(self.now_ms);
-        if let Some(health) = known.health {
-            known.device.note(health, measurement.value);
+        if !kept {
+            known.device.heard(self.now_ms);
+            if let Some(health) = known.health {
+                known.device.note(health, measurement.value);
+            }
         }
         let mut reading = NewReading {
             series,
@@ -222,7 +254,8 @@ impl IngestSession {
             device_time: measurement.device_time_ms.is_some(),
             received_ms: self.now_ms,
             value: measurement.value,
-            flags: if known.device.is_approved() {
+            // Rules look at approved readings only, and never at old news.
+            flags: if known.device.is_approved() && !kept {
                 flags::APPROVED
             } else {
                 0
@@ -285,18 +318,25 @@ impl IngestSession {
     /// Sends what has gathered to the store; `None` if nothing has. With `at_once` false it only starts when
     /// [`Submission::committed`] is awaited: for a sender whose earlier batch has not started either.
     pub fn submit(&mut self, at_once: bool) -> Option<Submission> {
-        if self.is_empty() {
+        if std::mem::take(&mut self.taken) == 0 {
             return None;
         }
+        let batch = std::mem::take(&mut self.batch);
+        let is_empty = batch.readings.is_empty() && batch.dead.is_empty();
         let mut submission = Submission {
             shared: Arc::clone(&self.shared),
-            batch: std::mem::take(&mut self.batch),
+            batch,
             place: None,
-            state: State::Waiting,
+            state: if is_empty {
+                State::Committed
+            } else {
+                State::Waiting
+            },
             retry: RETRY_MIN,
             submitted_at: Instant::now(),
         };
         if at_once
+            && !is_empty
             && let Ok(place) =
                 Arc::clone(&self.shared.places).try_acquire_many_owned(submission.weight())
         {

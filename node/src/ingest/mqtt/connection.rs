@@ -23,7 +23,7 @@ use super::Shared;
 use super::frame::Qos;
 use super::protocol::{ConnectRequest, Protocol, Refusal, Step, Will, push_pubacks};
 use super::sessions::Registration;
-use crate::app::ingest::{Delivery, IngestSession, SessionKey, Submission};
+use crate::app::ingest::{Delivery, IngestSession, Message, SessionKey, Submission};
 
 /// A read asks for this much at first, and for more while reads come back full: a thousand quiet sensors cost 4 MiB,
 /// a busy one gets few system calls and large batches.
@@ -140,6 +140,7 @@ async fn serve(
         )
     };
     let key = SessionKey {
+        source: "mqtt".into(),
         client_id: (!request.client_id.is_empty()).then(|| request.client_id.clone()),
         clean: request.clean_session,
     };
@@ -290,8 +291,12 @@ impl Conversation {
                         }
                         Qos::Zero | Qos::Two => Delivery::AtMostOnce,
                     };
-                    self.ingest
-                        .message(publish.topic, publish.payload, delivery);
+                    self.ingest.message(Message {
+                        topic: publish.topic,
+                        payload: publish.payload,
+                        delivery,
+                        kept: false,
+                    });
                     self.unbatched_bytes += taken;
                     messages += 1;
                 }
@@ -342,8 +347,12 @@ impl Conversation {
     /// The client is gone; what it sent may still reach the disk, unacknowledged.
     async fn finish(mut self, end: &End, will: Option<Will>, shared: &Shared) {
         if let (Some(will), false) = (will, matches!(end, End::Goodbye | End::Shutdown)) {
-            self.ingest
-                .message(&will.topic, &will.payload, Delivery::AtMostOnce);
+            self.ingest.message(Message {
+                topic: &will.topic,
+                payload: &will.payload,
+                delivery: Delivery::AtMostOnce,
+                kept: false,
+            });
             self.batch();
         }
         // A newcomer under the same identifier waits for us, and sends again whatever was not acknowledged.
