@@ -15,7 +15,10 @@ pub(crate) const MUSTER: &[&str] = &[
     include_str!("../migrations/muster/0002_receipts.sql"),
     include_str!("../migrations/muster/0003_marks_and_faults.sql"),
 ];
-pub(crate) const READINGS: &[&str] = &[include_str!("../migrations/readings/0001_readings.sql")];
+pub(crate) const READINGS: &[&str] = &[
+    include_str!("../migrations/readings/0001_readings.sql"),
+    include_str!("../migrations/readings/0002_mqtt.sql"),
+];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 
 pub(crate) const VIEWS: &str = include_str!("../migrations/muster/views.sql");

@@ -174,6 +174,7 @@ fn a_redelivered_message_counts_once_also_after_a_crash() {
                 packet_id,
                 payload_hash,
                 redelivered,
+                exactly_once: false,
             }],
             ..IngestBatch::default()
         }
@@ -233,6 +234,7 @@ fn dead_letters_are_kept_replayed_once_and_discarded() {
             packet_id: 4,
             payload_hash: 1,
             redelivered,
+            exactly_once: false,
         }],
         ..IngestBatch::default()
     };
@@ -484,6 +486,7 @@ fn readings_in_blocks_are_found_counted_and_told_apart_like_all_others() {
             packet_id: 9,
             payload_hash: 99,
             redelivered,
+            exactly_once: false,
         }],
         ..IngestBatch::default()
     };

@@ -101,6 +101,11 @@ pub enum Delivery {
         /// The sender says that it may have sent it before (DUP).
         redelivered: bool,
     },
+    /// It counts once however often it is sent under this number, until the sender releases the number (QoS 2).
+    ExactlyOnce {
+        /// The sender's number for it, free again after [`IngestSession::release`].
+        packet_id: u16,
+    },
 }
 
 impl App {
@@ -134,16 +139,25 @@ impl Ingest {
             }
             None => (None, false),
         };
-        let session = IngestSession {
+        (self.session_of(key.source, number), known)
+    }
+
+    /// A session of a sender whose number is known already.
+    pub(in crate::app) fn session_of(
+        &self,
+        source: Arc<str>,
+        number: Option<SessionNo>,
+    ) -> IngestSession {
+        IngestSession {
             shared: Arc::clone(&self.0),
-            source: key.source,
+            source,
             number,
             topics: HashMap::new(),
             now_ms: 0,
             taken: 0,
+            once: None,
             batch: IngestBatch::default(),
-        };
-        (session, known)
+        }
     }
 }
 
@@ -163,6 +177,8 @@ pub struct IngestSession {
     now_ms: i64,
     /// Messages in it, those that leave nothing to store among them.
     taken: usize,
+    /// The message being taken, where it comes exactly once: index into the batch's messages.
+    once: Option<u32>,
     batch: IngestBatch,
 }
 
@@ -178,16 +194,13 @@ struct Topic {
 impl IngestSession {
     /// Takes one message.
     pub fn message(&mut self, message: Message<'_>) {
-        if self.taken == 0 {
-            self.now_ms = self.shared.now_ms();
-        }
-        self.taken += 1;
         let Message {
             topic,
             payload,
             delivery,
             ..
         } = message;
+        self.begin(topic, payload, delivery);
         if let Err(reason) = self.reading(&message) {
             metrics::counter!("muster_ingest_dead_letters_total", "reason" => reason.code())
                 .increment(1);
@@ -200,6 +213,52 @@ impl IngestSession {
                 payload: payload.to_vec(),
                 message: remembered,
             });
+        }
+    }
+
+    /// Takes a message of which nothing but its packet id, and what is attached to it, is to be stored.
+    pub(in crate::app) fn bare_message(&mut self, delivery: Delivery) {
+        self.begin("", b"", delivery);
+    }
+
+    /// A packet id of [`Delivery::ExactlyOnce`] is free again.
+    pub(in crate::app) fn release(&mut self, packet_id: u16) {
+        if let Some(session) = self.number {
+            self.count();
+            self.batch.released.push((session, packet_id));
+        }
+    }
+
+    /// Stores a change in the same transaction as the message taken last; not at all where that came already.
+    pub(in crate::app) fn attach(&mut self, change: store::MqttChange) {
+        self.count();
+        let message = self.once;
+        self.batch.mqtt.push(store::MqttWrite { change, message });
+    }
+
+    /// The message taken last, as [`Submission::repeated`] names it; `None` where it cannot be told from another.
+    pub(in crate::app) fn last_message(&self) -> Option<u32> {
+        self.once
+    }
+
+    /// Receive time of the batch being gathered, milliseconds since 1970.
+    pub(in crate::app) fn received_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    fn count(&mut self) {
+        if self.taken == 0 {
+            self.now_ms = self.shared.now_ms();
+        }
+        self.taken += 1;
+    }
+
+    fn begin(&mut self, topic: &str, payload: &[u8], delivery: Delivery) {
+        self.count();
+        self.once = None;
+        if let Delivery::ExactlyOnce { .. } = delivery {
+            // Its packet id is stored whatever comes of it: what the sender gets for it is that promise.
+            self.once = self.remember(topic, payload, delivery);
         }
     }
 
@@ -262,7 +321,7 @@ impl IngestSession {
             },
             message: None,
         };
-        if !reading.device_time {
+        if !reading.device_time || self.once.is_some() {
             // Where the sensor states a time, that tells one reading from another, and there is nothing to remember.
             reading.message = self.remember(topic, payload, delivery);
         }
@@ -272,24 +331,32 @@ impl IngestSession {
 
     /// Notes the message that something came in, so that it is recognised if it is sent again.
     fn remember(&mut self, topic: &str, payload: &[u8], delivery: Delivery) -> Option<u32> {
-        let (
+        if self.once.is_some() {
+            return self.once;
+        }
+        let session = self.number?;
+        let index = u32::try_from(self.batch.messages.len()).ok()?;
+        let delivery = match delivery {
+            Delivery::AtMostOnce => return None,
             Delivery::AtLeastOnce {
                 packet_id,
                 redelivered,
+            } => store::Delivery {
+                session,
+                packet_id,
+                payload_hash: message_hash(topic, payload),
+                redelivered,
+                exactly_once: false,
             },
-            Some(session),
-        ) = (delivery, self.number)
-        else {
-            return None;
+            Delivery::ExactlyOnce { packet_id } => store::Delivery {
+                session,
+                packet_id,
+                payload_hash: 0,
+                redelivered: false,
+                exactly_once: true,
+            },
         };
-        let index = u32::try_from(self.batch.messages.len()).ok()?;
-        let payload_hash = message_hash(topic, payload);
-        self.batch.messages.push(store::Delivery {
-            session,
-            packet_id,
-            payload_hash,
-            redelivered,
-        });
+        self.batch.messages.push(delivery);
         Some(index)
     }
 
@@ -322,7 +389,12 @@ impl IngestSession {
             return None;
         }
         let batch = std::mem::take(&mut self.batch);
-        let is_empty = batch.readings.is_empty() && batch.dead.is_empty();
+        let is_empty = batch.readings.is_empty()
+            && batch.dead.is_empty()
+            && batch.messages.is_empty()
+            && batch.released.is_empty()
+            && batch.mqtt.is_empty();
+        self.once = None;
         let mut submission = Submission {
             shared: Arc::clone(&self.shared),
             batch,
@@ -333,6 +405,7 @@ impl IngestSession {
                 State::Waiting
             },
             retry: RETRY_MIN,
+            repeated: Vec::new(),
             submitted_at: Instant::now(),
         };
         if at_once
@@ -355,6 +428,7 @@ pub struct Submission {
     place: Option<OwnedSemaphorePermit>,
     state: State,
     retry: Duration,
+    repeated: Vec<u32>,
     submitted_at: Instant,
 }
 
@@ -385,7 +459,7 @@ impl Submission {
                     self.start();
                 }
                 State::Queued(ticket) => match ticket.await {
-                    Ok(ingested) => self.done(&ingested),
+                    Ok(ingested) => self.done(ingested),
                     Err(error) => self.pause(error)?,
                 },
                 State::Pausing(until) => {
@@ -402,7 +476,7 @@ impl Submission {
             && let Some(outcome) = ticket.now_or_never()
         {
             match outcome {
-                Ok(ingested) => self.done(&ingested),
+                Ok(ingested) => self.done(ingested),
                 // `committed` will say so, or try again.
                 Err(error) => {
                     let _ = self.pause(error);
@@ -410,6 +484,11 @@ impl Submission {
             }
         }
         matches!(self.state, State::Committed)
+    }
+
+    /// Once it is committed: messages that came already, as [`IngestSession::last_message`] names them.
+    pub(in crate::app) fn repeated(&self) -> &[u32] {
+        &self.repeated
     }
 
     /// The store has it, or had it and refused.
@@ -421,7 +500,7 @@ impl Submission {
 impl Submission {
     fn weight(&self) -> u32 {
         // Never more than there are places, or it would wait for ever.
-        let messages = self.batch.readings.len() + self.batch.dead.len();
+        let messages = self.batch.readings.len() + self.batch.dead.len() + self.batch.mqtt.len();
         u32::try_from(messages.clamp(1, IN_FLIGHT_MAX)).unwrap_or(u32::MAX)
     }
 
@@ -431,12 +510,16 @@ impl Submission {
             messages,
             dead,
             replayed,
+            released,
+            mqtt,
         } = &self.batch;
         let batch = IngestBatch {
             readings: readings.clone(),
             messages: messages.clone(),
             dead: dead.clone(),
             replayed: replayed.clone(),
+            released: released.clone(),
+            mqtt: mqtt.clone(),
         };
         self.state = State::Queued(self.shared.store.readings().ingest(batch));
         if self.shared.cheats {
@@ -444,7 +527,7 @@ impl Submission {
         }
     }
 
-    fn done(&mut self, ingested: &Ingested) {
+    fn done(&mut self, ingested: Ingested) {
         self.state = State::Committed;
         self.place = None;
         metrics::counter!("muster_ingest_readings_total").increment(u64::from(ingested.stored));
@@ -452,6 +535,7 @@ impl Submission {
             .increment(u64::from(ingested.duplicates));
         metrics::histogram!("muster_ingest_commit_seconds")
             .record(self.submitted_at.elapsed().as_secs_f64());
+        self.repeated = ingested.repeated;
     }
 
     /// Plans the next attempt.

@@ -3,7 +3,7 @@
 //! Always holds: a number is given once; its row is written in the transaction of the first batch after it, so no stored
 //! reading names a series that is not there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -52,6 +52,8 @@ struct Sessions {
     /// disk is full takes no more room.
     fresh: BTreeMap<SessionNo, (Box<str>, i64)>,
     forgotten: Vec<SessionNo>,
+    /// Not to be forgotten.
+    pinned: HashSet<SessionNo>,
 }
 
 pub(crate) struct Catalogue {
@@ -116,6 +118,7 @@ impl Catalogue {
             last: 0,
             fresh: BTreeMap::new(),
             forgotten: Vec::new(),
+            pinned: HashSet::new(),
         };
         let mut statement = connection
             .prepare("SELECT no, client_id FROM mqtt_session ORDER BY last_seen_ms, no")
@@ -178,11 +181,22 @@ impl Catalogue {
         }
         sessions.last += 1;
         let no = SessionNo(sessions.last);
+        sessions.make_room();
         if let Some((_, old)) = sessions.by_client.push(client_id.into(), no) {
             sessions.forgotten.push(old);
         }
         sessions.fresh.insert(no, (client_id.into(), now_ms));
         (no, false)
+    }
+
+    /// See [`super::Readings::pin_session`].
+    pub(crate) fn pin_session(&self, session: SessionNo, pinned: bool) {
+        let mut sessions = self.sessions.lock();
+        if pinned {
+            sessions.pinned.insert(session);
+        } else {
+            sessions.pinned.remove(&session);
+        }
     }
 
     pub(crate) fn series_count(&self) -> u32 {
@@ -323,6 +337,27 @@ impl Catalogue {
     }
 }
 
+impl Sessions {
+    /// Moves what is pinned out of the way, so that the next to be forgotten is not.
+    fn make_room(&mut self) {
+        if self.by_client.len() < self.by_client.cap().get() {
+            return;
+        }
+        for _ in 0..self.by_client.len() {
+            match self.by_client.pop_lru() {
+                Some((client_id, no)) if self.pinned.contains(&no) => {
+                    self.by_client.push(client_id, no);
+                }
+                Some((_, no)) => {
+                    self.forgotten.push(no);
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+}
+
 impl Written {
     fn write_sessions(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
         for (no, (client_id, at_ms)) in &self.fresh {
@@ -340,6 +375,7 @@ impl Written {
             connection
                 .prepare_cached("DELETE FROM delivery_key WHERE session = ?1")?
                 .execute([no.0])?;
+            super::mqtt::forget_session(connection, *no)?;
         }
         Ok(())
     }

@@ -202,6 +202,7 @@ mod tests {
             packet_id,
             payload_hash,
             redelivered,
+            exactly_once: false,
         }
     }
 

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::catalogue::Catalogue;
 use super::dead_letters::DeadLetters;
 use super::dedup::{Deliveries, StoredKey};
+use super::mqtt::Unreleased;
 use super::query::stored_reading;
 use super::tail::Tail;
 use super::types::{Point, SeriesId, SessionNo, flags};
@@ -16,6 +17,7 @@ use crate::error::{Doing, StoreError};
 
 pub(crate) struct Loaded {
     pub(crate) deliveries: Deliveries,
+    pub(crate) unreleased: Unreleased,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) last_device_time: Vec<i64>,
     pub(crate) position: i64,
@@ -81,6 +83,7 @@ pub(crate) fn load(connection: &Connection) -> Result<(Catalogue, Tail, Loaded),
         tail,
         Loaded {
             deliveries,
+            unreleased: Unreleased::load(connection)?,
             dead_letters,
             last_device_time,
             position,

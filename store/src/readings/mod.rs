@@ -9,6 +9,7 @@ mod compact;
 mod dead_letters;
 mod dedup;
 mod load;
+mod mqtt;
 mod query;
 mod tail;
 mod types;
@@ -24,6 +25,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub use self::dead_letters::{DeadLetter, DeadLetterCounts, DeadLetterQuery, DeadLetterState};
+pub use self::mqtt::{
+    CommandState, DeviceCommand, MqttAccount, MqttChange, MqttMessage, MqttOutgoing, MqttSession,
+    MqttState, MqttWrite,
+};
 pub use self::types::{
     CommittedReadings, Delivery, DeviceSeen, IngestBatch, Ingested, NAME_BYTES_MAX, NewDeadLetter,
     NewReading, Point, PointPage, SERIES_MAX, SERIES_PER_DEVICE_MAX, SeriesId, SeriesInfo,
@@ -160,6 +165,34 @@ impl Readings {
         }
         self.send(Job::Ingest { batch, reply });
         ticket
+    }
+
+    /// Queues changes of what the MQTT endpoint promises. Never refused for a full queue: their number is bounded by the
+    /// connections, and half of them make room.
+    ///
+    /// Errors: `DiskFull`, `Fault`: nothing of it is stored.
+    pub fn write_mqtt(&self, changes: Vec<MqttChange>) -> Ticket<Ingested, CommitError> {
+        let batch = IngestBatch {
+            mqtt: changes.into_iter().map(MqttWrite::from).collect(),
+            ..IngestBatch::default()
+        };
+        let (reply, receiver) = oneshot::channel();
+        self.shared
+            .queued
+            .fetch_add(weight(&batch), Ordering::Relaxed);
+        self.send(Job::Ingest { batch, reply });
+        Ticket::new(receiver)
+    }
+
+    /// What the MQTT endpoint has promised, for its start.
+    pub fn mqtt_state(&self) -> Result<MqttState, StoreError> {
+        self.pool.read(mqtt::load)
+    }
+
+    /// Client ids that must not be forgotten, however many others connect: those of live connections and of sessions
+    /// that outlive them. The caller keeps them below the bound on client ids.
+    pub fn pin_session(&self, session: SessionNo, pinned: bool) {
+        self.shared.catalogue.pin_session(session, pinned);
     }
 
     /// Sends a job; when the writer is gone the job is dropped, and its ticket answers `Closed`.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::mqtt::MqttWrite;
+
 /// A series: one device, channel and unit. Its number is good for this node's readings file only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub u32);
@@ -38,7 +40,7 @@ pub struct NewReading {
     pub message: Option<u32>,
 }
 
-/// A QoS 1 message, for telling a redelivered one from a new one.
+/// A QoS 1 or 2 message, for telling one that is sent again from a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
     pub session: SessionNo,
@@ -47,6 +49,9 @@ pub struct Delivery {
     pub payload_hash: u64,
     /// The message's DUP flag (MQTT 3.1.1 §3.3.1.1).
     pub redelivered: bool,
+    /// QoS 2: while its packet id is not released every message under it is the same one, whatever its flag says. The id
+    /// is stored with what came in the message.
+    pub exactly_once: bool,
 }
 
 /// A payload that could not be read.
@@ -70,10 +75,14 @@ pub struct IngestBatch {
     pub dead: Vec<NewDeadLetter>,
     /// Dead letters that these readings came from: replayed, in the same transaction.
     pub replayed: Vec<i64>,
+    /// QoS 2 packet ids that are free again: PUBREL came. Applied after the messages of the batch.
+    pub released: Vec<(SessionNo, u16)>,
+    /// What the MQTT endpoint promises together with it. Applied last, in order.
+    pub mqtt: Vec<MqttWrite>,
 }
 
 /// The batch is on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ingested {
     /// Positions of its readings: contiguous, `first > last` when none was new.
     pub first_position: i64,
@@ -83,6 +92,8 @@ pub struct Ingested {
     /// Readings and dead letters that were there already: acknowledged, not stored again.
     pub duplicates: u32,
     pub dead_letters: u32,
+    /// Messages that came already, as indices into [`IngestBatch::messages`].
+    pub repeated: Vec<u32>,
     /// Stored beside another value with the same time.
     pub contradictions: u32,
 }

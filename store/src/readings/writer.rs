@@ -19,6 +19,7 @@ use super::catalogue::Catalogue;
 use super::compact::{Compacted, Compaction};
 use super::dead_letters::DeadLetters;
 use super::dedup::Deliveries;
+use super::mqtt::{MqttChange, Unreleased};
 use super::tail::Tail;
 use super::types::{
     CommittedReadings, Delivery, IngestBatch, Ingested, NewReading, SeriesId, StoredReading, flags,
@@ -88,6 +89,7 @@ pub(crate) struct Writer {
     jobs: Receiver<Job>,
     wake_compactor: std::sync::mpsc::SyncSender<()>,
     deliveries: Deliveries,
+    unreleased: Unreleased,
     dead_letters: DeadLetters,
     /// Per series the greatest device time stored: what is newer needs no look-up. Series n stands at index n - 1.
     last_device_time: Vec<i64>,
@@ -126,6 +128,7 @@ impl Writer {
             jobs,
             wake_compactor,
             deliveries: loaded.deliveries,
+            unreleased: loaded.unreleased,
             dead_letters: loaded.dead_letters,
             last_device_time: loaded.last_device_time,
             undo_times: Vec::new(),
@@ -295,7 +298,8 @@ impl Writer {
         let named =
             |message: Option<u32>| message.is_none_or(|number| (number as usize) < messages);
         let linked = batch.readings.iter().all(|reading| named(reading.message))
-            && batch.dead.iter().all(|dead| named(dead.message));
+            && batch.dead.iter().all(|dead| named(dead.message))
+            && batch.mqtt.iter().all(|write| named(write.message));
         match (known, finite, linked) {
             (true, true, true) => Ok(()),
             (false, ..) => Err(CommitError::fault("a reading of an unknown series")),
@@ -312,11 +316,7 @@ impl Writer {
         group: &mut Group,
         ingested: &mut Ingested,
     ) -> Result<(), CommitError> {
-        let came_already: Vec<bool> = batch
-            .messages
-            .iter()
-            .map(|delivery| self.deliveries.came_already(delivery))
-            .collect();
+        let came_already = self.came_already(batch, ingested)?;
         let mut noted = vec![false; batch.messages.len()];
         for reading in &batch.readings {
             let message = reading.message.map(|number| number as usize);
@@ -357,8 +357,9 @@ impl Writer {
                 value: reading.value,
                 flags,
             };
-            insert(&self.connection, &stored, delivery)?;
-            if let (Some(number), Some(delivery)) = (message, delivery) {
+            let remembered = delivery.filter(|delivery| !delivery.exactly_once);
+            insert(&self.connection, &stored, remembered)?;
+            if let (Some(number), Some(delivery)) = (message, remembered) {
                 self.deliveries.note(delivery, self.position);
                 noted[number] = true;
             }
@@ -371,7 +372,9 @@ impl Writer {
                 ingested.duplicates += 1;
                 continue;
             }
-            let delivery = message.map(|number| &batch.messages[number]);
+            let delivery = message
+                .map(|number| &batch.messages[number])
+                .filter(|delivery| !delivery.exactly_once);
             self.dead_letters
                 .insert(&self.connection, dead, delivery, self.position)?;
             if let (Some(number), Some(delivery)) = (message, delivery)
@@ -384,7 +387,45 @@ impl Writer {
         for id in &batch.replayed {
             super::dead_letters::mark_replayed(&self.connection, *id)?;
         }
+        for (session, packet_id) in &batch.released {
+            self.unreleased
+                .release(&self.connection, *session, *packet_id)?;
+        }
+        for write in &batch.mqtt {
+            if write
+                .message
+                .is_some_and(|number| came_already[number as usize])
+            {
+                continue;
+            }
+            if let MqttChange::SessionFresh { session } = &write.change {
+                self.unreleased.clear(*session);
+            }
+            super::mqtt::apply(&self.connection, &write.change)?;
+        }
         Ok(())
+    }
+
+    /// Which messages of the batch came already; takes the packet ids of those that come exactly once.
+    fn came_already(
+        &mut self,
+        batch: &IngestBatch,
+        ingested: &mut Ingested,
+    ) -> Result<Vec<bool>, CommitError> {
+        let mut came_already = Vec::with_capacity(batch.messages.len());
+        for (number, delivery) in (0u32..).zip(&batch.messages) {
+            let repeated = if delivery.exactly_once {
+                self.unreleased
+                    .take(&self.connection, delivery.session, delivery.packet_id)?
+            } else {
+                self.deliveries.came_already(delivery)
+            };
+            if repeated {
+                ingested.repeated.push(number);
+            }
+            came_already.push(repeated);
+        }
+        Ok(came_already)
     }
 
     /// What is stored of this series with the device time of `reading`. Samples that carry no time of their own are
@@ -477,6 +518,7 @@ impl Writer {
         }
         self.shared.catalogue.settle(&written);
         self.deliveries.forget(&written.forgotten);
+        self.unreleased.forget(&written.forgotten);
         self.deleted_to = self.deleted_to.max(delete_to);
         if devices_too {
             self.devices_written = Instant::now();
@@ -489,6 +531,7 @@ impl Writer {
     fn settle(&mut self, group: Group) {
         self.undo_times.clear();
         self.deliveries.commit();
+        self.unreleased.commit();
         self.dead_letters.commit();
         if let (Some(first), Some(last)) = (group.readings.first(), group.readings.last()) {
             let (first_position, last_position) = (first.position, last.position);
@@ -537,6 +580,7 @@ impl Writer {
             self.last_device_time[index] = last;
         }
         self.deliveries.roll_back();
+        self.unreleased.roll_back();
         self.dead_letters.roll_back();
         for answer in group.answers {
             match answer {
@@ -607,7 +651,8 @@ pub(crate) fn weight(batch: &IngestBatch) -> usize {
         .iter()
         .map(|dead| 1 + dead.payload.len() / 64)
         .sum();
-    batch.readings.len() + dead + 1
+    let mqtt: usize = batch.mqtt.iter().map(|write| write.change.weight()).sum();
+    batch.readings.len() + dead + batch.released.len() + mqtt + 1
 }
 
 fn insert(
