@@ -89,9 +89,25 @@ fn batches_in_one_transaction_share_signatures_and_all_entries_are_sent() {
 
 #[test]
 fn a_failed_batch_leaves_no_trace_and_its_neighbours_stand() {
+    fails_alone(edit(id(2), "bad", 10));
+}
+
+/// One so large has a transaction to itself.
+#[test]
+fn a_failed_batch_of_a_catch_up_leaves_no_trace_and_its_neighbours_stand() {
+    let mut bad = edit(id(2), "bad", 10);
+    for number in 100..164 {
+        let mut document = document(id(number), "bad");
+        document.view = format!("{{\"title\":\"{}\"}}", "x".repeat(10_000));
+        bad.documents.push(document);
+    }
+    fails_alone(bad);
+}
+
+#[track_caller]
+fn fails_alone(mut bad: Batch) {
     let dir = tempfile::tempdir().unwrap();
     let store = node(dir.path());
-    let mut bad = edit(id(2), "bad", 10);
     // A fact without an entry: found only after the entries were written.
     bad.facts.push(FactWrite {
         id: id(99),
@@ -111,12 +127,10 @@ fn a_failed_batch_leaves_no_trace_and_its_neighbours_stand() {
     assert!(matches!(bad, Err(CommitError::Fault { .. })));
     let three = three.unwrap();
     assert_eq!((three.commit, three.stored[0].1), (CommitNo(2), Seq(2)));
-    assert_eq!(
-        store
-            .read(|reader| reader.get_document(None, &id(2), None))
-            .unwrap(),
-        None
-    );
+    for object in [id(2), id(100)] {
+        let document = store.read(|reader| reader.get_document(None, &object, None));
+        assert_eq!(document.unwrap(), None);
+    }
     let log = log_of(1, Lane::Life);
     let run = store
         .read(|reader| reader.load_run(&log, Seq(1), 1 << 16))

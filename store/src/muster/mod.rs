@@ -106,6 +106,7 @@ impl Muster {
         let job = Job::Batch {
             batch: Box::new(batch),
             search,
+            weight_bytes: weight,
             reply,
         };
         if let Err((Job::Batch { reply, .. }, error)) =

@@ -27,6 +27,10 @@ use crate::ticket::{Done, LocalJob};
 const GROUP_WORK_MAX: Duration = Duration::from_millis(5);
 /// Bounds what a transaction that cannot be committed takes with it.
 const GROUP_JOBS_MAX: usize = 1024;
+/// A batch of so many bytes has a transaction to itself and needs no savepoint in it. Under a savepoint SQLite keeps
+/// every page that it touches as it was, and looks at all of these at the end of each statement: of a catch-up's batch,
+/// some thousand documents, that was two fifths of the writer's time, and more than in proportion with longer ones.
+const ALONE_BYTES_MIN: usize = 128 << 10;
 
 /// How long reports of progress wait after a transaction that failed. A full disk does not get room in a moment.
 const PROGRESS_RETRY: Duration = Duration::from_secs(2);
@@ -38,6 +42,8 @@ pub(crate) enum Job {
     Batch {
         batch: Box<Batch>,
         search: Vec<String>,
+        /// [`Batch::weight`].
+        weight_bytes: usize,
         reply: oneshot::Sender<Result<Committed, CommitError>>,
     },
     Local(LocalJob),
@@ -49,6 +55,18 @@ pub(crate) enum Job {
         step: RebuildStep,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
+}
+
+impl Job {
+    /// Whether it shares its transaction with no other.
+    fn is_alone(&self) -> bool {
+        match self {
+            // A new identity signs with another key: never in one transaction with entries of the old one.
+            Job::Identity { .. } => true,
+            Job::Batch { weight_bytes, .. } => *weight_bytes >= ALONE_BYTES_MIN,
+            Job::Local(_) | Job::Rebuild { .. } => false,
+        }
+    }
 }
 
 /// What the writer shares with the handles.
@@ -146,8 +164,7 @@ impl Writer {
         }
         let mut next = first;
         while let Some(job) = next {
-            // A new identity signs with another key: never in one transaction with entries of the old one.
-            let alone = matches!(job, Job::Identity { .. });
+            let alone = job.is_alone();
             // A rebuild is a transaction of its own. Any other step of one has come too late, and is answered so.
             let begins = matches!(
                 job,
@@ -217,12 +234,14 @@ impl Writer {
         }
     }
 
-    /// Runs one job in a savepoint of its own.
+    /// Runs one job so that its failure undoes only what it did itself.
     fn one(&mut self, job: Job, index: usize, events: &mut Vec<Event>) -> Answer {
+        let alone = job.is_alone();
         match job {
             Job::Batch {
                 batch,
                 search,
+                weight_bytes: _,
                 reply,
             } => {
                 let epoch = batch.epoch;
@@ -237,9 +256,12 @@ impl Writer {
                 let told = events.len();
                 let connection = &self.connection;
                 let state = &mut self.state;
-                let result = in_savepoint(connection, || {
-                    apply::apply(connection, state, &batch, &search, index, events)
-                });
+                let apply = || apply::apply(connection, state, &batch, &search, index, events);
+                let result = if alone {
+                    or_roll_back(connection, apply)
+                } else {
+                    in_savepoint(connection, apply)
+                };
                 if result.is_err() {
                     self.state.roll_back(&mark);
                     events.truncate(told);
@@ -475,6 +497,16 @@ fn refuse(job: Job, error: &CommitError) -> Answer {
             author: None,
         },
     }
+}
+
+/// Runs `f`; its failure undoes the whole transaction.
+fn or_roll_back<T, E>(connection: &Connection, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    let result = f();
+    if result.is_err() && !connection.is_autocommit() {
+        // The next BEGIN would meet an error of this again.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    result
 }
 
 /// Runs `f` so that its failure undoes only what it did itself.
