@@ -66,6 +66,11 @@ fn a_packet_id_is_taken_until_it_is_released_across_crashes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (session, _) = store.readings().intern_session("sensor", 1);
+    store
+        .readings()
+        .write_mqtt(vec![kept(session)])
+        .wait()
+        .unwrap();
     assert_eq!(exactly_once(store.readings(), session, 7, 1.0), 1);
 
     // The node dies before the client sees PUBREC: the client sends the message again.
@@ -85,6 +90,17 @@ fn a_packet_id_is_taken_until_it_is_released_across_crashes() {
     assert_eq!(store.readings().count(), 2);
     let (other, _) = store.readings().intern_session("other", 1);
     assert_eq!(exactly_once(store.readings(), other, 7, 1.0), 1);
+}
+
+#[test]
+fn packet_ids_of_a_session_that_ended_with_its_connection_end_with_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (session, _) = store.readings().intern_session("sensor", 1);
+    assert_eq!(exactly_once(store.readings(), session, 7, 1.0), 1);
+    assert_eq!(exactly_once(store.readings(), session, 7, 1.0), 0);
+    let (_dir, store) = crash(dir.path());
+    assert_eq!(exactly_once(store.readings(), session, 7, 1.0), 1);
 }
 
 #[test]
@@ -314,6 +330,7 @@ proptest! {
         let mut dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path());
         let (session, _) = store.readings().intern_session("sensor", 1);
+        store.readings().write_mqtt(vec![kept(session)]).wait().unwrap();
         let mut done = 0u32;
         let mut received = false;
         for (answer_lost, dies) in steps {

@@ -20,6 +20,13 @@ pub(crate) struct Unreleased {
 impl Unreleased {
     pub(crate) fn load(connection: &Connection) -> Result<Self, StoreError> {
         let mut unreleased = Unreleased::default();
+        // Nothing was promised beyond the connection, and that is gone.
+        connection
+            .execute(
+                "DELETE FROM mqtt_unreleased WHERE session NOT IN (SELECT session FROM mqtt_persistent)",
+                [],
+            )
+            .doing("forget packet ids of sessions that are over")?;
         let mut statement = connection
             .prepare("SELECT session, packet FROM mqtt_unreleased")
             .doing("prepare unreleased packet ids")?;
