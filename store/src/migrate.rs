@@ -18,6 +18,7 @@ pub(crate) const MUSTER: &[&str] = &[
 pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0001_readings.sql"),
     include_str!("../migrations/readings/0002_mqtt.sql"),
+    include_str!("../migrations/readings/0003_blocks_and_rollups.sql"),
 ];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 

@@ -1,106 +1,124 @@
-//! Turns old readings of the tail into blocks, beside the writer: reading, sorting and encoding happen in a thread of
-//! their own, on a read connection; the writer only inserts the finished blocks.
+//! The tail's old end becomes blocks: reading, sorting and encoding happen in the keeper's thread, on a read connection;
+//! the writer only inserts the finished blocks.
 //!
 //! Always holds: nothing that the rules have not evaluated leaves the tail; rows are deleted only after their blocks are
 //! on the disk.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, sync_channel};
 
 use rusqlite::Connection;
 
-use super::block::{self, BLOCK_READINGS_MAX, Block};
+use super::block::{self, BLOCK_READINGS_MAX, Block, CLOSED, CLOSED_READINGS_MIN, Kind};
+use super::blocks::{Grown, Moved, Rewrite};
 use super::dedup::StoredKey;
+use super::rollup;
 use super::types::{SeriesId, SessionNo, StoredReading};
-use super::writer::{Job, Shared};
 use crate::error::{Doing, StoreError};
 
-/// Begin when the tail has this many readings: a restart reads so many in a tenth of a second.
-const TAIL_START: i64 = 100_000;
-/// Leave the newest: most questions and late duplicates are about them.
-const TAIL_KEEP: i64 = 50_000;
-/// Readings turned into blocks at a time: about half a megabyte of blocks in one transaction, a few milliseconds of the
-/// writer.
-const CHUNK: i64 = 32_768;
-/// Less than this is not worth a transaction.
-const CHUNK_MIN: i64 = 8_192;
-
-/// Finished blocks, for the writer.
-pub(crate) struct Compaction {
-    /// All positions up to this are in the blocks (or in earlier ones).
-    pub(crate) to: i64,
-    pub(crate) blocks: Vec<Block>,
-    /// The QoS 1 messages of these rows, the last of each packet id.
-    pub(crate) keys: Vec<StoredKey>,
-}
-
+/// When the tail is moved. Chosen once; tests have their own.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Compacted {
-    pub(crate) to: i64,
+pub(crate) struct Schedule {
+    /// Begin when the tail has this many readings: a restart reads so many in a tenth of a second.
+    pub(crate) tail_start: i64,
+    /// Leave the newest: most questions and late duplicates are about them.
+    pub(crate) tail_keep: i64,
+    /// Readings turned into blocks at a time: about half a megabyte of blocks in one transaction, a few milliseconds of
+    /// the writer.
+    pub(crate) chunk: i64,
+    /// Less than this is not worth a transaction.
+    pub(crate) chunk_min: i64,
+    /// Begin, too, when the oldest reading of the tail came so long ago: a quiet node's tail must not outlive its
+    /// retention, nor wait for weeks to take up little room.
+    pub(crate) age_ms: i64,
+    /// And leave what came later than this.
+    pub(crate) age_keep_ms: i64,
 }
 
-/// Works until the writer's end of `wake` is gone.
-pub(crate) fn run(
-    connection: &Connection,
-    shared: &Arc<Shared>,
-    jobs: &Sender<Job>,
-    wake: &Receiver<()>,
-) {
-    while wake.recv().is_ok() {
-        loop {
-            match step(connection, shared, jobs, TAIL_START, TAIL_KEEP, CHUNK_MIN) {
-                Ok(Some(compacted)) => {
-                    tracing::debug!(to = compacted.to, "readings moved to blocks")
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    // The readings stay in the tail; the next wake-up tries again.
-                    tracing::warn!(error = %error, "readings could not be moved to blocks");
-                    break;
-                }
-            }
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule {
+            tail_start: 100_000,
+            tail_keep: 50_000,
+            chunk: 32_768,
+            chunk_min: 8_192,
+            age_ms: 3_600_000,
+            age_keep_ms: 10 * 60_000,
         }
     }
 }
 
-/// Moves one chunk when there is enough; answers how far it came.
-pub(crate) fn step(
-    connection: &Connection,
-    shared: &Shared,
-    jobs: &Sender<Job>,
-    start: i64,
-    keep: i64,
-    chunk_min: i64,
-) -> Result<Option<Compacted>, StoreError> {
-    let (from, newest) = {
-        let tail = shared.tail.read();
-        (tail.compacted_to, tail.newest)
-    };
-    if newest - from < start {
-        return Ok(None);
-    }
-    let evaluated = shared.rules_position.load(Ordering::Acquire);
-    let to = (newest - keep).min(evaluated).min(from + CHUNK);
-    if to - from < chunk_min {
-        return Ok(None);
-    }
-    let compaction = read(connection, from, to)?;
-    let (done, outcome) = sync_channel(1);
-    jobs.send(Job::Compact {
-        compaction: Box::new(compaction),
-        done,
-    })
-    .map_err(|_| StoreError::Closed)?;
-    outcome
-        .recv()
-        .map_err(|_| StoreError::Closed)?
-        .map(Some)
-        .map_err(StoreError::from)
+/// What is known of the tail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TailState {
+    pub(crate) compacted_to: i64,
+    pub(crate) newest: i64,
+    /// The rules have evaluated everything up to this position.
+    pub(crate) evaluated: i64,
+    /// When the oldest reading of the tail came.
+    pub(crate) oldest_received_ms: i64,
+    pub(crate) now_ms: i64,
 }
 
-fn read(connection: &Connection, from: i64, to: i64) -> Result<Compaction, StoreError> {
+impl Schedule {
+    /// Up to which position to move now; `None` when it is not worth it yet.
+    pub(crate) fn due(
+        &self,
+        connection: &Connection,
+        tail: &TailState,
+    ) -> Result<Option<i64>, StoreError> {
+        let from = tail.compacted_to;
+        if tail.newest - from >= self.tail_start {
+            let to = (tail.newest - self.tail_keep)
+                .min(tail.evaluated)
+                .min(from + self.chunk);
+            return Ok((to - from >= self.chunk_min).then_some(to));
+        }
+        if tail.newest <= from || tail.now_ms.saturating_sub(tail.oldest_received_ms) < self.age_ms
+        {
+            return Ok(None);
+        }
+        let until = tail.now_ms.saturating_sub(self.age_keep_ms);
+        let to = last_received_before(connection, from, from + self.chunk, until)?;
+        // All at once or not yet: rules that lag by a little would make a transaction of every few readings.
+        Ok((to > from && to <= tail.evaluated).then_some(to))
+    }
+}
+
+/// The end of the run of rows after `from`, at most at `to_max`, that came until `until_ms`.
+fn last_received_before(
+    connection: &Connection,
+    from: i64,
+    to_max: i64,
+    until_ms: i64,
+) -> Result<i64, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT min(position) - 1 FROM reading WHERE position > ?1 AND position <= ?2 AND received_ms > ?3), \
+             (SELECT max(position) FROM reading WHERE position <= ?2))",
+        )
+        .and_then(|mut statement| {
+            statement.query_row((from, to_max, until_ms), |row| row.get::<_, Option<i64>>(0))
+        })
+        .map(|to| to.unwrap_or(from))
+        .doing("look for the end of what is old")
+}
+
+/// When the oldest reading after a position came.
+pub(crate) fn oldest_received_ms(
+    connection: &Connection,
+    after: i64,
+) -> Result<Option<i64>, StoreError> {
+    use rusqlite::OptionalExtension;
+    connection
+        .prepare_cached(
+            "SELECT received_ms FROM reading WHERE position > ?1 ORDER BY position LIMIT 1",
+        )
+        .and_then(|mut statement| statement.query_row([after], |row| row.get(0)).optional())
+        .doing("read the oldest of the tail")
+}
+
+/// The blocks of the rows between two positions.
+pub(crate) fn read(connection: &Connection, from: i64, to: i64) -> Result<Rewrite, StoreError> {
     let mut series: BTreeMap<SeriesId, Vec<StoredReading>> = BTreeMap::new();
     let mut keys: BTreeMap<(SessionNo, u16), StoredKey> = BTreeMap::new();
     let mut statement = connection
@@ -117,18 +135,74 @@ fn read(connection: &Connection, from: i64, to: i64) -> Result<Compaction, Store
         }
         series.entry(reading.series).or_default().push(reading);
     }
-    let mut blocks = Vec::new();
-    for readings in series.values_mut() {
-        readings.sort_unstable_by_key(|reading| (reading.at_ms, reading.position));
-        blocks.extend(
-            readings
-                .chunks(BLOCK_READINGS_MAX)
-                .filter_map(block::encode),
-        );
+    let dropped_to_ms = rollup::dropped_to_ms(connection)?;
+    let mut rewrite = Rewrite::default();
+    let mut grown = Vec::new();
+    for (series, readings) in series {
+        let mut readings = readings;
+        readings.sort_by_key(|reading| reading.at_ms);
+        let Some(last) = readings.last().copied() else {
+            continue;
+        };
+        grown.push(Grown {
+            series,
+            count: readings.len(),
+            last,
+        });
+        for part in by_period_and_kind(readings) {
+            let packed = pack(connection, part, 0, dropped_to_ms)?;
+            rewrite.add(packed);
+        }
     }
-    Ok(Compaction {
+    rewrite.moved = Some(Moved {
         to,
-        blocks,
+        grown,
         keys: keys.into_values().collect(),
-    })
+    });
+    Ok(rewrite)
+}
+
+/// Splits sorted readings of one series so that no part reaches over a day or mixes kinds; each stays sorted.
+pub(crate) fn by_period_and_kind(readings: Vec<StoredReading>) -> Vec<Vec<StoredReading>> {
+    let mut parts: BTreeMap<(i64, Kind), Vec<StoredReading>> = BTreeMap::new();
+    for reading in readings {
+        let kind = Kind::of(&reading);
+        parts
+            .entry((kind.period_of(reading.at_ms), kind))
+            .or_default()
+            .push(reading);
+    }
+    parts.into_values().collect()
+}
+
+/// Blocks of sorted readings of one series, day and kind that no rollup knows. Those that are large enough are closed at
+/// once, with what they add to the rollups; the rest gets the given level.
+pub(crate) fn pack(
+    connection: &Connection,
+    readings: Vec<StoredReading>,
+    level: u8,
+    dropped_to_ms: i64,
+) -> Result<Vec<Block>, StoreError> {
+    let mut blocks = Vec::new();
+    for chunk in readings.chunks(BLOCK_READINGS_MAX) {
+        let closes = chunk.len() >= CLOSED_READINGS_MIN;
+        blocks.extend(block::encode(chunk, if closes { CLOSED } else { level }));
+        if closes {
+            blocks.extend(roll_up(connection, chunk.to_vec(), dropped_to_ms)?);
+        }
+    }
+    Ok(blocks)
+}
+
+/// What closing these readings adds to the rollups.
+pub(crate) fn roll_up(
+    connection: &Connection,
+    readings: Vec<StoredReading>,
+    dropped_to_ms: i64,
+) -> Result<Vec<Block>, StoreError> {
+    if readings.first().map(Kind::of) != Some(Kind::Readings) {
+        return Ok(Vec::new());
+    }
+    let fresh = rollup::without_counted(connection, readings, dropped_to_ms)?;
+    Ok(rollup::of_readings(&fresh))
 }

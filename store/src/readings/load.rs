@@ -113,7 +113,6 @@ fn load_blocks(
         series.count = u64::try_from(count).unwrap_or(0);
         series.last = Some(Point {
             at_ms,
-            position: 0,
             value,
             flags: 0,
         });

@@ -4,20 +4,31 @@
 //! tail), which memory mirrors; older ones move to blocks once the rules have seen them. Only this module knows which.
 
 mod block;
+mod blocks;
 mod catalogue;
+mod column;
 mod compact;
 mod dead_letters;
 mod dedup;
+mod gaps;
+mod keeper;
 mod load;
+mod merge;
 mod mqtt;
 mod query;
+mod retention;
+mod rollup;
 mod tail;
 mod types;
+mod unapproved;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
@@ -25,10 +36,14 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub use self::dead_letters::{DeadLetter, DeadLetterCounts, DeadLetterQuery, DeadLetterState};
+pub use self::gaps::{Gap, gaps};
+use self::keeper::{Keeper, Limits, REQUESTS_MAX, Request, Requests};
 pub use self::mqtt::{
     CommandState, DeviceCommand, MqttAccount, MqttChange, MqttMessage, MqttOutgoing, MqttSession,
     MqttState, MqttWrite,
 };
+pub use self::retention::Retention;
+pub use self::rollup::{Bucket, BucketPage, BucketWidth};
 pub use self::types::{
     CommittedReadings, Delivery, DeviceSeen, IngestBatch, Ingested, NAME_BYTES_MAX, NewDeadLetter,
     NewReading, Point, PointPage, SERIES_MAX, SERIES_PER_DEVICE_MAX, SeriesId, SeriesInfo,
@@ -53,6 +68,8 @@ const QUEUE_READINGS_MAX: usize = 65_536;
 pub struct Readings {
     shared: Arc<Shared>,
     jobs: Mutex<Option<Sender<Job>>>,
+    wake_keeper: Mutex<Option<SyncSender<()>>>,
+    requests: Requests,
     pool: Pool,
     checkpointer: Checkpointer,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -63,6 +80,15 @@ impl Readings {
         source: &Source,
         options: &OpenOptions,
         rules: Option<&RuleCursor>,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(source, options, rules, Limits::default())
+    }
+
+    fn open_with(
+        source: &Source,
+        options: &OpenOptions,
+        rules: Option<&RuleCursor>,
+        limits: Limits,
     ) -> Result<Self, StoreError> {
         let mut connection = source.open(Role::Writer)?;
         migrate::migrate(source, &mut connection, migrate::READINGS)?;
@@ -78,6 +104,8 @@ impl Readings {
             hook: RwLock::new(None),
             queued: AtomicUsize::new(0),
             rules_position: AtomicI64::new(rules_position),
+            unapproved_bytes: AtomicI64::new(0),
+            unapproved_dropped: AtomicU64::new(0),
         });
         let checkpointer = Checkpointer::start(source, "readings")?;
         let pool = Pool::open(source, options.readers.div_ceil(2))?;
@@ -88,10 +116,17 @@ impl Readings {
             shared.clone(),
             checkpointer.handle(),
             receiver,
-            wake,
+            wake.clone(),
             loaded,
         );
-        let compactor = source.open(Role::Reader)?;
+        let requests = Requests::default();
+        let keeper = Keeper::new(
+            source.open(Role::Reader)?,
+            shared.clone(),
+            jobs.clone(),
+            requests.clone(),
+            limits,
+        );
         let mut threads = Vec::new();
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
@@ -100,14 +135,15 @@ impl Readings {
                 .map_err(io("start a thread for", &source.path))
         };
         threads.push(spawn("readings-writer", Box::new(move || writer.run()))?);
-        let of_compactor = (shared.clone(), jobs.clone());
         threads.push(spawn(
             "readings-blocks",
-            Box::new(move || compact::run(&compactor, &of_compactor.0, &of_compactor.1, &woken)),
+            Box::new(move || keeper.run(&woken)),
         )?);
         Ok(Readings {
             shared,
             jobs: Mutex::new(Some(jobs)),
+            wake_keeper: Mutex::new(Some(wake)),
+            requests,
             pool,
             checkpointer,
             threads: Mutex::new(threads),
@@ -119,6 +155,7 @@ impl Readings {
         let Some(jobs) = self.jobs.lock().take() else {
             return;
         };
+        self.wake_keeper.lock().take();
         // Whatever else is sent after this finds nobody, and is answered `Closed` by its dropped ticket.
         let _ = jobs.send(Job::Stop);
         for thread in self.threads.lock().drain(..) {
@@ -263,6 +300,58 @@ impl Readings {
         )
     }
 
+    /// The newest `limit` (at most [`POINTS_MAX`]) buckets of a series that have part in `from_ms ..= to_ms`, oldest
+    /// first, each whole. The newest acknowledged reading is in them; a time without readings has none.
+    pub fn buckets(
+        &self,
+        series: SeriesId,
+        width: BucketWidth,
+        from_ms: i64,
+        to_ms: i64,
+        limit: usize,
+    ) -> Result<BucketPage, StoreError> {
+        rollup::buckets(
+            &self.shared,
+            &self.pool,
+            series,
+            width.kind(),
+            (from_ms, to_ms),
+            limit.min(POINTS_MAX),
+        )
+    }
+
+    /// Does one step of putting what is old in order, and of dropping what is not kept; answers whether more is left.
+    /// To be called now and then: it is also what tells the time when no readings come.
+    pub fn expire_readings(&self, now_ms: i64, retention: Retention) -> Ticket<bool, StoreError> {
+        let (reply, receiver) = oneshot::channel();
+        let ticket = Ticket::new(receiver);
+        let mut requests = self.requests.lock();
+        if requests.len() >= REQUESTS_MAX {
+            let _ = reply.send(Err(StoreError::Busy("steps of dropping old readings")));
+            return ticket;
+        }
+        let wake_keeper = self.wake_keeper.lock();
+        let Some(wake_keeper) = &*wake_keeper else {
+            return ticket;
+        };
+        requests.push_back(Request {
+            now_ms,
+            retention,
+            reply,
+        });
+        // Full means that it will look anyway.
+        let _ = wake_keeper.try_send(());
+        ticket
+    }
+
+    /// What readings of unapproved devices take up in blocks, in bytes, and how many of them had to make room for others
+    /// since this process began.
+    pub fn unapproved(&self) -> (u64, u64) {
+        let bytes = self.shared.unapproved_bytes.load(Ordering::Relaxed);
+        let dropped = self.shared.unapproved_dropped.load(Ordering::Relaxed);
+        (u64::try_from(bytes).unwrap_or(0), dropped)
+    }
+
     /// Series in the order of their ids.
     pub fn series(&self, query: &SeriesQuery) -> Vec<SeriesInfo> {
         let q = query.q.as_ref().map(|q| q.to_lowercase());
@@ -302,7 +391,7 @@ impl Readings {
             .with_names(id, |names| info(&tail, id, names))
     }
 
-    /// Readings stored, of all series.
+    /// Readings that came and were stored, of all series, those that retention has dropped since included.
     pub fn count(&self) -> u64 {
         let tail = self.shared.tail.read();
         u64::try_from(tail.newest).unwrap_or(0)

@@ -1,13 +1,14 @@
 //! Reading readings: one series over time, all series in the order of arrival.
 //!
-//! Always holds: only committed readings are seen; a reading that is being moved to a block is seen once.
+//! Always holds: only committed readings are seen; a reading that is being moved to a block is seen once: what is taken
+//! from memory counts only beyond the position up to which the snapshot of the file, taken afterwards, has blocks.
 
 use rusqlite::{Connection, Row};
 
-use super::block;
-use super::tail::Tail;
+use super::block::Kind;
+use super::blocks;
 use super::types::{Point, PointPage, SeriesId, StoredReading};
-use super::writer::Shared;
+use super::writer::{Shared, meta_i64};
 use crate::error::{Doing, StoreError};
 use crate::pool::Pool;
 
@@ -26,7 +27,6 @@ pub(crate) fn stored_reading(row: &Row<'_>) -> rusqlite::Result<StoredReading> {
 fn point(reading: &StoredReading) -> Point {
     Point {
         at_ms: reading.at_ms,
-        position: reading.position,
         value: reading.value,
         flags: reading.flags,
     }
@@ -40,52 +40,70 @@ pub(crate) fn points(
     (from_ms, to_ms): (i64, i64),
     limit: usize,
 ) -> Result<PointPage, StoreError> {
-    if from_ms > to_ms {
-        return Ok(PointPage::default());
-    }
     // One more than asked for tells whether there are more.
     let wanted = limit.saturating_add(1);
-    // Memory first: what moves to blocks after this copy is met twice, never missed.
-    let (mut points, mirror_from, has_blocks, unmirrored) = {
-        let tail: &Tail = &shared.tail.read();
+    let (in_memory, mirror_from, in_file) = {
+        let tail = shared.tail.read();
         let of_series = tail.series(series);
+        let has_blocks = of_series
+            .is_some_and(|of_series| of_series.blocks_last_at.is_some_and(|last| last >= from_ms));
         (
             of_series
-                .map(|of_series| of_series.newest(from_ms, to_ms, wanted))
+                .map(|of_series| of_series.newest_with_position(from_ms, to_ms, wanted))
                 .unwrap_or_default(),
             tail.mirror_from,
-            of_series.is_some_and(|of_series| {
-                of_series.blocks_last_at.is_some_and(|last| last >= from_ms)
-            }),
-            tail.compacted_to + 1 < tail.mirror_from,
+            has_blocks || tail.compacted_to + 1 < tail.mirror_from,
         )
     };
-    if has_blocks || unmirrored {
+    let mut points: Vec<Point> = Vec::new();
+    let mut compacted_to = i64::MIN;
+    if in_file {
         pool.read(|connection| {
-            points.extend(block_points(connection, series, (from_ms, to_ms), wanted)?);
-            let compacted_to = super::writer::meta_i64(connection, "compacted_to")?.unwrap_or(0);
-            if compacted_to + 1 < mirror_from {
-                let mut statement = connection
-                    .prepare_cached(
-                        "SELECT position, series, at_ms, received_ms, value, flags FROM reading \
-                         WHERE position > ?1 AND position < ?2 AND series = ?3 AND at_ms BETWEEN ?4 AND ?5",
-                    )
-                    .doing("prepare readings")?;
-                let mut rows = statement
-                    .query((compacted_to, mirror_from, series.0, from_ms, to_ms))
-                    .doing("read readings")?;
-                while let Some(row) = rows.next().doing("read readings")? {
-                    points.push(point(&stored_reading(row).doing("read readings")?));
-                }
-            }
-            Ok(())
+            compacted_to = meta_i64(connection, "compacted_to")?.unwrap_or(0);
+            points = block_points(connection, series, (from_ms, to_ms), wanted)?;
+            let rows = (compacted_to, mirror_from);
+            unmirrored(connection, series, rows, (from_ms, to_ms), |point| {
+                points.push(point);
+            })
         })?;
     }
-    points.sort_unstable_by_key(|point| (point.at_ms, point.position));
-    points.dedup_by_key(|point| point.position);
+    let not_in_file = in_memory
+        .iter()
+        .rev()
+        .filter(|(position, _)| *position > compacted_to);
+    points.extend(not_in_file.map(|(_, point)| *point));
+    // Stable: of one time, the one that came first stands first.
+    points.sort_by_key(|point| point.at_ms);
     let truncated = points.len() > limit;
     points.drain(..points.len().saturating_sub(limit));
     Ok(PointPage { points, truncated })
+}
+
+/// Points of a series whose rows are neither in blocks nor in memory: there are some while the rules lag far behind.
+/// Rows are those between the two positions.
+pub(crate) fn unmirrored(
+    connection: &Connection,
+    series: SeriesId,
+    (compacted_to, mirror_from): (i64, i64),
+    (from_ms, to_ms): (i64, i64),
+    mut each: impl FnMut(Point),
+) -> Result<(), StoreError> {
+    if compacted_to + 1 >= mirror_from {
+        return Ok(());
+    }
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT position, series, at_ms, received_ms, value, flags FROM reading \
+             WHERE position > ?1 AND position < ?2 AND series = ?3 AND at_ms BETWEEN ?4 AND ?5 ORDER BY position",
+        )
+        .doing("prepare readings")?;
+    let mut rows = statement
+        .query((compacted_to, mirror_from, series.0, from_ms, to_ms))
+        .doing("read readings")?;
+    while let Some(row) = rows.next().doing("read readings")? {
+        each(point(&stored_reading(row).doing("read readings")?));
+    }
+    Ok(())
 }
 
 /// At least the newest `wanted` points of a series' blocks in a closed range of time, if there are so many; in no order.
@@ -95,41 +113,21 @@ pub(crate) fn block_points(
     (from_ms, to_ms): (i64, i64),
     wanted: usize,
 ) -> Result<Vec<Point>, StoreError> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT last_at, count, format, data FROM block WHERE series = ?1 AND last_at >= ?2 AND first_at <= ?3 \
-             ORDER BY last_at DESC",
-        )
-        .doing("prepare blocks")?;
-    let mut rows = statement
-        .query((series.0, from_ms, to_ms))
-        .doing("read blocks")?;
     let mut points: Vec<Point> = Vec::new();
-    while let Some(row) = rows.next().doing("read blocks")? {
-        let last_at: i64 = row.get(0).doing("read blocks")?;
-        // Blocks come by their newest reading: nothing in the rest is newer than this one's.
-        if points.len() >= wanted
-            && points.iter().filter(|point| point.at_ms > last_at).count() >= wanted
-        {
-            break;
-        }
-        let count: i64 = row.get(1).doing("read blocks")?;
-        let data = row.get_ref(3).doing("read blocks")?;
-        let readings = block::decode(
-            series,
-            row.get(2).doing("read blocks")?,
-            usize::try_from(count).unwrap_or(0),
-            data.as_blob().unwrap_or_default(),
-        )
-        .ok_or(StoreError::Unreadable {
-            what: "block of readings",
-        })?;
-        points.extend(
-            readings
+    for kind in [Kind::Readings, Kind::Unapproved] {
+        blocks::newest_first(connection, series, kind, (from_ms, to_ms), |row| {
+            // Blocks come by their newest reading: nothing in the rest is newer than this one's.
+            let newer = |point: &&Point| point.at_ms > row.last_at;
+            if points.len() >= wanted && points.iter().filter(newer).count() >= wanted {
+                return Ok(false);
+            }
+            let readings = row.readings(series)?;
+            let in_range = readings
                 .iter()
-                .filter(|reading| (from_ms..=to_ms).contains(&reading.at_ms))
-                .map(point),
-        );
+                .filter(|reading| (from_ms..=to_ms).contains(&reading.at_ms));
+            points.extend(in_range.map(point));
+            Ok(true)
+        })?;
     }
     Ok(points)
 }

@@ -35,7 +35,6 @@ impl TailPoint {
     fn point(&self) -> Point {
         Point {
             at_ms: self.at_ms,
-            position: self.position(),
             value: self.value,
             flags: (self.place & 0xff) as u8,
         }
@@ -54,7 +53,6 @@ pub(crate) struct SeriesTail {
 }
 
 /// All series.
-#[derive(Default)]
 pub(crate) struct Tail {
     /// Series n stands at index n - 1.
     series: Vec<SeriesTail>,
@@ -65,6 +63,21 @@ pub(crate) struct Tail {
     pub(crate) newest: i64,
     /// Positions up to this are in blocks.
     pub(crate) compacted_to: i64,
+    /// When the last reading came, by the clock it was received with; `i64::MIN` before the first.
+    pub(crate) newest_received_ms: i64,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Tail {
+            series: Vec::new(),
+            in_memory: 0,
+            mirror_from: 0,
+            newest: 0,
+            compacted_to: 0,
+            newest_received_ms: i64::MIN,
+        }
+    }
 }
 
 impl Tail {
@@ -90,10 +103,8 @@ impl Tail {
         );
         let series = self.series_mut(reading.series);
         series.count += 1;
-        if series
-            .last
-            .is_none_or(|last| (last.at_ms, last.position) < (reading.at_ms, reading.position))
-        {
+        // Positions rise: of one time, the one that came last.
+        if series.last.is_none_or(|last| last.at_ms <= reading.at_ms) {
             series.last = Some(point.point());
         }
         let late = series
@@ -110,6 +121,7 @@ impl Tail {
         }
         self.in_memory += 1;
         self.newest = reading.position;
+        self.newest_received_ms = reading.received_ms;
     }
 
     /// Positions up to `to` have become blocks: they leave memory.
@@ -143,15 +155,20 @@ impl Tail {
 }
 
 impl SeriesTail {
-    /// The newest `limit` points in `[from_ms, to_ms]`, newest first.
-    pub(crate) fn newest(&self, from_ms: i64, to_ms: i64, limit: usize) -> Vec<Point> {
+    /// The newest `limit` points in `[from_ms, to_ms]` with their positions, newest first.
+    pub(crate) fn newest_with_position(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+        limit: usize,
+    ) -> Vec<(i64, Point)> {
         let start = self.points.partition_point(|point| point.at_ms < from_ms);
         let end = self.points.partition_point(|point| point.at_ms <= to_ms);
         self.points
             .range(start..end.max(start))
             .rev()
             .take(limit)
-            .map(TailPoint::point)
+            .map(|point| (point.position(), point.point()))
             .collect()
     }
 

@@ -22,6 +22,9 @@ pub mod flags {
     pub const CONTRADICTS: u8 = 4;
     /// Its time is the device's own. Set by the store from [`super::NewReading::device_time`].
     pub const DEVICE_TIME: u8 = 8;
+    /// Not for the rules to look at, but of an approved device: kept and counted like its other readings. A replayed
+    /// dead letter is old news, and no reading of a stranger.
+    pub const KEPT: u8 = 16;
 }
 
 /// A decoded sample.
@@ -124,7 +127,6 @@ pub struct CommittedReadings {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     pub at_ms: i64,
-    pub position: i64,
     pub value: f64,
     /// See [`flags`].
     pub flags: u8,
@@ -145,7 +147,7 @@ pub struct SeriesInfo {
     pub device: Arc<str>,
     pub channel: Arc<str>,
     pub unit: Arc<str>,
-    /// Readings stored.
+    /// Readings that came and were stored, those that retention has dropped since included.
     pub count: u64,
     /// The reading with the greatest time.
     pub last: Option<Point>,

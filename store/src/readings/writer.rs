@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,8 @@ use parking_lot::RwLock;
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
-use super::block;
+use super::blocks::Rewrite;
 use super::catalogue::Catalogue;
-use super::compact::{Compacted, Compaction};
 use super::dead_letters::DeadLetters;
 use super::dedup::Deliveries;
 use super::mqtt::{MqttChange, Unreleased};
@@ -46,9 +45,10 @@ pub(crate) enum Job {
         batch: IngestBatch,
         reply: oneshot::Sender<Result<Ingested, CommitError>>,
     },
-    Compact {
-        compaction: Box<Compaction>,
-        done: std::sync::mpsc::SyncSender<Result<Compacted, CommitError>>,
+    /// From the keeper.
+    Rewrite {
+        rewrite: Box<Rewrite>,
+        done: std::sync::mpsc::SyncSender<Result<(), CommitError>>,
     },
     Local(LocalJob),
     /// One step of dropping dead letters that are too old, which the writer keeps count of.
@@ -59,7 +59,7 @@ pub(crate) enum Job {
     Stop,
 }
 
-/// What the writer, the handles and the compactor share.
+/// What the writer, the handles and the keeper share.
 pub(crate) struct Shared {
     pub(crate) file_id: [u8; 16],
     pub(crate) catalogue: Catalogue,
@@ -69,6 +69,10 @@ pub(crate) struct Shared {
     pub(crate) queued: AtomicUsize,
     /// The rules have evaluated everything up to this position.
     pub(crate) rules_position: AtomicI64,
+    /// What blocks of unapproved devices take up.
+    pub(crate) unapproved_bytes: AtomicI64,
+    /// Readings of unapproved devices that had to make room for others of theirs.
+    pub(crate) unapproved_dropped: AtomicU64,
 }
 
 enum Answer {
@@ -87,7 +91,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     committing: Committing,
     jobs: Receiver<Job>,
-    wake_compactor: std::sync::mpsc::SyncSender<()>,
+    wake_keeper: std::sync::mpsc::SyncSender<()>,
     deliveries: Deliveries,
     unreleased: Unreleased,
     dead_letters: DeadLetters,
@@ -118,7 +122,7 @@ impl Writer {
         shared: Arc<Shared>,
         committing: Committing,
         jobs: Receiver<Job>,
-        wake_compactor: std::sync::mpsc::SyncSender<()>,
+        wake_keeper: std::sync::mpsc::SyncSender<()>,
         loaded: super::load::Loaded,
     ) -> Self {
         Writer {
@@ -126,7 +130,7 @@ impl Writer {
             shared,
             committing,
             jobs,
-            wake_compactor,
+            wake_keeper,
             deliveries: loaded.deliveries,
             unreleased: loaded.unreleased,
             dead_letters: loaded.dead_letters,
@@ -180,8 +184,8 @@ impl Writer {
     fn take(&mut self, job: Job) -> bool {
         match job {
             Job::Stop => true,
-            Job::Compact { compaction, done } => {
-                let result = self.compact(&compaction);
+            Job::Rewrite { rewrite, done } => {
+                let result = self.rewrite(&rewrite);
                 let _ = done.send(result);
                 self.committing.committed(&self.connection);
                 false
@@ -556,8 +560,8 @@ impl Writer {
                     readings: group.readings.into(),
                 });
             }
-            // Full means that the compactor has been told already.
-            let _ = self.wake_compactor.try_send(());
+            // Full means that the keeper has been told already.
+            let _ = self.wake_keeper.try_send(());
         }
         for answer in group.answers {
             match answer {
@@ -590,38 +594,33 @@ impl Writer {
         }
     }
 
-    /// Puts blocks in the place of their readings; the rows themselves are deleted later, step by step.
-    fn compact(&mut self, compaction: &Compaction) -> Result<Compacted, CommitError> {
-        let write = |writer: &mut Self| -> Result<(), rusqlite::Error> {
+    /// Puts blocks in the place of readings or of other blocks, or takes them out. Rows of the tail that are in blocks are
+    /// deleted later, step by step.
+    fn rewrite(&mut self, rewrite: &Rewrite) -> Result<(), CommitError> {
+        let write = |writer: &mut Self| -> Result<(), CommitError> {
             writer.connection.execute_batch("BEGIN IMMEDIATE")?;
-            for block in &compaction.blocks {
-                insert_block(&writer.connection, block)?;
+            rewrite.apply(&writer.connection)?;
+            if let Some(moved) = &rewrite.moved {
+                writer.deliveries.keep(&writer.connection, &moved.keys)?;
             }
-            writer
-                .deliveries
-                .keep(&writer.connection, &compaction.keys)?;
-            writer
-                .connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO meta (name, value) VALUES ('compacted_to', ?1)",
-                )?
-                .execute([&compaction.to.to_le_bytes()[..]])?;
-            writer.connection.execute_batch("COMMIT")
+            Ok(writer.connection.execute_batch("COMMIT")?)
         };
         if let Err(error) = write(self) {
             if !self.connection.is_autocommit() {
                 let _ = self.connection.execute_batch("ROLLBACK");
             }
-            return Err(error.into());
+            return Err(error);
         }
-        self.compacted_to = compaction.to;
-        let mut tail = self.shared.tail.write();
-        for block in &compaction.blocks {
-            let series = tail.series_mut(block.series);
-            series.blocks_last_at = series.blocks_last_at.max(Some(block.last_at));
+        if let Some(moved) = &rewrite.moved {
+            self.compacted_to = moved.to;
+            let mut tail = self.shared.tail.write();
+            for grown in &moved.grown {
+                let series = tail.series_mut(grown.series);
+                series.blocks_last_at = series.blocks_last_at.max(Some(grown.last.at_ms));
+            }
+            tail.forget_compacted(moved.to);
         }
-        tail.forget_compacted(compaction.to);
-        Ok(Compacted { to: compaction.to })
+        Ok(())
     }
 }
 
@@ -676,22 +675,6 @@ fn insert(
             delivery.map(|delivery| delivery.packet_id),
             delivery.map(|delivery| delivery.payload_hash.cast_signed())
         ])?;
-    Ok(())
-}
-
-fn insert_block(connection: &Connection, block: &block::Block) -> Result<(), rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "INSERT INTO block (series, first_at, last_at, count, format, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![block.series.0, block.first_at, block.last_at, block.count as i64, block::FORMAT, block.data])?;
-    connection
-        .prepare_cached(
-            "UPDATE series SET block_count = block_count + ?2, \
-             block_last = CASE WHEN block_last_at IS NULL OR block_last_at <= ?3 THEN ?4 ELSE block_last END, \
-             block_last_at = max(coalesce(block_last_at, ?3), ?3) WHERE id = ?1",
-        )?
-        .execute(params![block.series.0, block.count as i64, block.last.at_ms, block.last.value])?;
     Ok(())
 }
 
