@@ -112,6 +112,8 @@ pub struct Document {
     history: Option<History>,
     /// Applied changes that the history does not hold yet: own ones, and those that were loaded, in causal order.
     unindexed: Vec<Change>,
+    /// Applied changes that `doc` lacks, and the history holds: only within [`Document::restore_and_ingest`].
+    behind: Vec<Change>,
     aside: Aside,
 }
 
@@ -147,16 +149,39 @@ impl Aside {
 impl Document {
     /// The empty document: only the genesis changes, the same on every node.
     pub fn new(kind: Kind, id: RecordId) -> Self {
+        let genesis = genesis::genesis(kind).doc.clone();
+        Document::of(kind, id, genesis, Some(History::empty(kind)))
+    }
+
+    fn of(kind: Kind, id: RecordId, doc: Automerge, history: Option<History>) -> Self {
         Document {
             kind,
             id,
-            doc: genesis::genesis(kind).doc.clone(),
+            doc,
             created: None,
             updated: None,
-            history: Some(History::empty(kind)),
+            history,
             unindexed: Vec::new(),
+            behind: Vec::new(),
             aside: Aside::default(),
         }
+    }
+
+    /// A document from its snapshot, without who wrote it. Empty bytes stand for the empty document.
+    fn of_snapshot(kind: Kind, id: RecordId, snapshot: &[u8]) -> Result<Self, DocumentError> {
+        if snapshot.is_empty() {
+            return Ok(Document::new(kind, id));
+        }
+        let doc = load_contained(snapshot).map_err(DocumentError::Damaged)?;
+        Ok(Document::of(kind, id, doc, None))
+    }
+
+    /// Whether automerge holds the genesis of this kind, and all that its changes build on.
+    fn is_of_its_kind(&self) -> bool {
+        let genesis = genesis::genesis(self.kind);
+        let named = self.doc.get(ROOT, genesis::KIND_KEY);
+        matches!(named, Ok(Some((value, _))) if value.as_str() == Some(self.kind.spec().name))
+            && self.doc.get_missing_deps(&genesis.hashes).is_empty()
     }
 
     /// A document from its snapshot alone. Empty bytes stand for the empty document.
@@ -171,11 +196,7 @@ impl Document {
     /// A document from everything that a store keeps of it. What was applied is believed; what waited is judged when
     /// its dependencies come.
     pub fn restore(kind: Kind, id: RecordId, stored: Stored) -> Result<Self, DocumentError> {
-        let mut document = Document::new(kind, id);
-        if !stored.snapshot.is_empty() {
-            document.doc = load_contained(&stored.snapshot).map_err(DocumentError::Damaged)?;
-            document.history = None;
-        }
+        let mut document = Document::of_snapshot(kind, id, &stored.snapshot)?;
         if !stored.applied.is_empty() {
             let doc = &mut document.doc;
             let changes = contained(|| {
@@ -197,13 +218,9 @@ impl Document {
             }
             document.index_later(changes);
         }
-        let genesis = genesis::genesis(kind);
-        let expected = kind.spec().name;
-        match document.doc.get(ROOT, genesis::KIND_KEY) {
-            Ok(Some((value, _)))
-                if value.as_str() == Some(expected)
-                    && document.doc.get_missing_deps(&genesis.hashes).is_empty() => {}
-            _ => return Err(DocumentError::WrongKind { expected }),
+        if !document.is_of_its_kind() {
+            let expected = kind.spec().name;
+            return Err(DocumentError::WrongKind { expected });
         }
         for parked in stored.waiting {
             let parked = park(parked)?;

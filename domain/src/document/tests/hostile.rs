@@ -596,7 +596,7 @@ fn a_run_length_bomb_costs_nothing() {
 
 #[test]
 fn what_automerge_cannot_take_does_not_pass_the_safety_net() {
-    let (a, b) = pair();
+    let (a, mut b) = pair();
     let mut change = honest(&a);
     change.operations[0].obj = ObjectId::Id(OpId(1, automerge::ActorId::from([3; 16])));
     assert!(b.doc.try_apply(vec![Change::from(change)]).is_err());

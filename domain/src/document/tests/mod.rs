@@ -5,6 +5,7 @@
 mod conflicts;
 mod edits;
 mod hostile;
+mod one_go;
 mod pack;
 mod properties;
 
