@@ -5,7 +5,8 @@
 
 use anyhow::Context as _;
 use domain::{
-    Author, Document, Edit, Incoming, Kind, Outcome, RecordId, Stored, check_create, check_patch,
+    Author, Document, Edit, Incoming, Ingested, Kind, Outcome, RecordId, Stored, check_create,
+    check_patch,
 };
 use serde_json::{Map, Value, json};
 
@@ -38,16 +39,17 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         .collect::<anyhow::Result<Vec<_>>>()?;
     let sides = ["at the node that made it", "at the other node"];
     for (side, words) in sides.into_iter().enumerate() {
-        let (mut read_us, mut took_us) = (Vec::new(), Vec::new());
+        let (mut read_us, mut took_us, mut both_us) = (Vec::new(), Vec::new(), Vec::new());
         let mut saved_bytes = 0;
         for round in 0..effort.rounds {
-            let (mut read, mut took) = (0.0, 0.0);
+            let (mut read, mut took, mut both) = (0.0, 0.0, 0.0);
             saved_bytes = 0;
             for some in parted.chunks(AT_A_TIME) {
                 let stored: Vec<_> = some
                     .iter()
                     .map(|document| (document.id, document.stored[side].clone()))
-                    .collect();
+                    .collect::<Vec<_>>();
+                let again = stored.clone();
                 let before = cpu_us()?;
                 let mut here = stored
                     .into_iter()
@@ -57,24 +59,31 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
                 for (here, document) in here.iter_mut().zip(some) {
                     let changes = &document.changes[1 - side];
                     let ingested = here.ingest(&incoming(changes, author(1 - side)));
-                    anyhow::ensure!(
-                        ingested.outcomes.iter().all(|o| *o == Outcome::Applied),
-                        "an honest change is refused: {:?}",
-                        ingested.outcomes
-                    );
-                    saved_bytes += ingested.saved.map_or(0, |saved| saved.len());
+                    saved_bytes += saved(&ingested)?;
+                }
+                let after = cpu_us()?;
+                let mut whole = Vec::with_capacity(AT_A_TIME);
+                for ((id, stored), document) in again.into_iter().zip(some) {
+                    let batch = incoming(&document.changes[1 - side], author(1 - side));
+                    let (document, ingested) =
+                        Document::restore_and_ingest(Kind::Incident, id, stored, &batch)?;
+                    saved(&ingested)?;
+                    whole.push(document);
                 }
                 read += between - before;
-                took += cpu_us()? - between;
+                took += after - between;
+                both += cpu_us()? - after;
             }
             let each_us = |sum: f64| sum / DOCUMENTS as f64;
             read_us.push(each_us(read));
             took_us.push(each_us(took));
+            both_us.push(each_us(both));
             report.line(json!({
                 "at": words,
                 "round": round,
                 "read_us": each_us(read),
                 "taken_in_us": each_us(took),
+                "in_one_go_us": each_us(both),
                 "saved_bytes": saved_bytes / DOCUMENTS,
             }));
         }
@@ -86,12 +95,26 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
             format!("{EDITS} changes of the other side judged, applied, proved to save and load, {words}"),
             format!("{:.0} µs", median(&took_us)));
         report.row(
+            format!("both in one go, {words}"),
+            format!("{:.0} µs", median(&both_us)),
+        );
+        report.row(
             format!("bytes of its snapshot, {words}"),
             format!("{} B", saved_bytes / DOCUMENTS),
         );
     }
     report.note("CPU time of one thread, which other work on the machine does not lengthen by much; no store, no wire.");
     Ok(report)
+}
+
+/// Bytes of the snapshot, when every change was applied.
+fn saved(ingested: &Ingested) -> anyhow::Result<usize> {
+    anyhow::ensure!(
+        ingested.outcomes.iter().all(|o| *o == Outcome::Applied),
+        "an honest change is refused: {:?}",
+        ingested.outcomes
+    );
+    Ok(ingested.saved.as_ref().map_or(0, Vec::len))
 }
 
 /// Processor time that this thread has had, in µs.
