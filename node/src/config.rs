@@ -1,4 +1,5 @@
 //! Configuration: `muster.toml` in the data directory, then `MUSTER_…` in the environment, then flags; the later wins.
+//! Tables (brokers, places for requests) stand in the file only.
 //!
 //! Invariant: a key that nobody reads is an error that names it and where it stands, because a misspelt setting on a
 //! node in the field is found out about when it is too late.
@@ -8,6 +9,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::api::RequestPlaces;
+use crate::ingest::broker::{self, BrokerSettings, BrokerSettingsError};
 
 /// Name of the configuration file in the data directory.
 pub const FILE_NAME: &str = "muster.toml";
@@ -37,6 +41,10 @@ pub struct Config {
     pub key_file: Option<PathBuf>,
     /// Accept MQTT publishers without credentials from other machines too.
     pub mqtt_anonymous_anywhere: bool,
+    /// Brokers to listen to, beside the built-in endpoint.
+    pub brokers: Vec<BrokerSettings>,
+    /// Places for HTTP requests.
+    pub requests: RequestPlaces,
     /// What is logged to standard error, as `tracing` filter directives.
     pub log: String,
 }
@@ -53,6 +61,8 @@ impl Default for Config {
             found: true,
             key_file: None,
             mqtt_anonymous_anywhere: false,
+            brokers: Vec::new(),
+            requests: RequestPlaces::default(),
             log: "info".into(),
         }
     }
@@ -107,6 +117,15 @@ pub enum ConfigError {
         /// What is wrong, with the key's name and place.
         detail: String,
     },
+    /// A broker that cannot be used.
+    #[error("{path}: {source}")]
+    Broker {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: BrokerSettingsError,
+    },
     /// An environment variable that nobody reads.
     #[error("unknown configuration key {name} in the environment (known: {known})")]
     UnknownVariable {
@@ -152,6 +171,10 @@ impl Config {
             config.apply_variable(&name, &value)?;
         }
         config.apply(overrides);
+        broker::check(&config.brokers).map_err(|source| ConfigError::Broker {
+            path: data_dir.join(FILE_NAME),
+            source,
+        })?;
         Ok(config)
     }
 
@@ -340,18 +363,22 @@ mod tests {
     }
 
     #[test]
-    fn every_key_of_the_configuration_has_a_variable() {
+    fn every_key_of_the_configuration_but_tables_has_a_variable() {
         let table = toml::Table::try_from(Config {
             key_file: Some("k".into()),
             ..Config::default()
         })
         .unwrap();
-        let keys: Vec<&str> = table.keys().map(String::as_str).collect();
+        // Tables stand in the file only.
+        let mut keys: Vec<&str> = table
+            .iter()
+            .filter(|(name, value)| !value.is_table() && *name != "brokers")
+            .map(|(name, _)| name.as_str())
+            .collect();
+        keys.sort_unstable();
         let mut variables: Vec<&str> = shapes().into_keys().collect();
         variables.sort_unstable();
-        let mut sorted = keys.clone();
-        sorted.sort_unstable();
-        assert_eq!(sorted, variables);
+        assert_eq!(keys, variables);
     }
 
     #[test]

@@ -5,11 +5,13 @@
 
 #![allow(dead_code)]
 
+mod brokers;
 mod nodes;
 
 use serde_json::Value;
 use utoipa::ToSchema;
 
+pub use brokers::*;
 pub use nodes::*;
 
 /// An error (RFC 9457).

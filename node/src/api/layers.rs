@@ -1,29 +1,23 @@
-//! What every request passes through: measuring, tracing, a bound on how many are in flight, a time limit, a net under
+//! What every request passes through: measuring, tracing, a time limit, a net under
 //! panics, and the headers that keep a browser strict.
 //!
 //! Invariant: a request that is not served is answered, with a problem that says when to come back.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use super::extract::BODY_BYTES_MAX;
 use super::gate::is_program_path;
 use super::problem::Problem;
-
-/// Requests in flight. Each holds at most one 64 KiB body and one page of a list (≈ 1 MiB), so 256 fit the 250 MiB
-/// that a loaded node may use; a browser opens six connections, so this serves some forty people at one moment.
-pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
 
 /// A request that takes longer is answered 503: far above any honest one (lists are read in milliseconds, a commit
 /// takes one fsync), below the minute after which browsers and proxies give up with an error of their own.
@@ -141,26 +135,6 @@ pub async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
-/// Refuses at once what exceeds the bound: a queue here would only age.
-pub async fn bound_in_flight(
-    State(permits): State<Arc<Semaphore>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    // Whoever watches the node must hear from it most when it is busy.
-    if request.uri().path() == "/health/live" {
-        return next.run(request).await;
-    }
-    match permits.try_acquire_owned() {
-        Ok(_permit) => next.run(request).await,
-        Err(_) => Problem::busy(
-            format!("{REQUESTS_IN_FLIGHT_MAX} requests are in flight"),
-            1,
-        )
-        .into_response(),
-    }
-}
-
 /// Answers for a request that takes too long. A stream of events has answered when its head is sent, so it may last.
 pub async fn limit_time(request: Request, next: Next) -> Response {
     let is_write = !request.method().is_safe();
@@ -201,7 +175,7 @@ pub fn panic_answer(panic: Box<dyn Any + Send + 'static>) -> Response {
 mod tests {
     use axum::Router;
     use axum::body::Body;
-    use axum::middleware::{from_fn, from_fn_with_state};
+    use axum::middleware::from_fn;
     use axum::routing::get;
     use tower::ServiceExt;
     use tower_http::catch_panic::CatchPanicLayer;
@@ -211,19 +185,6 @@ mod tests {
     async fn ask(router: &Router, path: &str) -> Response {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         router.clone().oneshot(request).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_request_too_many_is_sent_away_with_a_time_and_the_watchers_are_not() {
-        let none_left = Arc::new(Semaphore::new(0));
-        let router = Router::new()
-            .route("/v1/status", get(|| async { "ok" }))
-            .route("/health/live", get(|| async { "ok" }))
-            .layer(from_fn_with_state(none_left, bound_in_flight));
-        let refused = ask(&router, "/v1/status").await;
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
-        assert_eq!(ask(&router, "/health/live").await.status(), StatusCode::OK);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! in [`crate::app`]. Nothing here touches the store, and axum is known nowhere else. Whatever is not listed as open in
 //! [`gate`] needs a caller.
 
+mod bulkheads;
 mod dto;
 mod events;
 mod extract;
@@ -42,6 +43,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::app::App;
 
+pub use bulkheads::RequestPlaces;
 pub use health::recorder as metrics_recorder;
 pub use problem::Problem;
 
@@ -66,7 +68,7 @@ pub struct ApiState {
 }
 
 /// The whole HTTP surface of a node. `closing` ends event streams when it fires.
-pub fn router(app: Arc<App>, closing: CancellationToken) -> Router {
+pub fn router(app: Arc<App>, places: RequestPlaces, closing: CancellationToken) -> Router {
     // Installed before the first request, so that the first scrape already knows every figure.
     let _ = metrics_recorder();
     let mut document = openapi::document();
@@ -82,7 +84,7 @@ pub fn router(app: Arc<App>, closing: CancellationToken) -> Router {
         closing,
         openapi: openapi::to_text(&document).into(),
     };
-    let in_flight = Arc::new(Semaphore::new(layers::REQUESTS_IN_FLIGHT_MAX));
+    let bulkheads = bulkheads::Bulkheads::new(places);
     let (routes, _) = routes().split_for_parts();
     let docs = SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none"));
     routes
@@ -93,7 +95,7 @@ pub fn router(app: Arc<App>, closing: CancellationToken) -> Router {
         .layer(from_fn_with_state(state.clone(), gate::gate))
         .layer(from_fn(layers::take_body))
         .layer(from_fn(layers::limit_time))
-        .layer(from_fn_with_state(in_flight, layers::bound_in_flight))
+        .layer(from_fn_with_state(bulkheads, bulkheads::admit))
         .layer(CatchPanicLayer::custom(layers::panic_answer))
         .layer(from_fn(layers::security_headers))
         .layer(from_fn(layers::observe))
@@ -114,6 +116,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(health::metrics))
         .routes(routes!(operations::status))
         .routes(routes!(operations::peers))
+        .routes(routes!(operations::brokers))
         .routes(routes!(sync_faults::list))
         .routes(routes!(sync_faults::see))
         .merge(records::routes())
@@ -131,8 +134,13 @@ fn routes() -> OpenApiRouter<ApiState> {
 }
 
 /// Serves until `closing` fires; then finishes what is in flight, for a bounded time.
-pub async fn serve(listener: TcpListener, app: Arc<App>, closing: CancellationToken) {
-    let router = router(app, closing.clone());
+pub async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    places: RequestPlaces,
+    closing: CancellationToken,
+) {
+    let router = router(app, places, closing.clone());
     let upkeep = async {
         let mut tick = tokio::time::interval(METRICS_UPKEEP);
         loop {

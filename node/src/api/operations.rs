@@ -43,6 +43,20 @@ pub async fn peers(
     Ok(page_answer(api.app.peers(&caller).await?))
 }
 
+/// The brokers that this node listens to.
+#[utoipa::path(
+    get, path = "/v1/brokers", tag = "status", operation_id = "list_brokers",
+    responses((status = 200, description = "Every broker of the configuration.", body = dto::BrokerPage)),
+)]
+pub async fn brokers(
+    State(api): State<ApiState>,
+    Signed(caller): Signed,
+    query: QueryParameters,
+) -> Result<Response, Problem> {
+    query.finish(&[])?;
+    Ok(page_answer(api.app.list_brokers(&caller)?))
+}
+
 /// What people must settle.
 #[utoipa::path(
     get, path = "/v1/conflicts", tag = "conflicts", operation_id = "list_conflicts",

@@ -4,6 +4,7 @@
 //! is on disk.
 
 pub mod auth;
+pub mod brokers;
 mod clock;
 pub mod codec;
 pub mod conflicts;
@@ -86,6 +87,7 @@ pub struct App {
     pub(in crate::app) auth: auth::Auth,
     pub(in crate::app) devices: devices::Devices,
     pub(in crate::app) ingest: ingest::Ingest,
+    pub(in crate::app) brokers: brokers::BrokerBoard,
     pub(in crate::app) rules: Arc<rules::Rules>,
     pub(in crate::app) invites: tokio::sync::Mutex<()>,
     pub(in crate::app) digest: proof::Cache,

@@ -201,6 +201,7 @@ impl App {
         let (mismatches, to_look_into) = proof::Mismatches::new();
         let app = Arc::new(App {
             ingest: ingest::Ingest::new(store.clone(), devices.clone(), clock),
+            brokers: super::brokers::BrokerBoard::default(),
             store,
             me,
             clock,

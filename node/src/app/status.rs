@@ -57,6 +57,7 @@ impl App {
             "rules_behind": self.rules.behind(),
             "writes_stopped": stopped.as_deref(),
             "addresses": self.addresses.get(),
+            "brokers": self.brokers.values(),
             "peers": self.peer_values().await?,
         }))
     }

@@ -155,13 +155,23 @@ async fn start(
     let socket = LocalSocket::bind(&place.data_dir)?;
     let tasks = vec![
         tokio::spawn(socket.serve(Arc::clone(app), stop.clone())),
-        tokio::spawn(api::serve(http, Arc::clone(app), stop.clone())),
+        tokio::spawn(api::serve(
+            http,
+            Arc::clone(app),
+            config.requests,
+            stop.clone(),
+        )),
         tokio::spawn(ingest::mqtt::serve(
             mqtt,
             Arc::clone(app),
             ingest::mqtt::MqttSettings {
                 anonymous_anywhere: config.mqtt_anonymous_anywhere,
             },
+            stop.clone(),
+        )),
+        tokio::spawn(ingest::broker::serve(
+            config.brokers.clone(),
+            Arc::clone(app),
             stop.clone(),
         )),
     ];

@@ -3,4 +3,5 @@
 //! Invariant: nothing here knows the store. A protocol hands messages to an `IngestSession` and acknowledges them to
 //! the sender when the session's `Submission` says that they are on disk; it never acknowledges anything earlier.
 
+pub mod broker;
 pub mod mqtt;

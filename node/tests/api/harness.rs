@@ -105,6 +105,7 @@ impl Node {
         tokio::spawn(node::api::serve(
             listener,
             Arc::clone(&app),
+            node::api::RequestPlaces::default(),
             closing.clone(),
         ));
         let client = reqwest::Client::builder()

@@ -4,6 +4,7 @@
 //! condition; every process, mount and directory goes with the test that made it.
 
 pub mod api;
+pub mod broker;
 pub mod disk;
 pub mod load;
 pub mod mqtt;

@@ -45,6 +45,8 @@ pub struct Status {
     /// Where it listens; null while it does not.
     #[schema(required)]
     pub addresses: Option<Addresses>,
+    /// The brokers that it listens to.
+    pub brokers: Vec<super::Broker>,
     /// The other nodes that it knows.
     pub peers: Vec<Peer>,
 }

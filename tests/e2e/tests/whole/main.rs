@@ -1,6 +1,7 @@
 //! Whole nodes, several at a time, and what happens to them in the field.
 
 mod bad_input;
+mod brokers;
 mod chain;
 mod commands;
 mod demo;
