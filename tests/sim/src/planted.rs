@@ -195,7 +195,7 @@ pub const ALL: &[Described] = &[
         Bug::Engine(InEngine::KeepStaleMark),
         "the digest of the present frontier is kept when the frontier moves",
         "sync/engine/src/engine.rs",
-        5,
+        1,
     ),
     bug(
         "skip-lane-of-grant",
