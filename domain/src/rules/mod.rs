@@ -1,61 +1,67 @@
-//! Threshold rules: which readings a rule looks at, and what it makes of them.
+//! Rules over readings: which readings a rule looks at, and what it makes of them.
 //!
-//! Invariants: evaluation is a pure function of rule, state and sample, so a state that is stored with a cursor gives
-//! the same events after a crash; one crossing of a level gives one raise, however the value flaps around it.
+//! ```text
+//! reading or tick → measure (one value per kind) → machine (clear, pending, raised) → raise, reopen, peak, clear
+//! ```
+//!
+//! Invariants: evaluation is a pure function of rule, state and sample or tick, so a state that is stored with a cursor
+//! gives the same events after a crash; one crossing of a level gives one raise, however the value flaps around it.
 
+mod clock;
+mod fold;
+mod formula;
+mod limits;
+mod machine;
+mod measure;
+mod normal;
+mod old;
+mod parse;
 mod pattern;
-mod threshold;
+mod silence;
+mod sta_lta;
+mod weather;
+mod window;
 
 use serde_json::{Map, Value};
 
+pub use clock::effective_time_ms;
+pub use fold::{Fold, RaisedIncident, fold};
+pub(crate) use formula::FORMULA_BYTES_MAX;
+pub use formula::Formula;
+pub use limits::{Level, Limits, SeverityStep};
+pub use machine::{Peak, RuleEvent};
+pub use measure::{
+    Expression, Function, Input, Measure, RuleState, Sample, Tick, needs_ticks, step, tick,
+};
+pub use old::StateV1;
+pub(crate) use parse::{INPUTS_MAX, check};
 pub use pattern::Pattern;
-pub use threshold::{Peak, RuleEvent, RuleState, Sample, effective_time_ms, step};
+pub use silence::Silence;
 
 use crate::RecordId;
 
-/// Which way a value must cross the level.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Level {
-    /// Raises strictly above.
-    Above(f64),
-    /// Raises strictly below.
-    Below(f64),
-}
-
-impl Level {
-    /// How far a value lies beyond the level; not positive when it does not.
-    pub fn excess(self, value: f64) -> f64 {
-        match self {
-            Level::Above(level) => value - level,
-            Level::Below(level) => level - value,
-        }
-    }
-}
-
-/// A rule of kind `threshold`, ready to be evaluated.
+/// A rule, ready to be evaluated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ThresholdRule {
+pub struct Rule {
     /// The rule document's id.
     pub id: RecordId,
     /// Its name.
     pub name: String,
     /// Which devices, by name.
     pub device: Pattern,
-    /// Which channels.
+    /// Which channels; for an expression, the name of the value that it gives.
     pub channel: Pattern,
-    /// Where it raises.
-    pub raise: Level,
-    /// Strictly beyond this, on the other side, it clears.
-    pub clear: f64,
-    /// How long the condition must hold before it raises.
-    pub for_ms: i64,
-    /// How long the value must stay beyond the clear level before it clears.
-    pub hold_ms: i64,
+    /// What value it looks at.
+    pub measure: Measure,
+    /// When that value raises and clears.
+    pub limits: Limits,
+    /// When nothing is raised.
+    pub silence: Silence,
     /// Title of the incident, with `{device}`, `{channel}` and `{value}` in it.
     pub title: String,
     /// CAP 1.2 category of the incident.
     pub category: String,
-    /// Severity of the incident.
+    /// Severity of the incident where [`Limits::severities`] say nothing.
     pub severity: String,
 }
 
@@ -68,91 +74,78 @@ pub enum RuleFault {
     /// A field that it needs is missing or has another type.
     #[error("field {0} does not fit")]
     Field(&'static str),
-    /// The levels contradict each other: two people's edits may have come together.
-    #[error(
-        "set either raise_above with clear_below not above it, or raise_below with clear_above not below it"
-    )]
-    Levels,
+    /// The fields contradict each other: two people's edits may have come together.
+    #[error("{pointer} {detail}")]
+    Unfit {
+        /// Which field, as a JSON pointer.
+        pointer: String,
+        /// What a person can do about it.
+        detail: String,
+    },
 }
 
-impl ThresholdRule {
-    /// From the fields of a rule document's view. `Ok(None)` when it is switched off.
-    pub fn from_fields(
-        id: RecordId,
-        fields: &Map<String, Value>,
-    ) -> Result<Option<Self>, RuleFault> {
-        if fields.get("enabled") == Some(&Value::Bool(false)) {
-            return Ok(None);
-        }
-        let kind = fields
-            .get("kind")
-            .and_then(Value::as_str)
-            .ok_or(RuleFault::Field("kind"))?;
-        if kind != "threshold" {
-            return Err(RuleFault::UnknownKind(kind.to_owned()));
-        }
-        let number = |name: &str| fields.get(name).and_then(Value::as_f64);
-        let levels = (
-            number("raise_above"),
-            number("clear_below"),
-            number("raise_below"),
-            number("clear_above"),
-        );
-        let (raise, clear) = match levels {
-            (Some(raise), Some(clear), None, None) if clear <= raise => {
-                (Level::Above(raise), clear)
+/// What one state of a rule is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope<'a> {
+    /// Each series by itself.
+    Series,
+    /// A device by that name, with several of its series or with others'.
+    Device(&'a str),
+}
+
+/// How a rule looks at a series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch<'a> {
+    /// What its state is kept for.
+    pub scope: Scope<'a>,
+    /// Which inputs of an expression the series is; empty for other kinds.
+    pub inputs: Vec<u8>,
+}
+
+impl Rule {
+    /// How it looks at a series; `None` when it does not.
+    pub fn watch<'a>(&'a self, device: &'a str, channel: &str) -> Option<Watch<'a>> {
+        let whole = |scope| Watch {
+            scope,
+            inputs: Vec::new(),
+        };
+        match &self.measure {
+            Measure::Expression(expression) => {
+                let of_rule = self.device.matches(device);
+                let is_input = |input: &Input| {
+                    let fits = input.device.as_ref().map_or(of_rule, |name| name == device);
+                    fits && input.channel == channel
+                };
+                let inputs: Vec<u8> = (0..)
+                    .zip(&expression.inputs)
+                    .filter(|(_, input)| is_input(input))
+                    .map(|(index, _)| index)
+                    .collect();
+                let named = expression.inputs.iter().any(|input| input.device.is_some());
+                // Where devices are named, `match.device` is one name, too: that of the virtual device.
+                let owner = if named { self.device.as_str() } else { device };
+                (!inputs.is_empty()).then_some(Watch {
+                    scope: Scope::Device(owner),
+                    inputs,
+                })
             }
-            (None, None, Some(raise), Some(clear)) if clear >= raise => {
-                (Level::Below(raise), clear)
-            }
-            _ => return Err(RuleFault::Levels),
-        };
-        let part = |field: &'static str, part: &str| {
-            let text = fields
-                .get(field)
-                .and_then(|value| value.get(part))
-                .and_then(Value::as_str);
-            text.map(str::to_owned)
-        };
-        let needed =
-            |field: &'static str, name: &str| part(field, name).ok_or(RuleFault::Field(field));
-        let seconds = |name: &'static str| match fields.get(name) {
-            None | Some(Value::Null) => Ok(0),
-            Some(value) => match value.as_i64().and_then(|seconds| seconds.checked_mul(1000)) {
-                Some(ms) if ms >= 0 => Ok(ms),
-                _ => Err(RuleFault::Field(name)),
-            },
-        };
-        Ok(Some(ThresholdRule {
-            id,
-            name: fields
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
-            device: Pattern::new(&needed("match", "device")?),
-            channel: Pattern::new(&needed("match", "channel")?),
-            raise,
-            clear,
-            for_ms: seconds("for_s")?,
-            hold_ms: seconds("hold_s")?,
-            title: needed("incident", "title")?,
-            category: part("incident", "category").unwrap_or_else(|| "Other".into()),
-            severity: part("incident", "severity").unwrap_or_else(|| "unknown".into()),
-        }))
+            Measure::NoData if self.channel.as_str() == "*" => self
+                .device
+                .matches(device)
+                .then(|| whole(Scope::Device(device))),
+            _ => (self.device.matches(device) && self.channel.matches(channel))
+                .then(|| whole(Scope::Series)),
+        }
     }
 
-    /// Whether it looks at that series.
-    pub fn matches(&self, device: &str, channel: &str) -> bool {
-        self.device.matches(device) && self.channel.matches(channel)
+    /// Whether time alone can make it raise.
+    pub fn is_about_time(&self) -> bool {
+        self.measure == Measure::NoData || !self.silence.is_empty()
     }
 
-    /// Whether a value lies beyond the clear level.
-    fn clears(&self, value: f64) -> bool {
-        match self.raise {
-            Level::Above(_) => value < self.clear,
-            Level::Below(_) => value > self.clear,
-        }
+    /// The severity after so many levels.
+    pub fn severity(&self, steps: u8) -> &str {
+        self.limits.severity(steps).unwrap_or(&self.severity)
     }
 
     /// The fields of the incident that this rule opens, without the evidence, which names the node: for
@@ -163,14 +156,20 @@ impl ThresholdRule {
         channel: &str,
         raised_at_ms: i64,
         value: f64,
+        severity_steps: u8,
     ) -> Map<String, Value> {
         /// The bound of an incident's title, less room for the mark of a cut.
         const TITLE_BYTES_MAX: usize = 190;
+        let shown = match self.measure {
+            Measure::Value => value.to_string(),
+            // What is computed has no end of digits.
+            _ => ((value * 1000.0).round() / 1000.0).to_string(),
+        };
         let mut title = self
             .title
             .replace("{device}", device)
             .replace("{channel}", channel)
-            .replace("{value}", &value.to_string());
+            .replace("{value}", &shown);
         title.retain(|c| !c.is_control());
         if title.len() > TITLE_BYTES_MAX {
             title.truncate(title.floor_char_boundary(TITLE_BYTES_MAX));
@@ -182,10 +181,11 @@ impl ThresholdRule {
         let source = serde_json::json!({
             "rule": self.id.to_string(), "device": device, "channel": channel
         });
+        let severity = self.severity(severity_steps).to_owned();
         Map::from_iter([
             ("title".to_owned(), Value::String(title)),
             ("category".to_owned(), Value::String(self.category.clone())),
-            ("severity".to_owned(), Value::String(self.severity.clone())),
+            ("severity".to_owned(), Value::String(severity)),
             ("source".to_owned(), source),
             ("raised_at".to_owned(), Value::String(rfc3339(raised_at_ms))),
             ("peak".to_owned(), peak_field(raised_at_ms, value)),

@@ -11,6 +11,11 @@ impl Pattern {
         Pattern(text.to_owned())
     }
 
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether a name fits. Time grows with the product of both lengths at most, whatever the pattern is.
     pub fn matches(&self, name: &str) -> bool {
         let (pattern, name) = (self.0.as_bytes(), name.as_bytes());

@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
+mod kinds;
+mod properties;
+
 fn fields(more: Value) -> Map<String, Value> {
     let mut fields = json!({
         "name": "river", "enabled": true, "kind": "threshold",
@@ -22,14 +25,14 @@ fn fields(more: Value) -> Map<String, Value> {
     fields.as_object().unwrap().clone()
 }
 
-fn rule(more: Value) -> ThresholdRule {
-    ThresholdRule::from_fields(RecordId([1; 16]), &fields(more))
+fn rule(more: Value) -> Rule {
+    Rule::from_fields(RecordId([1; 16]), &fields(more))
         .unwrap()
         .unwrap()
 }
 
 /// Feeds (seconds, value), received as measured; gives each event as a word with its time.
-fn run(rule: &ThresholdRule, state: &mut RuleState, samples: &[(i64, f64)]) -> Vec<String> {
+fn run(rule: &Rule, state: &mut RuleState, samples: &[(i64, f64)]) -> Vec<String> {
     let mut events = Vec::new();
     for (position, (at_s, value)) in samples.iter().enumerate() {
         let at_ms = at_s * 1000;
@@ -38,8 +41,9 @@ fn run(rule: &ThresholdRule, state: &mut RuleState, samples: &[(i64, f64)]) -> V
             at_ms,
             received_ms: at_ms,
             position: position as u64,
+            uptime_ms: 0,
         };
-        events.extend(step(rule, state, &sample).map(word));
+        events.extend(step(rule, state, &[0], &sample).map(word));
     }
     events
 }
@@ -57,6 +61,9 @@ fn word(event: RuleEvent) -> String {
             peak.value,
             evidence_from_ms / 1000
         ),
+        RuleEvent::Reopen { at_ms, peak, .. } => {
+            format!("reopen at {} peak {}", at_ms / 1000, peak.value)
+        }
         RuleEvent::Peak { peak, .. } => format!("peak {} at {}", peak.value, peak.at_ms / 1000),
         RuleEvent::Clear { at_ms, peak, .. } => {
             format!("clear at {} peak {}", at_ms / 1000, peak.value)
@@ -168,15 +175,16 @@ fn what_comes_late_can_raise_but_weakens_nothing() {
         at_ms: at_s * 1000,
         received_ms: received_s * 1000,
         position: 9,
+        uptime_ms: 0,
     };
-    assert_eq!(step(&rule, &mut state, &late(500, 1001, 1.0)), None);
+    assert_eq!(step(&rule, &mut state, &[], &late(500, 1001, 1.0)), None);
     assert_eq!(
         run(&rule, &mut state, &[(1060, 5.0)]),
         ["raise at 1060 peak 5 since 1000"]
     );
     // A low value from before neither clears it, nor does a higher one from before go unnoticed.
-    assert_eq!(step(&rule, &mut state, &late(900, 1061, 0.0)), None);
-    assert_eq!(step(&rule, &mut state, &late(900, 1062, 7.0)), None);
+    assert_eq!(step(&rule, &mut state, &[], &late(900, 1061, 0.0)), None);
+    assert_eq!(step(&rule, &mut state, &[], &late(900, 1062, 7.0)), None);
     assert_eq!(
         run(&rule, &mut state, &[(1070, 0.0)]),
         ["clear at 1070 peak 7"]
@@ -193,15 +201,16 @@ fn a_clock_that_was_set_back_does_not_make_a_rule_blind() {
         at_ms: at_s * 1000,
         received_ms: received_s * 1000,
         position: 1,
+        uptime_ms: 0,
     };
-    step(&rule, &mut state, &sample(18_000, 0, 1.0));
-    assert_eq!(step(&rule, &mut state, &sample(10, 10, 5.0)), None);
-    let raised = step(&rule, &mut state, &sample(70, 70, 5.0));
+    step(&rule, &mut state, &[], &sample(18_000, 0, 1.0));
+    assert_eq!(step(&rule, &mut state, &[], &sample(10, 10, 5.0)), None);
+    let raised = step(&rule, &mut state, &[], &sample(70, 70, 5.0));
     assert!(
         matches!(raised, Some(RuleEvent::Raise { .. })),
         "{raised:?}"
     );
-    let cleared = step(&rule, &mut state, &sample(80, 80, 1.0));
+    let cleared = step(&rule, &mut state, &[], &sample(80, 80, 1.0));
     assert!(
         matches!(cleared, Some(RuleEvent::Clear { .. })),
         "{cleared:?}"
@@ -236,8 +245,9 @@ fn an_incident_stays_attached_from_raise_to_clear() {
         at_ms: 1000,
         received_ms: 1000,
         position: 2,
+        uptime_ms: 0,
     };
-    let event = step(&rule, &mut state, &sample);
+    let event = step(&rule, &mut state, &[], &sample);
     let Some(RuleEvent::Clear { incident, .. }) = event else {
         panic!("{event:?}")
     };
@@ -246,16 +256,20 @@ fn an_incident_stays_attached_from_raise_to_clear() {
 
 #[test]
 fn what_cannot_be_evaluated_says_why() {
-    let from = |more: Value| ThresholdRule::from_fields(RecordId([1; 16]), &fields(more));
+    let from = |more: Value| Rule::from_fields(RecordId([1; 16]), &fields(more));
+    let unfit = |more: Value| match from(more) {
+        Err(RuleFault::Unfit { pointer, .. }) => pointer,
+        other => panic!("{other:?}"),
+    };
     assert_eq!(from(json!({"enabled": false})), Ok(None));
     assert_eq!(
-        from(json!({"kind": "no_data"})),
-        Err(RuleFault::UnknownKind("no_data".into()))
+        from(json!({"kind": "dream"})),
+        Err(RuleFault::UnknownKind("dream".into()))
     );
-    assert_eq!(from(json!({"clear_below": 5})), Err(RuleFault::Levels));
-    assert_eq!(from(json!({"clear_below": null})), Err(RuleFault::Levels));
+    assert_eq!(unfit(json!({"clear_below": 5})), "/clear_below");
+    assert_eq!(unfit(json!({"clear_below": null})), "/clear_below");
     assert_eq!(from(json!({"match": null})), Err(RuleFault::Field("match")));
-    assert_eq!(from(json!({"for_s": -1})), Err(RuleFault::Field("for_s")));
+    assert_eq!(unfit(json!({"for_s": -1})), "/for_s");
     assert_eq!(
         from(json!({"incident": {}})),
         Err(RuleFault::Field("incident"))
@@ -265,11 +279,11 @@ fn what_cannot_be_evaluated_says_why() {
 #[test]
 fn the_incident_that_it_opens_passes_the_check() {
     let rule = rule(json!({}));
-    let fields = rule.incident_fields("gauge-1", "level", 1_763_640_000_000, 4.25);
+    let fields = rule.incident_fields("gauge-1", "level", 1_763_640_000_000, 4.25, 0);
     assert_eq!(fields["title"], "gauge-1: level at 4.25");
     assert_eq!(fields["raised_at"], "2025-11-20T12:00:00Z");
     assert!(crate::check_node_fields(crate::Kind::Incident, &fields).is_ok());
-    let long = rule.incident_fields(&"ü".repeat(64), "l", i64::MAX, f64::MAX);
+    let long = rule.incident_fields(&"ü".repeat(64), "l", i64::MAX, f64::MAX, 0);
     assert!(crate::check_node_fields(crate::Kind::Incident, &long).is_ok());
 }
 

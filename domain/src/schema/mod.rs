@@ -113,6 +113,14 @@ pub enum ValueSpec {
     /// An object with exactly these parts. Kept as one register, because its parts only make sense together: two
     /// people who each set a whole value get a conflict between two whole values, never a mixture of both.
     Object(&'static [Part]),
+    /// A list of objects with exactly these parts, in the order in which a person put them; one register, for the same
+    /// reason.
+    List {
+        /// Of each object.
+        parts: &'static [Part],
+        /// Bound on their number.
+        max: usize,
+    },
     /// Any JSON of at most 4 KiB, as one register.
     Any,
 }

@@ -26,6 +26,10 @@ fn the_whole_schema() {
                     let names: Vec<&str> = parts.iter().map(|part| part.name).collect();
                     format!("object {}", names.join(" "))
                 }
+                ValueSpec::List { parts, max } => {
+                    let names: Vec<&str> = parts.iter().map(|part| part.name).collect();
+                    format!("list of at most {max}: {}", names.join(" "))
+                }
                 ValueSpec::Enum(words) => format!("one of {}", words.join(" ")),
                 ValueSpec::Id(kind) => format!("id of {}", kind.spec().name),
                 ref other => format!("{other:?}").to_lowercase(),

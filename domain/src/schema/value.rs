@@ -194,6 +194,7 @@ fn normal_json(
             None => fail("must be a time as in 2026-11-20T13:45:00Z (RFC 3339)".into()),
         },
         ValueSpec::Object(parts) => object(parts, value, pointer, errors),
+        ValueSpec::List { parts, max } => list(parts, *max, value, pointer, errors),
         ValueSpec::Any => {
             if nesting(value) > NESTING_MAX {
                 return fail(format!("may nest {NESTING_MAX} levels deep"));
@@ -294,6 +295,36 @@ fn object(
     (errors.len() == before).then_some(Value::Object(normal))
 }
 
+fn list(
+    parts: &[Part],
+    max: usize,
+    value: &Value,
+    pointer: &str,
+    errors: &mut Vec<FieldError>,
+) -> Option<Value> {
+    let fault = match value.as_array() {
+        None => "must be an array of objects".to_owned(),
+        Some(items) if items.len() > max => format!("may hold {max} elements"),
+        Some(items) => {
+            let read = items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| object(parts, item, &format!("{pointer}/{index}"), errors));
+            // Every element is looked at, so that all of what does not fit is said at once.
+            let read: Vec<Option<Value>> = read.collect();
+            return read
+                .into_iter()
+                .collect::<Option<Vec<Value>>>()
+                .map(Value::Array);
+        }
+    };
+    errors.push(FieldError {
+        pointer: pointer.to_owned(),
+        detail: fault,
+    });
+    None
+}
+
 /// Whether a value that some node wrote has the shape that readers of this field rely on. Words that only a newer
 /// version knows and additional parts are fine; another type is not.
 pub(crate) fn fits_when_read(spec: &ValueSpec, value: &Value) -> bool {
@@ -305,14 +336,21 @@ pub(crate) fn fits_when_read(spec: &ValueSpec, value: &Value) -> bool {
         ValueSpec::Int { .. } => value.is_i64(),
         ValueSpec::Float => value.is_number(),
         ValueSpec::Location => location(value, "", &mut Vec::new()).is_some(),
-        ValueSpec::Object(parts) => value.as_object().is_some_and(|map| {
-            parts.iter().all(|part| match map.get(part.name) {
-                None | Some(Value::Null) => !part.required,
-                Some(value) => fits_when_read(&part.value, value),
-            })
-        }),
+        ValueSpec::Object(parts) => parts_fit(parts, value),
+        ValueSpec::List { parts, .. } => value
+            .as_array()
+            .is_some_and(|items| items.iter().all(|item| parts_fit(parts, item))),
         ValueSpec::Any => true,
     }
+}
+
+fn parts_fit(parts: &[Part], value: &Value) -> bool {
+    value.as_object().is_some_and(|map| {
+        parts.iter().all(|part| match map.get(part.name) {
+            None | Some(Value::Null) => !part.required,
+            Some(value) => fits_when_read(&part.value, value),
+        })
+    })
 }
 
 fn nesting(value: &Value) -> usize {

@@ -18,6 +18,7 @@ mod page;
 mod problem;
 mod query;
 mod records;
+mod rules;
 mod schema;
 mod series;
 mod server;
@@ -120,6 +121,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(sync_faults::list))
         .routes(routes!(sync_faults::see))
         .merge(records::routes())
+        .routes(routes!(rules::test))
         .routes(routes!(operations::list_conflicts))
         .routes(routes!(operations::get_conflict))
         .routes(routes!(operations::resolve_conflict))

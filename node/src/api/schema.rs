@@ -230,6 +230,10 @@ fn value_schema(value: &ValueSpec, direction: Direction) -> SchemaOrRef {
         ValueSpec::Id(kind) => id_schema(Some(kind)),
         ValueSpec::Time => time_schema().into(),
         ValueSpec::Object(parts) => object_schema(parts, direction),
+        ValueSpec::List { parts, max } => ArrayBuilder::new()
+            .items(object_schema(parts, direction))
+            .max_items((direction != Direction::Read).then_some(max))
+            .into(),
         ValueSpec::Any => ObjectBuilder::new()
             .schema_type(SchemaType::AnyValue)
             .into(),
@@ -265,6 +269,26 @@ fn overlays(kind: Kind) -> Vec<(&'static str, SchemaOrRef)> {
             ("last_seen", nullable_if(true, time_schema().into())),
             ("battery_pct", number("Charge of its battery in percent.")),
             ("rssi_dbm", number("Strength of its signal in dBm.")),
+        ],
+        Kind::Incident => vec![
+            (
+                "folded_into",
+                nullable_if(
+                    true,
+                    described(
+                        "Another incident that shows this one: a node raised it about the same thing.",
+                    ),
+                ),
+            ),
+            (
+                "folds",
+                ArrayBuilder::new()
+                    .items(id_schema(Some(Kind::Incident)))
+                    .description(Some(
+                        "Incidents that this one shows; their evidence stands here, too.",
+                    ))
+                    .into(),
+            ),
         ],
         Kind::Resource => vec![(
             "status",

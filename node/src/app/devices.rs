@@ -193,6 +193,12 @@ impl Devices {
         }
     }
 
+    /// Whether its document says so now; false for one that was never heard nor written down.
+    pub(in crate::app) fn is_approved(&self, name: &str) -> bool {
+        let by_name = self.by_name.read();
+        by_name.get(name).is_some_and(|entry| entry.is_approved())
+    }
+
     /// Where it stands, from its document.
     pub(in crate::app) fn location(&self, name: &str) -> Option<Value> {
         let entry = self.by_name.read().get(name).cloned()?;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::clock::rfc3339_wall;
 use super::documents::{By, EditRequest, IfExists, Outcome, Step, change_in};
 use super::present::{self, RowView, SeenBy};
+use super::rules::Folds;
 use super::{App, AppError, Caller, Created, IdempotencyKey, ListQuery, Page, RecordKind};
 
 /// Items in a list where nothing is said, and at most.
@@ -107,7 +108,7 @@ impl App {
             _ => Vec::new(),
         };
         let me = self.me.node;
-        let (rows, since, statuses) = self
+        let (rows, since, related) = self
             .read(move |reader| {
                 let since = reader.newest_commit()?;
                 let at_commit = query
@@ -145,8 +146,8 @@ impl App {
                         fact_rows(reader, &me, reader.list_facts(&wanted)?)?
                     }
                 };
-                let statuses = statuses(reader, kind, &rows, at_commit)?;
-                Ok((rows, since, statuses))
+                let related = related(reader, kind, &rows, at_commit)?;
+                Ok((rows, since, related))
             })
             .await?;
         let mut rows = rows;
@@ -158,7 +159,7 @@ impl App {
             .map(|row| format!("{}.{}", row.created_wall_ms, RecordId(row.id.0)));
         let mut items = rows
             .into_iter()
-            .map(|row| self.show(kind, row, &statuses))
+            .map(|row| self.show(kind, row, &related))
             .collect::<Result<Vec<Value>, AppError>>()?;
         items.splice(0..0, unknown);
         Ok(Page {
@@ -203,11 +204,11 @@ impl App {
                         fact_rows(reader, &me, row.into_iter().collect())?
                     }
                 };
-                let statuses = statuses(reader, kind, &rows, at_commit)?;
-                Ok((rows, statuses))
+                let related = related(reader, kind, &rows, at_commit)?;
+                Ok((rows, related))
             })
             .await?;
-        let (mut rows, statuses) = found;
+        let (mut rows, related) = found;
         let Some(row) = rows.pop() else {
             if kind == RecordKind::Document(Kind::Device)
                 && let Some(unknown) = self
@@ -225,7 +226,7 @@ impl App {
                 id: id.to_owned(),
             });
         }
-        self.show(kind, row, &statuses)
+        self.show(kind, row, &related)
     }
 
     /// Creates a document or a fact.
@@ -542,7 +543,7 @@ impl App {
         let id = ObjectId(outcome.id.0);
         let (version, deleted) = (outcome.version, outcome.deleted);
         let me = self.me.node;
-        let (row, statuses) = self
+        let (row, related) = self
             .read(move |reader| {
                 let seen_by = seen_by(reader.seen_by(&id, &me)?);
                 let row = Row {
@@ -553,19 +554,14 @@ impl App {
                     created_wall_ms,
                     seen_by,
                 };
-                let statuses = statuses(reader, kind, std::slice::from_ref(&row), None)?;
-                Ok((row, statuses))
+                let related = related(reader, kind, std::slice::from_ref(&row), None)?;
+                Ok((row, related))
             })
             .await?;
-        self.show(kind, row, &statuses)
+        self.show(kind, row, &related)
     }
 
-    fn show(
-        &self,
-        kind: RecordKind,
-        row: Row,
-        statuses: &BTreeMap<ObjectId, &'static str>,
-    ) -> Result<Value, AppError> {
+    fn show(&self, kind: RecordKind, row: Row, related: &Related) -> Result<Value, AppError> {
         let view: RowView = serde_json::from_str(&row.view).map_err(|error| AppError::Fault {
             context: "read a row",
             source: Box::new(error),
@@ -590,9 +586,16 @@ impl App {
                     {
                         "out_of_service"
                     } else {
-                        statuses.get(&row.id).copied().unwrap_or("available")
+                        related
+                            .statuses
+                            .get(&row.id)
+                            .copied()
+                            .unwrap_or("available")
                     };
                     value.insert("status".into(), json!(status));
+                }
+                if kind == Kind::Incident {
+                    related.folds.lay_over(RecordId(row.id.0), &mut value);
                 }
                 if kind == Kind::Device
                     && let Some(name) = value.get("name").and_then(Value::as_str).map(str::to_owned)
@@ -720,6 +723,29 @@ fn seen_by(seen: Vec<store::SeenBy>) -> Vec<SeenBy> {
             applied_at_ms: seen.applied_at_wall_ms,
         })
         .collect()
+}
+
+/// What other documents say about those that are shown.
+struct Related {
+    statuses: BTreeMap<ObjectId, &'static str>,
+    folds: Folds,
+}
+
+fn related(
+    reader: &Reader<'_>,
+    kind: RecordKind,
+    rows: &[Row],
+    at_commit: Option<CommitNo>,
+) -> Result<Related, StoreError> {
+    let folds = if kind == RecordKind::Document(Kind::Incident) {
+        Folds::read(reader, rows.iter().map(|row| row.view.as_str()), at_commit)?
+    } else {
+        Folds::default()
+    };
+    Ok(Related {
+        statuses: statuses(reader, kind, rows, at_commit)?,
+        folds,
+    })
 }
 
 /// Which resources are assigned; a resource's status follows from its assignments.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! readings committed → feed (bounded; a gap is read from the store) → Evaluator → effects + cursor in one commit
+//! a second passed, and nothing waits to be evaluated ────────────────────┘
 //! ```
 //!
 //! Invariants:
@@ -11,6 +12,10 @@
 //! - A rule that was changed or switched off counts from the next reading on.
 
 mod evaluator;
+mod folding;
+mod reopen;
+mod saved;
+pub mod trial;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,17 +23,18 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::RecordId;
-use domain::rules::ThresholdRule;
+use domain::rules::Rule;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use store::{CommittedReadings, RuleCursor, SeriesId, StoredReading};
-use tokio::sync::{Notify, mpsc};
+use store::{CommittedReadings, RuleCursor, SeriesId, SeriesQuery, StoredReading};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::records::RuleEffect;
 use super::{App, AppError};
-use evaluator::{Evaluator, Names};
+use evaluator::{Effect, Evaluator, Names, Surroundings};
+pub(in crate::app) use folding::Folds;
 
 /// Commits of readings that wait for the runner; beyond that it reads from the store. 64 × 4,096 readings × 48 bytes is
 /// 12 MB at worst.
@@ -47,13 +53,26 @@ const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 /// … and one second more for each so many bytes of state, so that many series do not become much writing.
 const CURSOR_BYTES_PER_S: usize = 64 * 1024;
 
+/// How often it is looked whether something has been silent for too long: a quarter of the shortest silence that a rule
+/// can ask for, and well below a millisecond of work.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What only time has changed is committed at most so often: a crash makes a silence count that much longer.
+const TICK_CURSOR_INTERVAL: Duration = Duration::from_secs(60);
+
+/// After a start sensors have to find the node again: nobody is silent for that long.
+const RECONNECT: Duration = Duration::from_secs(30);
+
+/// Series looked at when the node starts or a rule changes: as many as there may be.
+const SERIES_MAX: usize = 100_000;
+
 /// A commit that fails is tried again after so long, doubled each time up to the second bound.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The rules, and the way to the runner.
 pub(in crate::app) struct Rules {
-    documents: Mutex<BTreeMap<RecordId, Arc<ThresholdRule>>>,
+    documents: Mutex<BTreeMap<RecordId, Arc<Rule>>>,
     /// Grows with each change of `documents`.
     version: AtomicU64,
     feed: mpsc::Sender<CommittedReadings>,
@@ -65,6 +84,8 @@ pub(in crate::app) struct Rules {
     wake: Notify,
     /// Evaluated up to here and committed.
     position: AtomicI64,
+    /// Permits for test runs.
+    trials: Arc<Semaphore>,
 }
 
 impl Default for Rules {
@@ -79,6 +100,7 @@ impl Default for Rules {
             overflowed: AtomicBool::new(false),
             wake: Notify::new(),
             position: AtomicI64::new(0),
+            trials: Arc::new(Semaphore::new(trial::AT_ONCE_MAX)),
         }
     }
 }
@@ -94,7 +116,7 @@ impl Rules {
         let rule = if deleted {
             None
         } else {
-            ThresholdRule::from_fields(id, fields).unwrap_or_else(|fault| {
+            Rule::from_fields(id, fields).unwrap_or_else(|fault| {
                 tracing::warn!(rule = %id, %fault, "a rule is not evaluated");
                 None
             })
@@ -152,6 +174,8 @@ async fn run(
     };
     // What came in before this process, and before the feed.
     runner.catch_up(i64::MAX, &stop).await;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
         let cursor_due = runner.cursor_due();
         tokio::select! {
@@ -162,6 +186,7 @@ async fn run(
             },
             () = runner.rules.wake.notified() => {}
             () = wait_until(cursor_due) => runner.commit_cursor(&stop).await,
+            _ = ticks.tick() => runner.tick(feed.is_empty(), &stop).await,
         }
         // Only with an empty feed: what is in it closes the gap more cheaply.
         if feed.is_empty() && runner.rules.overflowed.swap(false, Ordering::AcqRel) {
@@ -191,7 +216,10 @@ struct Runner {
     committed_at: Instant,
     state_bytes: usize,
     names: HashMap<SeriesId, Names>,
-    effects: Vec<RuleEffect>,
+    effects: Vec<Effect>,
+    ticked_at: Instant,
+    /// Before that, what is silent may only have to find this node again.
+    judges_silence_from: Instant,
     /// Effects were lost from memory because the node stopped: the cursor must not move past them.
     broken_off: bool,
 }
@@ -200,6 +228,7 @@ impl Runner {
     async fn begin(rules: Arc<Rules>, app: Arc<App>) -> Result<Runner, AppError> {
         let file_id = app.store.readings().file_id();
         let stored = app.rule_cursor().await?;
+        let was_running = stored.is_some();
         let mut evaluator = Evaluator::new(file_id, app.node_id().to_string());
         let none = || RuleCursor {
             file_id,
@@ -240,6 +269,13 @@ impl Runner {
             state_bytes: 0,
             names: HashMap::new(),
             effects: Vec::new(),
+            ticked_at: Instant::now(),
+            judges_silence_from: Instant::now()
+                + if was_running {
+                    RECONNECT
+                } else {
+                    Duration::ZERO
+                },
             broken_off: false,
         };
         runner.refresh_rules();
@@ -252,6 +288,50 @@ impl Runner {
             self.rules_version = version;
             let documents = self.rules.documents.lock().clone();
             self.evaluator.set_rules(&documents);
+            if self.evaluator.is_about_time() {
+                let known = SeriesQuery {
+                    limit: SERIES_MAX,
+                    ..SeriesQuery::default()
+                };
+                let known = self.app.store.readings().series(&known);
+                self.evaluator.listen(
+                    known
+                        .into_iter()
+                        .filter(|series| self.app.devices.is_approved(&series.device))
+                        .map(|series| (series.id, (series.device, series.channel))),
+                    wall_ms(&self.app),
+                    self.position,
+                );
+            }
+        }
+    }
+
+    /// Judges what time alone changes; only when every reading that arrived has been evaluated.
+    async fn tick(&mut self, feed_is_empty: bool, stop: &CancellationToken) {
+        self.refresh_rules();
+        let now = Instant::now();
+        let since = self.ticked_at.max(self.judges_silence_from);
+        self.ticked_at = now;
+        if !self.evaluator.is_about_time() || now < self.judges_silence_from {
+            return;
+        }
+        let passed = now.saturating_duration_since(since);
+        let passed_ms = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
+        let behind = self.rules.newest.load(Ordering::Acquire) > self.position;
+        if behind || !feed_is_empty || self.rules.overflowed.load(Ordering::Acquire) {
+            self.evaluator.pass(passed_ms);
+            return;
+        }
+        let app = &self.app;
+        let around = Surroundings {
+            location: &|device| app.devices.location(device),
+            approved: &|device| app.devices.is_approved(device),
+        };
+        let now_ms = wall_ms(app);
+        self.evaluator
+            .tick(passed_ms, now_ms, &around, &mut self.effects);
+        if !self.effects.is_empty() || self.committed_at + TICK_CURSOR_INTERVAL <= now {
+            self.commit(stop).await;
         }
     }
 
@@ -322,7 +402,10 @@ impl Runner {
                         cache.insert(series, names.clone());
                         Some(names)
                     },
-                    &|device| app.devices.location(device),
+                    &Surroundings {
+                        location: &|device| app.devices.location(device),
+                        approved: &|device| app.devices.is_approved(device),
+                    },
                     &mut self.effects,
                 );
                 if self.effects.len() >= EFFECTS_MAX {
@@ -358,6 +441,8 @@ impl Runner {
     /// Commits the effects with the cursor behind them. Tries until it succeeds or the node stops; then nothing more is
     /// committed, and the readings are evaluated again at the next start.
     async fn commit(&mut self, stop: &CancellationToken) {
+        let effects = std::mem::take(&mut self.effects);
+        let effects = reopen::settle(&self.app, &mut self.evaluator, effects).await;
         let state = self.evaluator.save();
         self.state_bytes = state.len();
         let cursor = RuleCursor {
@@ -365,7 +450,6 @@ impl Runner {
             position: self.position,
             state,
         };
-        let effects = std::mem::take(&mut self.effects);
         metrics::counter!("muster_rules_effects_total").increment(effects.len() as u64);
         if self.commit_one(effects.clone(), cursor.clone(), stop).await == Attempt::Refused {
             // One of them cannot be done (its incident was deleted, a title does not fit). It must not hold up the
@@ -434,6 +518,11 @@ enum Attempt {
     Refused,
     /// The node stopped first.
     BrokenOff,
+}
+
+/// The node's clock as rules take it.
+fn wall_ms(app: &App) -> i64 {
+    i64::try_from(app.clock.wall_ms()).unwrap_or(i64::MAX)
 }
 
 /// Waits; gives the next pause.

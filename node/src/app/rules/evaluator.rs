@@ -1,32 +1,57 @@
 //! Rules over readings as a value: committed readings in, effects on incidents out. No IO, no clock.
 //!
 //! Invariants:
-//! - The same readings from the same cursor give the same effects, incident ids included: what is evaluated again after
-//!   a crash changes nothing twice.
+//! - The same readings and ticks from the same cursor give the same effects, incident ids included: what is evaluated
+//!   again after a crash changes nothing twice.
 //! - A reading that was not approved when it arrived has no effect, whatever is approved later.
+//! - Ticks only raise: what clears is data.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use domain::rules::{
-    RuleEvent, RuleState, Sample, ThresholdRule, effective_time_ms, peak_field, rfc3339, step,
+    Measure, Rule, RuleEvent, RuleState, Sample, Scope, Tick, effective_time_ms, needs_ticks,
+    peak_field, rfc3339, step, tick,
 };
 use domain::{Kind, RecordId};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use store::{SeriesId, StoredReading, flags};
 
+use super::saved::{self, Key};
 use crate::app::records::RuleEffect;
 
-/// States kept in memory and in the cursor, one per rule and series that it looks at. 200,000: every series that a node
-/// may have, twice; some 150 bytes each. Past it a state that is clear begins anew, which loses no incident.
+/// States kept in memory and in the cursor, one per rule and series (or device) that it looks at. 200,000: every series
+/// that a node may have, twice; some 200 bytes each for a threshold.
 const STATES_MAX: usize = 200_000;
 
-/// First byte of a stored cursor's state.
-const FORMAT: u8 = 1;
+/// What the states may take together: windows and normals are 2 KiB each, and all of it is written with the cursor.
+/// Past either bound a state that is clear begins anew, which loses no incident.
+const STATE_BYTES_MAX: usize = 48 * 1024 * 1024;
 
 /// Device and channel of a series.
 pub(super) type Names = (Arc<str>, Arc<str>);
+
+/// What evaluation leads to.
+#[derive(Debug, Clone)]
+pub(super) enum Effect {
+    /// As it is.
+    Do(RuleEffect),
+    /// True again soon after it cleared: goes on in the same incident, if people still work on it, else in a new one.
+    Reopen {
+        incident_id: [u8; 16],
+        changes: Map<String, Value>,
+        fresh_id: [u8; 16],
+        fresh: Map<String, Value>,
+    },
+}
+
+/// What a node adds to what it measures.
+pub(super) struct Surroundings<'a> {
+    /// Where a device stands, as its document says.
+    pub(super) location: &'a (dyn Fn(&str) -> Option<Value> + Sync),
+    /// Whether a device is approved now.
+    pub(super) approved: &'a (dyn Fn(&str) -> bool + Sync),
+}
 
 /// What readings are evaluated with, and what was seen so far.
 pub(super) struct Evaluator {
@@ -34,38 +59,33 @@ pub(super) struct Evaluator {
     file_id: [u8; 16],
     /// As evidence names it.
     node_id: String,
-    rules: Vec<Arc<ThresholdRule>>,
-    series: HashMap<SeriesId, Watched>,
+    rules: Vec<Arc<Rule>>,
+    /// Some rule is about time.
+    about_time: bool,
+    /// For each series that was heard: which instances look at it.
+    series: HashMap<SeriesId, Vec<Slot>>,
+    instances: Vec<Instance>,
+    by_key: HashMap<(RecordId, Key), usize>,
     /// From the cursor, for series that have not sent since.
-    parked: HashMap<(RecordId, SeriesId), Seen>,
-    states: usize,
-}
-
-/// A series with the rules that look at it.
-struct Watched {
-    names: Names,
-    slots: Vec<Slot>,
+    parked: HashMap<(RecordId, Key), RuleState>,
+    /// How long this node has listened in all; moved by ticks.
+    uptime_ms: i64,
+    /// What the states took when they were saved last.
+    state_bytes: usize,
 }
 
 struct Slot {
-    rule: Arc<ThresholdRule>,
-    seen: Seen,
+    instance: usize,
+    /// Which inputs of the instance's expression.
+    inputs: Vec<u8>,
 }
 
-/// What a rule has seen of a series.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Seen {
+/// A rule over one series or device.
+struct Instance {
+    rule: Arc<Rule>,
+    key: Key,
+    names: Names,
     state: RuleState,
-    /// Of what is raised now: where its evidence begins.
-    evidence_from_ms: i64,
-}
-
-/// A state as the cursor keeps it.
-#[derive(Serialize, Deserialize)]
-struct StoredState {
-    rule: [u8; 16],
-    series: u32,
-    seen: Seen,
 }
 
 impl Evaluator {
@@ -74,23 +94,32 @@ impl Evaluator {
             file_id,
             node_id,
             rules: Vec::new(),
+            about_time: false,
             series: HashMap::new(),
+            instances: Vec::new(),
+            by_key: HashMap::new(),
             parked: HashMap::new(),
-            states: 0,
+            uptime_ms: 0,
+            state_bytes: 0,
         }
     }
 
     /// Goes on with other rules from the next reading on. A rule that was changed keeps what it has seen, so that an
     /// incident that is open can still clear; one that is gone or switched off forgets it.
-    pub(super) fn set_rules(&mut self, rules: &BTreeMap<RecordId, Arc<ThresholdRule>>) {
-        for (id, watched) in std::mem::take(&mut self.series) {
-            for slot in watched.slots {
-                self.parked.insert((slot.rule.id, id), slot.seen);
-            }
-        }
+    pub(super) fn set_rules(&mut self, rules: &BTreeMap<RecordId, Arc<Rule>>) {
+        self.park();
         self.rules = rules.values().cloned().collect();
+        self.about_time = self.rules.iter().any(|rule| rule.is_about_time());
         self.parked.retain(|(rule, _), _| rules.contains_key(rule));
-        self.states = self.parked.len();
+    }
+
+    fn park(&mut self) {
+        self.series.clear();
+        self.by_key.clear();
+        for instance in self.instances.drain(..) {
+            self.parked
+                .insert((instance.rule.id, instance.key), instance.state);
+        }
     }
 
     /// Whether any reading could have an effect.
@@ -98,13 +127,48 @@ impl Evaluator {
         self.rules.is_empty()
     }
 
+    /// Whether time alone could have one.
+    pub(super) fn is_about_time(&self) -> bool {
+        self.about_time
+    }
+
+    /// Tells it of series that were heard before: rules about time look at them without waiting for a reading. Those
+    /// that are new to a rule about silence count from now on.
+    pub(super) fn listen(
+        &mut self,
+        known: impl Iterator<Item = (SeriesId, Names)>,
+        now_ms: i64,
+        position: i64,
+    ) {
+        if !self.about_time {
+            return;
+        }
+        let rules = self.rules.clone();
+        for (series, names) in known {
+            let wanted = rules
+                .iter()
+                .any(|rule| rule.is_about_time() && rule.watch(&names.0, &names.1).is_some());
+            if wanted && !self.series.contains_key(&series) {
+                self.watch(series, &names);
+            }
+        }
+        let uptime_ms = self.uptime_ms;
+        for instance in &mut self.instances {
+            if instance.rule.measure == Measure::NoData {
+                instance
+                    .state
+                    .begin_listening(now_ms, uptime_ms, position.unsigned_abs());
+            }
+        }
+    }
+
     /// Evaluates the next reading. `names` is asked once per series; a series that it does not know is passed over.
     pub(super) fn evaluate(
         &mut self,
         reading: &StoredReading,
         names: &mut dyn FnMut(SeriesId) -> Option<Names>,
-        location: &dyn Fn(&str) -> Option<Value>,
-        effects: &mut Vec<RuleEffect>,
+        around: &Surroundings<'_>,
+        effects: &mut Vec<Effect>,
     ) {
         if reading.flags & flags::APPROVED == 0 || self.rules.is_empty() {
             return;
@@ -113,12 +177,14 @@ impl Evaluator {
             let Some(names) = names(reading.series) else {
                 return;
             };
-            self.watch(reading.series, names);
+            self.watch(reading.series, &names);
         }
-        let Some(watched) = self.series.get_mut(&reading.series) else {
+        let Some(slots) = self.series.get(&reading.series) else {
             return;
         };
-        let (device, channel) = &watched.names;
+        if slots.is_empty() {
+            return;
+        }
         let sample = Sample {
             value: reading.value,
             at_ms: effective_time_ms(
@@ -127,159 +193,277 @@ impl Evaluator {
             ),
             received_ms: reading.received_ms,
             position: reading.position.unsigned_abs(),
+            uptime_ms: self.uptime_ms,
         };
-        for Slot { rule, seen } in &mut watched.slots {
-            let Some(event) = step(rule, &mut seen.state, &sample) else {
+        for slot in slots {
+            let Some(instance) = self.instances.get_mut(slot.instance) else {
                 continue;
             };
-            match event {
-                RuleEvent::Raise {
-                    at_ms,
-                    peak,
-                    evidence_from_ms,
-                    ..
-                } => {
-                    let incident_id =
-                        incident_id(&self.file_id, rule.id, reading.series, reading.position);
-                    seen.state.attach_incident(incident_id.0);
-                    seen.evidence_from_ms = evidence_from_ms;
-                    let mut fields = rule.incident_fields(device, channel, at_ms, reading.value);
-                    fields.insert("status".into(), json!("reported"));
-                    fields.insert("peak".into(), peak_field(peak.at_ms, peak.value));
-                    fields.insert(
-                        "evidence".into(),
-                        evidence(&self.node_id, evidence_from_ms, at_ms),
-                    );
-                    if let Some(location) = location(device) {
-                        fields.insert("location".into(), location);
-                    }
-                    effects.push(RuleEffect::Open {
-                        incident_id: incident_id.0,
-                        fields,
-                    });
-                }
-                RuleEvent::Peak {
-                    incident: Some(incident),
-                    peak,
-                } => {
-                    let fields =
-                        Map::from_iter([("peak".to_owned(), peak_field(peak.at_ms, peak.value))]);
-                    effects.push(RuleEffect::Update {
-                        incident_id: incident,
-                        fields,
-                    });
-                }
-                RuleEvent::Clear {
-                    incident: Some(incident),
-                    at_ms,
-                    peak,
-                } => {
-                    let fields = Map::from_iter([
-                        ("cleared_at".to_owned(), json!(rfc3339(at_ms))),
-                        ("peak".to_owned(), peak_field(peak.at_ms, peak.value)),
-                        (
-                            "evidence".to_owned(),
-                            evidence(&self.node_id, seen.evidence_from_ms, at_ms),
-                        ),
-                    ]);
-                    effects.push(RuleEffect::Update {
-                        incident_id: incident,
-                        fields,
-                    });
-                }
-                // Without an incident there is nothing to record it in; a raise always attaches one.
-                RuleEvent::Peak { incident: None, .. }
-                | RuleEvent::Clear { incident: None, .. } => {}
+            let event = step(&instance.rule, &mut instance.state, &slot.inputs, &sample);
+            if let Some(event) = event {
+                let id = instance.incident_id(&self.file_id, reading.position);
+                instance.effect(event, id, &self.node_id, around, effects);
             }
         }
     }
 
-    fn watch(&mut self, series: SeriesId, names: Names) {
-        if self.states > STATES_MAX {
+    /// Evaluates that time has passed: `passed_ms` since the tick before, by a clock that nobody can set. To be called
+    /// only when every reading that arrived before has been evaluated.
+    pub(super) fn tick(
+        &mut self,
+        passed_ms: i64,
+        now_ms: i64,
+        around: &Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.pass(passed_ms);
+        if !self.about_time {
+            return;
+        }
+        let now = Tick {
+            at_ms: now_ms,
+            uptime_ms: self.uptime_ms,
+        };
+        for instance in &mut self.instances {
+            if !needs_ticks(&instance.rule, &instance.state) {
+                continue;
+            }
+            if !(around.approved)(&instance.names.0) {
+                instance.state.pause_listening(now.uptime_ms);
+                continue;
+            }
+            if let Some(event) = tick(&instance.rule, &mut instance.state, &now) {
+                // The same silence has the same incident, whichever tick notices it.
+                let position = event.from_position().unwrap_or_default();
+                let position = i64::try_from(position).unwrap_or(i64::MAX);
+                let id = instance.incident_id(&self.file_id, position);
+                instance.effect(event, id, &self.node_id, around, effects);
+            }
+        }
+    }
+
+    /// Time passed in which nothing could be judged.
+    pub(super) fn pass(&mut self, passed_ms: i64) {
+        self.uptime_ms = self.uptime_ms.saturating_add(passed_ms.max(0));
+    }
+
+    /// What was to go on in one incident goes on in another.
+    pub(super) fn reattach(&mut self, from: [u8; 16], to: [u8; 16]) {
+        for instance in &mut self.instances {
+            instance.state.reattach(from, to);
+        }
+    }
+
+    fn watch(&mut self, series: SeriesId, names: &Names) {
+        if self.instances.len() + self.parked.len() > STATES_MAX
+            || self.state_bytes > STATE_BYTES_MAX
+        {
             self.forget_clear();
         }
         let mut slots = Vec::new();
-        for rule in self
-            .rules
-            .iter()
-            .filter(|rule| rule.matches(&names.0, &names.1))
-        {
-            let seen = self.parked.remove(&(rule.id, series)).unwrap_or_else(|| {
-                self.states += 1;
-                Seen::default()
-            });
+        for rule in &self.rules {
+            let Some(watch) = rule.watch(&names.0, &names.1) else {
+                continue;
+            };
+            let (key, shown) = match watch.scope {
+                Scope::Series => (Key::Series(series.0), names.clone()),
+                Scope::Device(device) => {
+                    let device: Arc<str> = device.into();
+                    (
+                        Key::Device(Arc::clone(&device)),
+                        (device, rule.channel.as_str().into()),
+                    )
+                }
+            };
+            let whole = (rule.id, key);
+            let instance = match self.by_key.get(&whole) {
+                Some(instance) => *instance,
+                None => {
+                    self.instances.push(Instance {
+                        rule: Arc::clone(rule),
+                        key: whole.1.clone(),
+                        names: shown,
+                        state: self.parked.remove(&whole).unwrap_or_default(),
+                    });
+                    self.by_key.insert(whole, self.instances.len() - 1);
+                    self.instances.len() - 1
+                }
+            };
             slots.push(Slot {
-                rule: Arc::clone(rule),
-                seen,
+                instance,
+                inputs: watch.inputs,
             });
         }
-        self.series.insert(series, Watched { names, slots });
+        self.series.insert(series, slots);
     }
 
     fn forget_clear(&mut self) {
-        self.series
-            .retain(|_, watched| watched.slots.iter().any(|slot| slot.seen.state.is_raised()));
-        self.parked.retain(|_, seen| seen.state.is_raised());
-        self.states = self.parked.len()
-            + self
-                .series
-                .values()
-                .map(|watched| watched.slots.len())
-                .sum::<usize>();
+        let before = self.instances.len() + self.parked.len();
+        for instance in &mut self.instances {
+            let silence = instance.rule.measure == Measure::NoData;
+            if !silence && !instance.state.is_raised() {
+                instance.state = RuleState::default();
+            }
+        }
+        // What has not sent since the start is not looked at, so that nothing is lost from memory but its state.
+        self.parked.retain(|_, state| state.is_raised());
+        if self.instances.len() > STATES_MAX {
+            self.park();
+            self.parked.retain(|_, state| state.is_raised());
+        }
+        let live = self.instances.iter().map(|instance| &instance.state);
+        let states = live.chain(self.parked.values());
+        self.state_bytes = states.map(RuleState::size_bytes).sum();
+        tracing::warn!(
+            states = before,
+            "rules look at more series than fit into memory: those that are clear begin anew"
+        );
     }
 
     /// What the cursor keeps.
-    pub(super) fn save(&self) -> Vec<u8> {
-        let live = self.series.iter().flat_map(|(series, watched)| {
-            watched
-                .slots
-                .iter()
-                .map(|slot| (slot.rule.id, *series, &slot.seen))
-        });
+    pub(super) fn save(&mut self) -> Vec<u8> {
+        let live = self
+            .instances
+            .iter()
+            .map(|instance| (&instance.rule.id, &instance.key, &instance.state));
         let parked = self
             .parked
             .iter()
-            .map(|((rule, series), seen)| (*rule, *series, seen));
-        let states: Vec<StoredState> = live
-            .chain(parked)
-            .map(|(rule, series, seen)| StoredState {
-                rule: rule.0,
-                series: series.0,
-                seen: seen.clone(),
-            })
-            .collect();
-        // Serialising plain values to memory cannot fail.
-        let mut bytes = postcard::to_allocvec(&states).unwrap_or_default();
-        bytes.insert(0, FORMAT);
-        bytes
+            .map(|((rule, key), state)| (rule, key, state));
+        let bytes = live.clone().chain(parked.clone());
+        self.state_bytes = bytes.map(|(_, _, state)| state.size_bytes()).sum();
+        saved::to_bytes(self.uptime_ms, live.chain(parked))
     }
 
     /// Takes in what [`Evaluator::save`] gave.
     ///
     /// # Errors
-    /// It was written by another version; evaluation then begins anew at the cursor's position.
+    /// It was written by a version that is not known; evaluation then begins anew at the cursor's position.
     pub(super) fn restore(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
-        let states: Vec<StoredState> = match bytes.split_first() {
-            Some((&FORMAT, rest)) => postcard::from_bytes(rest)?,
-            _ => return Err(postcard::Error::DeserializeBadEncoding),
-        };
-        self.parked = states
-            .into_iter()
-            .map(|s| ((RecordId(s.rule), SeriesId(s.series)), s.seen))
-            .collect();
-        self.states = self.parked.len();
+        let saved = saved::from_bytes(bytes)?;
+        self.uptime_ms = saved.uptime_ms;
+        self.parked = saved.states;
         Ok(())
     }
 }
 
-/// UUIDv8 of one raise, the same whenever this reading is evaluated.
-fn incident_id(file_id: &[u8; 16], rule: RecordId, series: SeriesId, position: i64) -> RecordId {
-    let mut hasher = blake3::Hasher::new_derive_key("muster 2026 incident of a rule v1");
-    hasher.update(file_id);
-    hasher.update(&rule.0);
-    hasher.update(&series.0.to_le_bytes());
-    hasher.update(&position.to_le_bytes());
-    domain::ids::hashed_id(Kind::Incident.spec().code, &hasher)
+impl Instance {
+    /// UUIDv8 of one raise, the same whenever this reading is evaluated.
+    fn incident_id(&self, file_id: &[u8; 16], position: i64) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_derive_key("muster 2026 incident of a rule v1");
+        hasher.update(file_id);
+        hasher.update(&self.rule.id.0);
+        match &self.key {
+            Key::Series(series) => hasher.update(&series.to_le_bytes()),
+            Key::Device(device) => hasher.update(device.as_bytes()),
+        };
+        hasher.update(&position.to_le_bytes());
+        domain::ids::hashed_id(Kind::Incident.spec().code, &hasher).0
+    }
+
+    fn effect(
+        &mut self,
+        event: RuleEvent,
+        new_id: [u8; 16],
+        node_id: &str,
+        around: &Surroundings<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let rule = &self.rule;
+        let open = |at_ms, value, peak: domain::rules::Peak, from_ms, steps| {
+            let (device, channel) = (&self.names.0, &self.names.1);
+            let mut fields = rule.incident_fields(device, channel, at_ms, value, steps);
+            fields.insert("status".into(), json!("reported"));
+            fields.insert("peak".into(), peak_field(peak.at_ms, peak.value));
+            fields.insert("evidence".into(), evidence(node_id, from_ms, at_ms));
+            if let Some(location) = (around.location)(device) {
+                fields.insert("location".into(), location);
+            }
+            fields
+        };
+        let severity = |fields: &mut Map<String, Value>, steps: Option<u8>| {
+            if let Some(steps) = steps {
+                fields.insert("severity".into(), json!(rule.severity(steps)));
+            }
+        };
+        let update = |incident_id, fields| {
+            Effect::Do(RuleEffect::Update {
+                incident_id,
+                fields,
+            })
+        };
+        match event {
+            RuleEvent::Raise {
+                at_ms,
+                value,
+                peak,
+                evidence_from_ms,
+                severity_steps,
+                ..
+            } => {
+                let fields = open(at_ms, value, peak, evidence_from_ms, severity_steps);
+                self.state.attach_incident(new_id);
+                effects.push(Effect::Do(RuleEffect::Open {
+                    incident_id: new_id,
+                    fields,
+                }));
+            }
+            RuleEvent::Reopen {
+                incident,
+                at_ms,
+                value,
+                peak,
+                evidence_from_ms,
+                severity_steps,
+                ..
+            } => {
+                let mut changes = Map::from_iter([
+                    ("cleared_at".to_owned(), Value::Null),
+                    ("peak".to_owned(), peak_field(peak.at_ms, peak.value)),
+                ]);
+                changes.insert(
+                    "evidence".into(),
+                    evidence(node_id, evidence_from_ms, at_ms),
+                );
+                severity(&mut changes, severity_steps);
+                let steps = self.state.severity_steps();
+                effects.push(Effect::Reopen {
+                    incident_id: incident,
+                    changes,
+                    fresh_id: new_id,
+                    fresh: open(at_ms, value, peak, evidence_from_ms, steps),
+                });
+            }
+            RuleEvent::Peak {
+                incident: Some(incident),
+                peak,
+                severity_steps,
+            } => {
+                let mut fields =
+                    Map::from_iter([("peak".to_owned(), peak_field(peak.at_ms, peak.value))]);
+                severity(&mut fields, severity_steps);
+                effects.push(update(incident, fields));
+            }
+            RuleEvent::Clear {
+                incident: Some(incident),
+                at_ms,
+                peak,
+                evidence_from_ms,
+            } => {
+                let fields = Map::from_iter([
+                    ("cleared_at".to_owned(), json!(rfc3339(at_ms))),
+                    ("peak".to_owned(), peak_field(peak.at_ms, peak.value)),
+                    (
+                        "evidence".to_owned(),
+                        evidence(node_id, evidence_from_ms, at_ms),
+                    ),
+                ]);
+                effects.push(update(incident, fields));
+            }
+            // Without an incident there is nothing to record it in; a raise always attaches one.
+            RuleEvent::Peak { incident: None, .. } | RuleEvent::Clear { incident: None, .. } => {}
+        }
+    }
 }
 
 /// The time range of this node's readings.
@@ -294,14 +478,14 @@ mod tests {
 
     const RULE: RecordId = RecordId([7; 16]);
 
-    fn rules(fields: Value) -> BTreeMap<RecordId, Arc<ThresholdRule>> {
-        let rule = ThresholdRule::from_fields(RULE, fields.as_object().unwrap())
+    fn rules(fields: Value) -> BTreeMap<RecordId, Arc<Rule>> {
+        let rule = Rule::from_fields(RULE, fields.as_object().unwrap())
             .unwrap()
             .unwrap();
         BTreeMap::from([(RULE, Arc::new(rule))])
     }
 
-    fn high_water() -> BTreeMap<RecordId, Arc<ThresholdRule>> {
+    fn high_water() -> BTreeMap<RecordId, Arc<Rule>> {
         rules(json!({
             "name": "high water", "enabled": true, "kind": "threshold",
             "match": {"device": "river-*", "channel": "level"},
@@ -337,17 +521,36 @@ mod tests {
         }
     }
 
+    const AROUND: Surroundings<'static> = Surroundings {
+        location: &|_| Some(Value::Null),
+        approved: &|_| true,
+    };
+
     fn effects(evaluator: &mut Evaluator, readings: &[StoredReading]) -> Vec<RuleEffect> {
         let mut effects = Vec::new();
         for reading in readings {
-            evaluator.evaluate(
-                reading,
-                &mut names,
-                &|_| Some(json!({"lat": 1.0, "lon": 2.0})),
-                &mut effects,
-            );
+            let around = Surroundings {
+                location: &|_| Some(json!({"lat": 1.0, "lon": 2.0})),
+                ..AROUND
+            };
+            evaluator.evaluate(reading, &mut names, &around, &mut effects);
         }
-        effects
+        plain(effects)
+    }
+
+    fn plain(effects: Vec<Effect>) -> Vec<RuleEffect> {
+        let plain = effects.into_iter().map(|effect| match effect {
+            Effect::Do(effect) => effect,
+            Effect::Reopen {
+                incident_id,
+                changes,
+                ..
+            } => RuleEffect::Update {
+                incident_id,
+                fields: changes,
+            },
+        });
+        plain.collect()
     }
 
     #[test]
@@ -437,7 +640,7 @@ mod tests {
         };
         let mut changed = high_water();
         let rule = Arc::make_mut(changed.get_mut(&RULE).unwrap());
-        rule.clear = 3.9;
+        rule.limits.clear = 3.9;
         evaluator.set_rules(&changed);
         let cleared = effects(&mut evaluator, &[reading(2, 3.8)]);
         assert!(
@@ -457,6 +660,7 @@ mod tests {
     fn a_state_of_another_version_is_refused() {
         assert!(evaluator().restore(&[]).is_err());
         assert!(evaluator().restore(&[99, 1, 2]).is_err());
-        assert!(evaluator().restore(&[FORMAT, 0xff, 0xff]).is_err());
+        assert!(evaluator().restore(&[1, 0xff, 0xff]).is_err());
+        assert!(evaluator().restore(&[2, 0xff, 0xff]).is_err());
     }
 }

@@ -1,0 +1,181 @@
+//! Two clocks that run on what sensors say of the time: one for how long something has held, one for where a sample
+//! stands in a window.
+//!
+//! Invariant: neither ever runs backwards, whatever a device's clock does.
+
+use serde::{Deserialize, Serialize};
+
+use super::Sample;
+
+/// A sample's own time counts if it lies that close to its receipt (DESIGN §8).
+const PLAUSIBLE_MS: i64 = 24 * 60 * 60 * 1000;
+/// A clock that runs ahead by more than this must not make later, correct samples look late.
+const AHEAD_MS: i64 = 60_000;
+
+/// The time that counts for a reading: its own where that is plausible, else the time of receipt.
+pub fn effective_time_ms(sample_ms: Option<i64>, received_ms: i64) -> i64 {
+    match sample_ms {
+        Some(at_ms) if at_ms.abs_diff(received_ms) <= PLAUSIBLE_MS.unsigned_abs() => at_ms,
+        _ => received_ms,
+    }
+}
+
+fn bounded_time_ms(sample: &Sample) -> i64 {
+    sample
+        .at_ms
+        .min(sample.received_ms.saturating_add(AHEAD_MS))
+}
+
+/// What durations are measured on. They run on the samples' own time; from and to a sample that is older than the
+/// newest (a buffer sent late, a clock that was set back) they run on the time of receipt, so that a rule is never blind.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Time {
+    /// Time of the newest sample; `None` before the first.
+    pub(super) newest_ms: Option<i64>,
+    /// Receipt of the last sample.
+    pub(super) received_ms: i64,
+    /// Whether that sample was older than the newest.
+    pub(super) late: bool,
+    /// Only ever grows.
+    pub(super) elapsed_ms: i64,
+}
+
+impl Time {
+    /// Moves on to a sample. True when the sample is older than the newest.
+    pub(super) fn advance(&mut self, sample: &Sample) -> bool {
+        let at_ms = bounded_time_ms(sample);
+        let late = self.newest_ms.is_some_and(|newest_ms| at_ms < newest_ms);
+        let step_ms = match self.newest_ms {
+            None => 0,
+            Some(newest_ms) if !late && !self.late => at_ms.saturating_sub(newest_ms),
+            Some(_) => sample.received_ms.saturating_sub(self.received_ms).max(0),
+        };
+        self.elapsed_ms = self.elapsed_ms.saturating_add(step_ms);
+        self.newest_ms = Some(
+            self.newest_ms
+                .map_or(at_ms, |newest_ms| newest_ms.max(at_ms)),
+        );
+        self.received_ms = self.received_ms.max(sample.received_ms);
+        self.late = late;
+        late
+    }
+
+    /// Moves on to a time of the node's own.
+    pub(super) fn advance_to(&mut self, elapsed_ms: i64) {
+        self.elapsed_ms = self.elapsed_ms.max(elapsed_ms);
+    }
+}
+
+/// Where a sample stands among the others of its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// That long after the beginning of the series, not before the sample before it.
+    At(i64),
+    /// The same, but what lies before is not comparable: another stretch of time begins.
+    Anew(i64),
+    /// Older than others, and alone: a value of another time says nothing about now.
+    Passed,
+}
+
+/// The time of a series as a line of stretches. A single old sample is passed over. Old samples that go forward among
+/// themselves (a clock that was set back, a buffer that is emptied after the newest sample) are a stretch of their own,
+/// so that a rule goes on seeing, and compares only what was measured in one go.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Stretch {
+    newest_ms: Option<i64>,
+    received_ms: i64,
+    /// Time of the last sample, if it was older than the newest.
+    late_ms: Option<i64>,
+    /// In a stretch of old samples.
+    apart: bool,
+    elapsed_ms: i64,
+}
+
+impl Stretch {
+    /// Moves on to a sample.
+    pub(super) fn advance(&mut self, sample: &Sample) -> Place {
+        let at_ms = bounded_time_ms(sample);
+        let receipt_ms = sample.received_ms.saturating_sub(self.received_ms).max(0);
+        self.received_ms = self.received_ms.max(sample.received_ms);
+        let Some(newest_ms) = self.newest_ms else {
+            self.newest_ms = Some(at_ms);
+            return Place::At(self.elapsed_ms);
+        };
+        if at_ms >= newest_ms {
+            self.newest_ms = Some(at_ms);
+            self.late_ms = None;
+            if !std::mem::take(&mut self.apart) {
+                return self.at(at_ms.saturating_sub(newest_ms));
+            }
+            self.elapsed_ms = self.elapsed_ms.saturating_add(receipt_ms);
+            return Place::Anew(self.elapsed_ms);
+        }
+        match self.late_ms.replace(at_ms) {
+            Some(before_ms) if at_ms >= before_ms => {
+                if self.apart {
+                    return self.at(at_ms.saturating_sub(before_ms));
+                }
+                self.apart = true;
+                self.elapsed_ms = self.elapsed_ms.saturating_add(receipt_ms);
+                Place::Anew(self.elapsed_ms)
+            }
+            _ => Place::Passed,
+        }
+    }
+
+    fn at(&mut self, step_ms: i64) -> Place {
+        self.elapsed_ms = self.elapsed_ms.saturating_add(step_ms);
+        Place::At(self.elapsed_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(samples: &[(i64, i64)]) -> Vec<Place> {
+        let mut stretch = Stretch::default();
+        samples
+            .iter()
+            .map(|&(at_ms, received_ms)| {
+                stretch.advance(&Sample {
+                    value: 0.0,
+                    at_ms,
+                    received_ms,
+                    position: 0,
+                    uptime_ms: 0,
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_single_old_sample_is_passed_over() {
+        let placed = places(&[(1000, 1000), (2000, 2000), (500, 2100), (3000, 3000)]);
+        assert_eq!(
+            placed,
+            [
+                Place::At(0),
+                Place::At(1000),
+                Place::Passed,
+                Place::At(2000)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_begins_another_stretch() {
+        let hour_ms = 3_600_000;
+        let placed = places(&[
+            (5 * hour_ms, 5 * hour_ms),
+            (1000, 5 * hour_ms + 1000),
+            (2000, 5 * hour_ms + 2000),
+            (3000, 5 * hour_ms + 3000),
+            (6 * hour_ms, 6 * hour_ms),
+        ]);
+        assert_eq!(placed[1], Place::Passed);
+        assert_eq!(placed[2], Place::Anew(1000));
+        assert_eq!(placed[3], Place::At(2000));
+        assert!(matches!(placed[4], Place::Anew(_)));
+    }
+}

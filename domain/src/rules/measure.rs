@@ -1,0 +1,436 @@
+//! What a rule looks at: each kind makes one value of what it hears, and [`super::machine`] does the rest.
+//!
+//! Invariant: evaluation is a pure function of rule, state and sample or tick; what a state holds is bounded.
+
+use serde::{Deserialize, Serialize};
+
+use super::clock::{Place, Stretch};
+use super::formula::Formula;
+use super::machine::{Machine, Moment, Phase, RuleEvent};
+use super::normal::Normal;
+use super::sta_lta::Energy;
+use super::weather::{self, Hours};
+use super::window::Window;
+use super::{Level, Rule};
+
+/// One reading as a rule sees it. The value is finite; decoders let nothing else through.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// The value.
+    pub value: f64,
+    /// From [`super::effective_time_ms`].
+    pub at_ms: i64,
+    /// When this node received it.
+    pub received_ms: i64,
+    /// Its place in this node's readings.
+    pub position: u64,
+    /// How long this node has listened in all, by a clock that nobody can set; as of the last tick.
+    pub uptime_ms: i64,
+}
+
+/// Time that passed, whether or not anything was heard.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tick {
+    /// The node's clock, for people.
+    pub at_ms: i64,
+    /// As in [`Sample`].
+    pub uptime_ms: i64,
+}
+
+/// What value a rule makes of readings.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measure {
+    /// The reading itself.
+    Value,
+    /// How far it rose (or fell, for a rule that looks down) within the last so many milliseconds.
+    Rate {
+        /// The window.
+        window_ms: i64,
+    },
+    /// For how many seconds nothing was heard.
+    NoData,
+    /// How many spreads it lies from the normal of the last so many milliseconds.
+    Deviation {
+        /// The window.
+        window_ms: i64,
+        /// The least spread, in the unit of the series.
+        spread_min: f64,
+        /// Whether below counts as above.
+        either_way: bool,
+    },
+    /// Short-term over long-term average of energy.
+    StaLta {
+        /// Length of the short average.
+        sta_ms: f64,
+        /// Length of the long one.
+        lta_ms: f64,
+    },
+    /// A formula over several channels.
+    Expression(Box<Expression>),
+}
+
+/// A virtual sensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expression {
+    /// What is computed.
+    pub formula: Formula,
+    /// Of what.
+    pub inputs: Vec<Input>,
+    /// Inputs older than this do not count.
+    pub fresh_ms: i64,
+}
+
+/// One input of a virtual sensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    /// A device by name; `None` for the device that the rule looks at.
+    pub device: Option<String>,
+    /// The channel.
+    pub channel: String,
+    /// What is taken of it.
+    pub function: Function,
+}
+
+/// What is taken of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    /// The last value.
+    Last,
+    /// The last value less the smallest of the window.
+    Rise(i64),
+    /// The smallest of the window.
+    Min(i64),
+    /// The greatest of the window.
+    Max(i64),
+    /// The mean of the window.
+    Mean(i64),
+    /// Air quality index of the NowCast of fine particles.
+    NowcastAqiPm25,
+    /// The same of coarse particles.
+    NowcastAqiPm10,
+}
+
+/// What a rule has seen so far on one series or device; stored with the cursor over the readings.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RuleState {
+    pub(super) machine: Machine,
+    pub(super) memory: Memory,
+}
+
+/// What a kind remembers of the readings.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) enum Memory {
+    #[default]
+    Nothing,
+    Window(Box<(Stretch, Window)>),
+    Normal(Box<(Stretch, Normal)>),
+    Energy(Box<(Stretch, Energy)>),
+    Heard(Heard),
+    Inputs(Vec<InputMemory>),
+}
+
+/// When something was heard last.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Heard {
+    uptime_ms: i64,
+    at_ms: i64,
+    position: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct InputMemory {
+    stretch: Stretch,
+    /// `None` before the first, and while there is no answer.
+    value: Option<f64>,
+    received_ms: i64,
+    past: Past,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+enum Past {
+    #[default]
+    Nothing,
+    Window(Box<Window>),
+    Hours(Box<Hours>),
+}
+
+impl RuleState {
+    /// Whether it has raised and not cleared.
+    pub fn is_raised(&self) -> bool {
+        matches!(self.machine.phase, Phase::Raised(_))
+    }
+
+    /// The incident that was attached to what is raised now.
+    pub fn incident(&self) -> Option<[u8; 16]> {
+        match &self.machine.phase {
+            Phase::Raised(raised) => raised.incident,
+            _ => None,
+        }
+    }
+
+    /// Remembers the incident that was opened for the raise that just happened.
+    pub fn attach_incident(&mut self, incident: [u8; 16]) {
+        if let Phase::Raised(raised) = &mut self.machine.phase {
+            raised.incident = Some(incident);
+        }
+    }
+
+    /// About how much memory it takes.
+    pub fn size_bytes(&self) -> usize {
+        let past = match &self.memory {
+            Memory::Nothing | Memory::Heard(_) => 0,
+            Memory::Window(_) => WINDOW_BYTES,
+            Memory::Normal(_) => NORMAL_BYTES,
+            Memory::Energy(_) => size_of::<(Stretch, Energy)>(),
+            Memory::Inputs(inputs) => inputs
+                .iter()
+                .map(|input| match &input.past {
+                    Past::Nothing => size_of::<InputMemory>(),
+                    Past::Window(_) => size_of::<InputMemory>() + WINDOW_BYTES,
+                    Past::Hours(_) => size_of::<InputMemory>() + size_of::<Hours>(),
+                })
+                .sum(),
+        };
+        size_of::<RuleState>() + past
+    }
+
+    /// How many levels of severity have been reached by what is raised now.
+    pub fn severity_steps(&self) -> u8 {
+        match &self.machine.phase {
+            Phase::Raised(raised) => raised.severity_steps,
+            _ => 0,
+        }
+    }
+
+    /// Goes on in another incident than the one that it is attached to.
+    pub fn reattach(&mut self, from: [u8; 16], to: [u8; 16]) {
+        if let Phase::Raised(raised) = &mut self.machine.phase
+            && raised.incident == Some(from)
+        {
+            raised.incident = Some(to);
+        }
+        self.machine.reattach_cleared(from, to);
+    }
+
+    /// Silence does not count for a rule about it while nothing is expected to be heard.
+    pub fn pause_listening(&mut self, uptime_ms: i64) {
+        if let Memory::Heard(heard) = &mut self.memory {
+            heard.uptime_ms = uptime_ms;
+        }
+    }
+
+    /// As if something had been heard at that time: a rule about silence counts from there on. Changes nothing where
+    /// something was heard before.
+    pub fn begin_listening(&mut self, at_ms: i64, uptime_ms: i64, position: u64) {
+        if !matches!(self.memory, Memory::Heard(_)) {
+            self.memory = Memory::Heard(Heard {
+                uptime_ms,
+                at_ms,
+                position,
+            });
+        }
+    }
+}
+
+/// A full window and a full normal, with their boxes.
+const WINDOW_BYTES: usize = 2600;
+const NORMAL_BYTES: usize = 1200;
+
+/// Evaluates one sample. Samples are given once each, in the order of their positions. `inputs` says which inputs of a
+/// virtual sensor it is, and means nothing to other kinds.
+pub fn step(
+    rule: &Rule,
+    state: &mut RuleState,
+    inputs: &[u8],
+    sample: &Sample,
+) -> Option<RuleEvent> {
+    let RuleState { machine, memory } = state;
+    let mut moment = Moment {
+        at_ms: sample.at_ms,
+        from_ms: sample.at_ms,
+        position: sample.position,
+        late: false,
+        silenced: rule.silence.covers(sample.received_ms),
+    };
+    let value = match &rule.measure {
+        Measure::Value => {
+            moment.late = machine.time.advance(sample);
+            Some(sample.value)
+        }
+        Measure::Rate { window_ms } => {
+            moment.late = machine.time.advance(sample);
+            if !matches!(memory, Memory::Window(_)) {
+                *memory = Memory::Window(Box::default());
+            }
+            let Memory::Window(past) = memory else {
+                return None;
+            };
+            let (stretch, window) = &mut **past;
+            let placed = window.push(*window_ms, stretch.advance(sample), sample.value);
+            placed.then(|| match rule.limits.raise {
+                Level::Above(_) => sample.value - window.min(),
+                Level::Below(_) => sample.value - window.max(),
+            })
+        }
+        Measure::NoData => {
+            moment.at_ms = sample.received_ms;
+            moment.from_ms = sample.received_ms;
+            *memory = Memory::Heard(Heard {
+                uptime_ms: sample.uptime_ms,
+                at_ms: sample.received_ms,
+                position: sample.position,
+            });
+            machine.time.advance_to(sample.uptime_ms);
+            Some(0.0)
+        }
+        Measure::Deviation {
+            window_ms,
+            spread_min,
+            either_way,
+        } => {
+            moment.late = machine.time.advance(sample);
+            if !matches!(memory, Memory::Normal(_)) {
+                *memory = Memory::Normal(Box::default());
+            }
+            let Memory::Normal(past) = memory else {
+                return None;
+            };
+            let (stretch, normal) = &mut **past;
+            let place = stretch.advance(sample);
+            let score = normal.score(*window_ms, sample.value, *spread_min);
+            let score = score.map(|score| if *either_way { score.abs() } else { score });
+            let unusual = score.is_some_and(|score| !rule.limits.clears(score));
+            normal.learn(*window_ms, place, sample.value, unusual);
+            score.filter(|_| place != Place::Passed)
+        }
+        Measure::StaLta { sta_ms, lta_ms } => {
+            moment.late = machine.time.advance(sample);
+            if !matches!(memory, Memory::Energy(_)) {
+                *memory = Memory::Energy(Box::default());
+            }
+            let Memory::Energy(past) = memory else {
+                return None;
+            };
+            let (stretch, energy) = &mut **past;
+            energy.push(stretch.advance(sample), sample.value, *sta_ms, *lta_ms)
+        }
+        Measure::Expression(expression) => {
+            // Its inputs may come from several clocks: how long it holds is measured by the one that they share.
+            moment.late = machine.time.advance(&Sample {
+                at_ms: sample.received_ms,
+                ..*sample
+            });
+            expression.value(memory, inputs, sample)
+        }
+    };
+    machine.judge(&rule.limits, &moment, value?)
+}
+
+/// Evaluates that time has passed: a silence that lasts too long, and the end of a time in which nothing was to be
+/// raised. It never clears anything: only data does.
+pub fn tick(rule: &Rule, state: &mut RuleState, tick: &Tick) -> Option<RuleEvent> {
+    let RuleState { machine, memory } = state;
+    let silenced = rule.silence.covers(tick.at_ms);
+    if let (Measure::NoData, Memory::Heard(heard)) = (&rule.measure, memory) {
+        let silent_ms = tick.uptime_ms.saturating_sub(heard.uptime_ms);
+        machine.time.advance_to(tick.uptime_ms);
+        let moment = Moment {
+            at_ms: tick.at_ms,
+            from_ms: heard.at_ms,
+            position: heard.position,
+            // Below the limit it says nothing yet; whether it is over, the next reading says.
+            late: true,
+            silenced,
+        };
+        return machine.judge(&rule.limits, &moment, silent_ms as f64 / 1000.0);
+    }
+    if silenced {
+        return None;
+    }
+    machine.silence_ended(&rule.limits, tick.at_ms)
+}
+
+/// Whether ticks can mean anything to a rule in this state.
+pub fn needs_ticks(rule: &Rule, state: &RuleState) -> bool {
+    rule.measure == Measure::NoData || state.machine.is_due()
+}
+
+impl Expression {
+    fn value(&self, memory: &mut Memory, inputs: &[u8], sample: &Sample) -> Option<f64> {
+        if !matches!(memory, Memory::Inputs(known) if known.len() == self.inputs.len()) {
+            *memory = Memory::Inputs(vec![InputMemory::default(); self.inputs.len()]);
+        }
+        let Memory::Inputs(known) = memory else {
+            return None;
+        };
+        for index in inputs {
+            let index = usize::from(*index);
+            if let (Some(input), Some(past)) = (self.inputs.get(index), known.get_mut(index)) {
+                past.hear(input.function, sample);
+            }
+        }
+        let values: Option<Vec<f64>> = known
+            .iter()
+            .map(|past| {
+                let age_ms = sample.received_ms.saturating_sub(past.received_ms);
+                past.value.filter(|_| age_ms <= self.fresh_ms)
+            })
+            .collect();
+        self.formula.value(&values?)
+    }
+}
+
+impl InputMemory {
+    fn hear(&mut self, function: Function, sample: &Sample) {
+        let place = self.stretch.advance(sample);
+        let value = match function {
+            Function::Last => {
+                self.past = Past::Nothing;
+                (place != Place::Passed).then_some(sample.value)
+            }
+            Function::Rise(window_ms) => self
+                .window(window_ms, place, sample)
+                .map(|window| sample.value - window.min()),
+            Function::Min(window_ms) => self
+                .window(window_ms, place, sample)
+                .map(|window| window.min()),
+            Function::Max(window_ms) => self
+                .window(window_ms, place, sample)
+                .map(|window| window.max()),
+            Function::Mean(window_ms) => self
+                .window(window_ms, place, sample)
+                .map(|window| window.mean()),
+            Function::NowcastAqiPm25 => return self.nowcast(&weather::PM25, sample),
+            Function::NowcastAqiPm10 => return self.nowcast(&weather::PM10, sample),
+        };
+        if value.is_some() {
+            self.value = value;
+            self.received_ms = sample.received_ms;
+        }
+    }
+
+    fn window(&mut self, window_ms: i64, place: Place, sample: &Sample) -> Option<&Window> {
+        if !matches!(self.past, Past::Window(_)) {
+            self.past = Past::Window(Box::default());
+        }
+        match &mut self.past {
+            Past::Window(window) => window
+                .push(window_ms, place, sample.value)
+                .then_some(&**window),
+            _ => None,
+        }
+    }
+
+    fn nowcast(&mut self, breakpoints: &weather::Breakpoints, sample: &Sample) {
+        if !matches!(self.past, Past::Hours(_)) {
+            self.past = Past::Hours(Box::default());
+        }
+        if let Past::Hours(hours) = &mut self.past {
+            hours.push(sample.at_ms, sample.value);
+            self.value = hours
+                .nowcast()
+                .map(|concentration| weather::aqi(breakpoints, concentration));
+            self.received_ms = sample.received_ms;
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What a rule would have done with readings of the past: for people who write one.
+//!
+//! Invariant: a test run has no effect. It is bounded in readings, series and runs at once, and says when it left
+//! something out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::permissions::{Action, Subject};
+use domain::rules::{Measure, Rule, rfc3339};
+use domain::{FieldError, Kind, RecordId};
+use serde_json::{Map, Value, json};
+use store::{Point, SeriesId, SeriesQuery, StoreError, StoredReading, flags};
+
+use super::evaluator::{Effect, Evaluator, Names, Surroundings};
+use super::{SERIES_MAX, wall_ms};
+use crate::app::records::RuleEffect;
+use crate::app::{App, AppError, Caller};
+
+/// Test runs at once: each takes a core for a second at most, and up to 24 MB.
+pub(super) const AT_ONCE_MAX: usize = 2;
+/// Readings of one run, of all its series: three months of a sensor that sends each ten seconds, in half a second.
+pub const READINGS_MAX: usize = 500_000;
+/// Series of one run.
+const RUN_SERIES_MAX: usize = 200;
+/// Readings asked of the store in one go.
+const PAGE: usize = store::POINTS_MAX;
+/// Firings that are told one by one; the number of all is told beside them.
+const FIRINGS_MAX: usize = 1000;
+/// Ticks of one run; a rule about silence is judged to that part of the range.
+const TICKS_MAX: i64 = 50_000;
+/// What is looked at where nothing is said.
+const WEEK_MS: i64 = 7 * 24 * 3_600_000;
+
+/// One incident that would have been.
+struct Firing {
+    value: Map<String, Value>,
+    reopened: u32,
+}
+
+impl App {
+    /// Evaluates a rule over stored readings with `from_ms ≤ at ≤ to_ms` (the last week where nothing is said) and tells
+    /// what it would have raised: `{"fired", "firings": [{"device", "channel", "title", "severity", "raised_at", "peak",
+    /// "cleared_at", "reopened"}], "readings", "passed_over", "series", "truncated"}`.
+    ///
+    /// Readings are taken in the order of their times, as if each had been received when it was measured: when it came is
+    /// not kept for ever. Where there are more than [`READINGS_MAX`], the oldest are left out, and `truncated` is true.
+    ///
+    /// # Errors
+    /// `Invalid` with pointers into the rule, a range that does not fit, `Busy` while others run, a fault of the store.
+    pub async fn test_rule(
+        self: &Arc<Self>,
+        caller: &Caller,
+        rule: &Map<String, Value>,
+        from_ms: Option<i64>,
+        to_ms: Option<i64>,
+    ) -> Result<Value, AppError> {
+        self.authorise(caller, Action::Read, Subject::Readings)?;
+        self.authorise(caller, Action::Read, Subject::Document(Kind::Rule))?;
+        let rule = read_rule(rule)?;
+        let to_ms = to_ms.unwrap_or_else(|| wall_ms(self));
+        let from_ms = from_ms.unwrap_or_else(|| to_ms.saturating_sub(WEEK_MS));
+        if from_ms > to_ms {
+            return Err(invalid("/from", "must not lie after to"));
+        }
+        let Ok(permit) = Arc::clone(&self.rules.trials).try_acquire_owned() else {
+            return Err(AppError::Busy { retry_after_s: 2 });
+        };
+        let app = Arc::clone(self);
+        let run = tokio::task::spawn_blocking(move || {
+            let told = run(&app, rule, from_ms, to_ms);
+            drop(permit);
+            told
+        });
+        run.await
+            .map_err(|error| AppError::Fault {
+                context: "test a rule",
+                source: Box::new(error),
+            })?
+            .map_err(|error| AppError::Fault {
+                context: "read readings to test a rule",
+                source: Box::new(error),
+            })
+    }
+}
+
+/// The rule as it would be stored, on even where it is switched off.
+fn read_rule(fields: &Map<String, Value>) -> Result<Rule, AppError> {
+    let inside = |error: FieldError| FieldError {
+        pointer: format!("/rule{}", error.pointer),
+        ..error
+    };
+    domain::check_create(Kind::Rule, fields)
+        .map_err(|errors| AppError::Invalid(errors.into_iter().map(inside).collect()))?;
+    let mut fields = fields.clone();
+    fields.insert("enabled".into(), Value::Bool(true));
+    if fields.get("kind").is_none_or(Value::is_null) {
+        fields.insert("kind".into(), json!("threshold"));
+    }
+    match Rule::from_fields(RecordId([0; 16]), &fields) {
+        Ok(Some(rule)) => Ok(rule),
+        Ok(None) => Err(invalid("/rule/enabled", "is off")),
+        Err(fault) => Err(invalid("/rule", &fault.to_string())),
+    }
+}
+
+fn invalid(pointer: &str, detail: &str) -> AppError {
+    AppError::Invalid(vec![FieldError::new(pointer, detail)])
+}
+
+fn run(app: &App, rule: Rule, from_ms: i64, to_ms: i64) -> Result<Value, StoreError> {
+    let all = SeriesQuery {
+        limit: SERIES_MAX,
+        ..SeriesQuery::default()
+    };
+    let mut known: Vec<(SeriesId, Names)> = app
+        .store
+        .readings()
+        .series(&all)
+        .into_iter()
+        .filter(|series| rule.watch(&series.device, &series.channel).is_some())
+        .map(|series| (series.id, (series.device, series.channel)))
+        .collect();
+    let mut truncated = known.len() > RUN_SERIES_MAX;
+    known.truncate(RUN_SERIES_MAX);
+    let each_max = READINGS_MAX / known.len().max(1);
+    let mut readings = Vec::new();
+    for (series, _) in &known {
+        let (points, more) = points(app, *series, from_ms, to_ms, each_max)?;
+        truncated |= more;
+        readings.extend(points.into_iter().map(|point| stored(*series, &point)));
+    }
+    readings.sort_by_key(|reading| reading.at_ms);
+    for (position, reading) in (1..).zip(&mut readings) {
+        reading.position = position;
+    }
+    let passed_over = readings
+        .iter()
+        .filter(|reading| reading.flags & flags::APPROVED == 0)
+        .count();
+    let (read, series) = (readings.len() - passed_over, known.len());
+    let end_ms = to_ms.min(wall_ms(app));
+    let firings = evaluate(app, rule, known, &readings, (from_ms, end_ms));
+    let told: Vec<Value> = firings.iter().take(FIRINGS_MAX).map(Firing::told).collect();
+    Ok(json!({
+        "fired": firings.len(),
+        "firings": told,
+        "readings": read,
+        "passed_over": passed_over,
+        "series": series,
+        "from": rfc3339(from_ms),
+        "to": rfc3339(to_ms),
+        "truncated": truncated || firings.len() > FIRINGS_MAX,
+    }))
+}
+
+/// The newest `max` points of a range, and whether there are more.
+fn points(
+    app: &App,
+    series: SeriesId,
+    from_ms: i64,
+    to_ms: i64,
+    max: usize,
+) -> Result<(Vec<Point>, bool), StoreError> {
+    let mut points: Vec<Point> = Vec::new();
+    let mut until_ms = to_ms;
+    loop {
+        let left = max.saturating_sub(points.len());
+        if left == 0 {
+            return Ok((points, true));
+        }
+        let page = app
+            .store
+            .readings()
+            .points(series, from_ms, until_ms, left.min(PAGE))?;
+        let oldest_ms = page.points.first().map(|point| point.at_ms);
+        points.extend(page.points);
+        match oldest_ms {
+            // More of the very oldest time may be left; that many readings of one millisecond are no series.
+            Some(oldest_ms) if page.truncated && oldest_ms > from_ms => until_ms = oldest_ms - 1,
+            _ => return Ok((points, page.truncated)),
+        }
+    }
+}
+
+/// Its place follows when all of them are in order.
+fn stored(series: SeriesId, point: &Point) -> StoredReading {
+    StoredReading {
+        position: 0,
+        series,
+        at_ms: point.at_ms,
+        received_ms: point.at_ms,
+        value: point.value,
+        flags: point.flags,
+    }
+}
+
+fn evaluate(
+    app: &App,
+    rule: Rule,
+    known: Vec<(SeriesId, Names)>,
+    readings: &[StoredReading],
+    (from_ms, end_ms): (i64, i64),
+) -> Vec<Firing> {
+    let about_silence = rule.measure == Measure::NoData;
+    let mut evaluator = Evaluator::new([0; 16], app.node_id().to_string());
+    evaluator.set_rules(&[(rule.id, Arc::new(rule))].into());
+    let names: HashMap<SeriesId, Names> = known.iter().cloned().collect();
+    let approved = |device: &str| app.devices.is_approved(device);
+    let heard_of = known.into_iter().filter(|(_, names)| approved(&names.0));
+    evaluator.listen(heard_of, from_ms, 0);
+    let around = Surroundings {
+        location: &|_| None,
+        approved: &approved,
+    };
+    let mut effects = Vec::new();
+    let mut firings = Firings::default();
+    let step_ms = (end_ms.saturating_sub(from_ms) / TICKS_MAX).max(1000);
+    let mut now_ms = from_ms;
+    let mut pass = |evaluator: &mut Evaluator, until_ms: i64, effects: &mut Vec<Effect>| {
+        while now_ms < until_ms {
+            let next_ms = if about_silence {
+                until_ms.min(now_ms.saturating_add(step_ms))
+            } else {
+                until_ms
+            };
+            evaluator.tick(next_ms - now_ms, next_ms, &around, effects);
+            now_ms = next_ms;
+        }
+    };
+    for reading in readings {
+        if evaluator.is_about_time() {
+            pass(&mut evaluator, reading.at_ms, &mut effects);
+        }
+        let mut names = |series| names.get(&series).cloned();
+        evaluator.evaluate(reading, &mut names, &around, &mut effects);
+        firings.take(&mut effects);
+    }
+    if evaluator.is_about_time() {
+        pass(&mut evaluator, end_ms, &mut effects);
+        firings.take(&mut effects);
+    }
+    firings.all
+}
+
+#[derive(Default)]
+struct Firings {
+    all: Vec<Firing>,
+    by_id: HashMap<[u8; 16], usize>,
+}
+
+impl Firings {
+    fn take(&mut self, effects: &mut Vec<Effect>) {
+        for effect in effects.drain(..) {
+            let (id, changes, reopened) = match effect {
+                Effect::Do(RuleEffect::Open {
+                    incident_id,
+                    fields,
+                }) => {
+                    self.by_id.insert(incident_id, self.all.len());
+                    self.all.push(Firing {
+                        value: fields,
+                        reopened: 0,
+                    });
+                    continue;
+                }
+                Effect::Do(RuleEffect::Update {
+                    incident_id,
+                    fields,
+                }) => (incident_id, fields, 0),
+                Effect::Reopen {
+                    incident_id,
+                    changes,
+                    ..
+                } => (incident_id, changes, 1),
+            };
+            if let Some(firing) = self.by_id.get(&id).and_then(|at| self.all.get_mut(*at)) {
+                firing.value.extend(changes);
+                firing.reopened += reopened;
+            }
+        }
+    }
+}
+
+impl Firing {
+    fn told(&self) -> Value {
+        let field = |name: &str| self.value.get(name).cloned().unwrap_or_default();
+        let source = field("source");
+        json!({
+            "device": source["device"],
+            "channel": source["channel"],
+            "title": field("title"),
+            "severity": field("severity"),
+            "raised_at": field("raised_at"),
+            "peak": field("peak"),
+            "cleared_at": field("cleared_at"),
+            "reopened": self.reopened,
+        })
+    }
+}
