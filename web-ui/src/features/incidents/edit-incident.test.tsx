@@ -16,6 +16,8 @@ const incident: Incident = {
   node_name: "Truck 3",
   conflicts: [],
   seen_by: [],
+  folded_into: null,
+  folds: [],
   title: "Flood",
   category: "Met",
   status: "reported",

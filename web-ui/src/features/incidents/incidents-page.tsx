@@ -71,13 +71,19 @@ export function IncidentsPage() {
         }
       >
         <ul aria-label={texts.title} className="grid grid-cols-[minmax(0,1fr)] gap-2">
-          {incidents.data?.map((incident) => (
+          {shown(incidents.data ?? []).map((incident) => (
             <IncidentRow key={incident.id} incident={incident} />
           ))}
         </ul>
       </ListState>
     </div>
   );
+}
+
+/** One alarm that several nodes raised is one line, as long as the incident that shows the others is in the list. */
+function shown(incidents: Incident[]): Incident[] {
+  const listed = new Set(incidents.map((incident) => incident.id));
+  return incidents.filter(({ folded_into: into }) => into === null || !listed.has(into));
 }
 
 function IncidentRow({ incident }: { incident: Incident }) {
@@ -93,6 +99,7 @@ function IncidentRow({ incident }: { incident: Incident }) {
           <span className="min-w-0 flex-1 basis-52 text-lg leading-snug font-bold">{incident.title}</span>
           <span className="flex flex-wrap gap-2">
             {incident.conflicts.length > 0 && <Tag tone="bad">{texts.conflict}</Tag>}
+            {incident.folds.length > 0 && <Tag tone="plain">{texts.folded(incident.folds.length)}</Tag>}
             <Tag tone={incident.status === "active" ? "accent" : "plain"}>{label(incident.status)}</Tag>
           </span>
         </div>

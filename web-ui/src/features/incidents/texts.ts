@@ -10,6 +10,7 @@ export const texts = {
   empty: "No incidents yet. Sensors whose rules are met open them by themselves; people report them here.",
   emptyFiltered: "No incident matches these filters.",
   updated: "Updated",
+  folded: (others: number) => `with ${others} more from other nodes`,
   conflict: "Conflict",
   back: "All incidents",
   edit: "Edit",

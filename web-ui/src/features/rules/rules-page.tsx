@@ -55,7 +55,9 @@ export function RulesPage() {
 
 function condition(rule: Rule): string {
   const parts = [rule.match === null ? texts.noMatch : `${rule.match.device} · ${rule.match.channel}`];
-  if (rule.kind !== "threshold") return texts.unknownKind(rule.kind);
+  const measure = measured(rule);
+  if (measure === null) return texts.unknownKind(rule.kind);
+  if (measure !== "") parts.push(measure);
   if (rule.raise_above !== null && rule.clear_below !== null)
     parts.push(texts.raiseAbove(rule.raise_above, rule.clear_below));
   if (rule.raise_below !== null && rule.clear_above !== null)
@@ -63,6 +65,26 @@ function condition(rule: Rule): string {
   if (rule.for_s) parts.push(texts.forText(rule.for_s));
   if (rule.hold_s) parts.push(texts.holdText(rule.hold_s));
   return parts.join(" · ");
+}
+
+/** What the levels look at: nothing to say for the value itself, null for a kind of a newer node. */
+function measured(rule: Rule): string | null {
+  switch (rule.kind) {
+    case "threshold":
+      return "";
+    case "rate":
+      return texts.rate(rule.window_s ?? 0);
+    case "no_data":
+      return texts.noData(rule.after_s ?? 0);
+    case "deviation":
+      return texts.deviation(rule.window_s ?? 0);
+    case "sta_lta":
+      return texts.staLta(rule.sta_s ?? 0, rule.lta_s ?? 0);
+    case "expression":
+      return texts.expression(rule.expression?.formula ?? "");
+    default:
+      return null;
+  }
 }
 
 function RuleRow({ rule }: { rule: Rule }) {
