@@ -19,6 +19,7 @@ pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0001_readings.sql"),
     include_str!("../migrations/readings/0002_mqtt.sql"),
     include_str!("../migrations/readings/0003_blocks_and_rollups.sql"),
+    include_str!("../migrations/readings/0004_dead_letter_retries.sql"),
 ];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 

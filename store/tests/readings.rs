@@ -10,8 +10,8 @@ use common::*;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use store::{
-    Batch, CommitError, DeadLetterQuery, DeadLetterState, Delivery, IngestBatch, Ingested,
-    NewDeadLetter, NewReading, OpenOptions, Readings, RuleCursor, SeriesId, SeriesQuery,
+    Batch, CommitError, DeadLetterFailure, DeadLetterQuery, DeadLetterState, Delivery, IngestBatch,
+    Ingested, NewDeadLetter, NewReading, OpenOptions, Readings, RuleCursor, SeriesId, SeriesQuery,
     SeriesRefused, Store, flags,
 };
 use sync_engine::Lane;
@@ -228,6 +228,7 @@ fn dead_letters_are_kept_replayed_once_and_discarded() {
             received_ms: 1_000,
             payload: b"\xff\x00".to_vec(),
             message: Some(0),
+            ..NewDeadLetter::default()
         }],
         messages: vec![Delivery {
             session,
@@ -262,9 +263,22 @@ fn dead_letters_are_kept_replayed_once_and_discarded() {
     assert_eq!(all[1].payload, b"\xff\x00");
 
     readings
-        .dead_letter_failed(all[1].id, "still not".into())
+        .dead_letter_failed(
+            all[1].id,
+            DeadLetterFailure {
+                decoder: "muster 1".into(),
+                reason: "still not".into(),
+                code: "not-a-number".into(),
+                retry_at_ms: Some(5_000),
+            },
+        )
         .wait()
         .unwrap();
+    let due = |now_ms| {
+        let due = readings.due_dead_letters(now_ms, 10).unwrap();
+        due.iter().map(|letter| letter.id).collect::<Vec<_>>()
+    };
+    assert_eq!((due(4_999), due(5_000)), (vec![], vec![all[1].id]));
     let series = readings.intern_series("d", "level", "m", 0).unwrap();
     let mut replay = batch(vec![reading(series, 1, 1.0)]);
     replay.replayed.push(all[1].id);
@@ -274,6 +288,7 @@ fn dead_letters_are_kept_replayed_once_and_discarded() {
         (replayed.state, replayed.attempts, replayed.reason.as_str()),
         (DeadLetterState::Replayed, 3, "still not")
     );
+    assert_eq!(due(i64::MAX), Vec::<i64>::new());
     assert!(readings.discard_dead_letter(all[0].id).wait().unwrap());
     assert!(!readings.discard_dead_letter(all[0].id).wait().unwrap());
     let counts = readings.dead_letter_counts().unwrap();
@@ -293,7 +308,7 @@ fn old_dead_letters_make_room() {
                 reason: "r".into(),
                 received_ms,
                 payload: vec![],
-                message: None,
+                ..NewDeadLetter::default()
             };
             count
         ],

@@ -392,8 +392,13 @@ pub struct DeadLetter {
     /// Its topic.
     #[schema(required)]
     pub topic: Option<String>,
+    /// Name and version of the decoder that refused it; null where there was none.
+    #[schema(required)]
+    pub decoder: Option<String>,
     /// Why it was not taken in.
     pub reason: String,
+    /// The same as a stable name.
+    pub code: String,
     /// When it came.
     #[schema(format = DateTime)]
     pub received_at: String,
@@ -402,6 +407,9 @@ pub struct DeadLetter {
     pub payload_base64: String,
     /// How often it was tried.
     pub attempts: u32,
+    /// When the node tries again by itself; null where the cause does not pass by itself.
+    #[schema(required, format = DateTime)]
+    pub retry_at: Option<String>,
     /// What became of it.
     pub state: DeadLetterState,
 }

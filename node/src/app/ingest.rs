@@ -16,14 +16,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use sensor_drivers::{DecodeError, UnitString, decode_payload, decode_topic};
+use sensor_drivers::{UnitString, decode_payload, decode_topic};
 use store::{
-    CommitError, IngestBatch, Ingested, NewDeadLetter, NewReading, SeriesId, SeriesRefused,
-    SessionNo, Store, Ticket, flags,
+    CommitError, IngestBatch, Ingested, NewDeadLetter, NewReading, SeriesId, SessionNo, Store,
+    Ticket, flags,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::clock::Clock;
+use super::dead_letters::{Unreadable, decoder_name};
 use super::devices::{DeviceEntry, Devices, Health};
 use super::{App, AppError};
 
@@ -208,8 +209,11 @@ impl IngestSession {
             self.batch.dead.push(NewDeadLetter {
                 source: self.source.to_string(),
                 topic: topic.to_owned(),
+                decoder: decoder_name(),
                 reason: reason.to_string(),
+                code: reason.code().to_owned(),
                 received_ms: self.now_ms,
+                retry_at_ms: reason.retry_at_ms(self.now_ms, 1),
                 payload: payload.to_vec(),
                 message: remembered,
             });
@@ -562,27 +566,6 @@ impl Submission {
                 self.retry = (self.retry * 2).min(RETRY_MAX);
                 Ok(())
             }
-        }
-    }
-}
-
-/// Why a message is a dead letter.
-#[derive(Debug, thiserror::Error)]
-enum Unreadable {
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    #[error("this node knows as many devices as it can keep")]
-    TooManyDevices,
-    #[error("no new series: {0}")]
-    Series(#[from] SeriesRefused),
-}
-
-impl Unreadable {
-    fn code(&self) -> &'static str {
-        match self {
-            Unreadable::Decode(error) => error.code(),
-            Unreadable::TooManyDevices => "too-many-devices",
-            Unreadable::Series(_) => "too-many-series",
         }
     }
 }

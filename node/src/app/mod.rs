@@ -8,6 +8,7 @@ pub mod brokers;
 mod clock;
 pub mod codec;
 pub mod conflicts;
+mod dead_letters;
 pub mod devices;
 mod documents;
 pub mod error;
@@ -98,6 +99,7 @@ pub struct App {
     pub(in crate::app) stop: tokio_util::sync::CancellationToken,
     pub(in crate::app) rule_runner: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) upkeep: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    pub(in crate::app) dead_letters: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// Told when there may be something for a receipt to say.
     pub(in crate::app) moved: receipts::Moved,
     /// Where mismatches with peers are looked into.
@@ -139,6 +141,7 @@ impl App {
             self.upkeep.lock().take(),
             self.receipt_writer.lock().take(),
             self.fault_finder.lock().take(),
+            self.dead_letters.lock().take(),
         ];
         for task in background.into_iter().flatten() {
             // The rule runner commits its cursor on the way out; a panic was logged.

@@ -221,6 +221,7 @@ impl App {
             stop: CancellationToken::new(),
             rule_runner: parking_lot::Mutex::new(None),
             upkeep: parking_lot::Mutex::new(None),
+            dead_letters: parking_lot::Mutex::new(None),
             moved: moved.clone(),
             mismatches,
             fault_finder: parking_lot::Mutex::new(None),
@@ -233,6 +234,10 @@ impl App {
         ));
         let runner = rules.start(Arc::clone(&app), app.stop.clone());
         *app.rule_runner.lock() = runner;
+        *app.dead_letters.lock() = Some(super::dead_letters::start(
+            Arc::clone(&app),
+            app.stop.clone(),
+        ));
         *app.upkeep.lock() = Some(upkeep::start(
             app.store.clone(),
             move || clock.wall_ms(),

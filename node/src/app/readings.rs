@@ -5,12 +5,8 @@
 use std::sync::Arc;
 
 use domain::permissions::{Action, Subject};
-use sensor_drivers::{UnitString, decode_payload, decode_topic};
 use serde_json::{Value, json};
-use store::{
-    DeadLetter, DeadLetterQuery, DeadLetterState, IngestBatch, NewReading, SeriesId, SeriesQuery,
-    StoreError,
-};
+use store::{DeadLetter, DeadLetterQuery, DeadLetterState, SeriesId, SeriesQuery, StoreError};
 
 use super::clock::rfc3339;
 use super::{App, AppError, Caller, Page};
@@ -243,38 +239,11 @@ impl App {
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Administer, Subject::DeadLetters)?;
         let letter = self.open_letter(id).await?;
-        match self.decode_again(&letter) {
-            Ok(reading) => {
-                let batch = IngestBatch {
-                    readings: vec![reading],
-                    replayed: vec![letter.id],
-                    ..IngestBatch::default()
-                };
-                self.store
-                    .readings()
-                    .ingest(batch)
-                    .await
-                    .map_err(|error| match error {
-                        store::CommitError::DiskFull => AppError::DiskFull,
-                        store::CommitError::Busy { .. } => AppError::Busy { retry_after_s: 1 },
-                        other => AppError::Fault {
-                            context: "replay a dead letter",
-                            source: Box::new(other),
-                        },
-                    })?;
-                self.letter(id).await.map(|letter| letter_value(&letter))
-            }
-            Err(reason) => {
-                let noted = self
-                    .store
-                    .readings()
-                    .dead_letter_failed(letter.id, reason.clone())
-                    .await;
-                noted.map_err(|error| fault("note a failed replay", error))?;
-                Err(AppError::Conflict(format!(
-                    "it still cannot be read: {reason}"
-                )))
-            }
+        match self.try_dead_letter(&letter).await? {
+            Ok(()) => self.letter(id).await.map(|letter| letter_value(&letter)),
+            Err(reason) => Err(AppError::Conflict(format!(
+                "it still cannot be read: {reason}"
+            ))),
         }
     }
 
@@ -318,30 +287,10 @@ impl App {
             Err(settled())
         }
     }
-
-    fn decode_again(&self, letter: &DeadLetter) -> Result<NewReading, String> {
-        let names = decode_topic(&letter.topic).map_err(|error| error.to_string())?;
-        let measurement = decode_payload(&letter.payload).map_err(|error| error.to_string())?;
-        let unit = measurement.unit.as_ref().map_or("", UnitString::as_str);
-        let series = self
-            .store
-            .readings()
-            .intern_series(names.device, names.channel, unit, letter.received_ms)
-            .map_err(|error| error.to_string())?;
-        Ok(NewReading {
-            series,
-            at_ms: measurement.device_time_ms.unwrap_or(letter.received_ms),
-            device_time: measurement.device_time_ms.is_some(),
-            received_ms: letter.received_ms,
-            value: measurement.value,
-            flags: 0,
-            message: None,
-        })
-    }
 }
 
 /// The store's reads wait for the disk: not on a thread of the runtime.
-async fn blocking<T: Send + 'static>(
+pub(in crate::app) async fn blocking<T: Send + 'static>(
     context: &'static str,
     read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, AppError> {
@@ -354,7 +303,7 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| fault(context, error))
 }
 
-fn fault(context: &'static str, error: StoreError) -> AppError {
+pub(in crate::app) fn fault(context: &'static str, error: StoreError) -> AppError {
     match error {
         StoreError::DiskFull => AppError::DiskFull,
         StoreError::Busy(_) => AppError::Busy { retry_after_s: 1 },
@@ -410,10 +359,13 @@ fn letter_value(letter: &DeadLetter) -> Value {
         "id": letter.id.to_string(),
         "source": letter.source,
         "topic": letter.topic,
+        "decoder": if letter.decoder.is_empty() { Value::Null } else { json!(letter.decoder) },
         "reason": letter.reason,
+        "code": letter.code,
         "received_at": rfc3339(letter.received_ms),
         "payload_base64": data_encoding::BASE64.encode(&letter.payload),
         "attempts": letter.attempts,
+        "retry_at": letter.retry_at_ms.filter(|_| letter.state == DeadLetterState::Open).map(rfc3339),
         "state": match letter.state {
             DeadLetterState::Open => "open",
             DeadLetterState::Replayed => "replayed",

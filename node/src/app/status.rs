@@ -3,6 +3,7 @@
 use domain::permissions::{Action, Subject};
 use serde_json::{Value, json};
 
+use super::dead_letters::OPEN_WARN;
 use super::founding::role_name;
 use super::proof::unseen_value;
 use super::{App, AppError, Caller, Page};
@@ -49,6 +50,7 @@ impl App {
             "documents": documents,
             "readings": self.store.readings().count(),
             "dead_letters": letters.open,
+            "warnings": warnings(letters.open),
             "heads_digest": digest,
             "digests": { "shared": digest },
             "pending": unapplied.waiting + unapplied.held,
@@ -74,4 +76,18 @@ impl App {
             since: self.event_position().to_string(),
         })
     }
+}
+
+/// What somebody should look after, by a stable code and in words.
+fn warnings(open_dead_letters: u64) -> Vec<Value> {
+    let mut warnings = Vec::new();
+    if open_dead_letters >= OPEN_WARN {
+        warnings.push(json!({
+            "code": "dead-letters",
+            "detail": format!(
+                "{open_dead_letters} messages of sensors could not be read: see `muster dlq list`"
+            ),
+        }));
+    }
+    warnings
 }

@@ -155,8 +155,7 @@ mod tests {
             topic: version.to_owned(),
             reason: "not a number".to_owned(),
             received_ms: at_ms.try_into().unwrap(),
-            payload: Vec::new(),
-            message: None,
+            ..NewDeadLetter::default()
         };
         let dead = IngestBatch {
             dead: vec![dead],

@@ -138,6 +138,9 @@ pub(super) fn status(value: &Value) -> String {
             age(&faults["last_at"])
         );
     }
+    for warning in value["warnings"].as_array().map_or(&[][..], Vec::as_slice) {
+        let _ = writeln!(out, "warning      {}", word(&warning["detail"]));
+    }
     if let Some(stopped) = value["writes_stopped"].as_str() {
         let _ = writeln!(out, "\nTHIS NODE DOES NOT WRITE: {stopped}");
     }

@@ -40,12 +40,27 @@ pub struct DeadLetter {
     pub id: i64,
     pub source: String,
     pub topic: String,
+    /// See [`NewDeadLetter`].
+    pub decoder: String,
     pub reason: String,
+    /// See [`NewDeadLetter`].
+    pub code: String,
     pub received_ms: i64,
     pub payload: Vec<u8>,
     /// How often it was tried to read it.
     pub attempts: u32,
     pub state: DeadLetterState,
+    /// When the node tries again by itself, Unix milliseconds.
+    pub retry_at_ms: Option<i64>,
+}
+
+/// Why another attempt failed; as in [`NewDeadLetter`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterFailure {
+    pub decoder: String,
+    pub reason: String,
+    pub code: String,
+    pub retry_at_ms: Option<i64>,
 }
 
 /// Which dead letters to list: newest first.
@@ -110,8 +125,8 @@ impl DeadLetters {
     ) -> Result<(), rusqlite::Error> {
         connection
             .prepare_cached(
-                "INSERT INTO dead_letter (source, topic, reason, received_ms, payload, session, packet, hash, position) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO dead_letter (source, topic, reason, received_ms, payload, session, packet, hash, position, \
+                 decoder, code, retry_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
                 dead.source,
@@ -122,7 +137,10 @@ impl DeadLetters {
                 delivery.map(|delivery| delivery.session.0),
                 delivery.map(|delivery| delivery.packet_id),
                 delivery.map(|delivery| delivery.payload_hash.cast_signed()),
-                position
+                position,
+                dead.decoder,
+                dead.code,
+                dead.retry_at_ms
             ])?;
         self.now.rows += 1;
         self.now.bytes += dead.payload.len() as u64;
@@ -192,7 +210,8 @@ impl DeadLetters {
     }
 }
 
-const COLUMNS: &str = "id, source, topic, reason, received_ms, payload, attempts, state";
+const COLUMNS: &str =
+    "id, source, topic, reason, received_ms, payload, attempts, state, decoder, code, retry_at_ms";
 
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     Ok(DeadLetter {
@@ -208,7 +227,27 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
             1 => DeadLetterState::Replayed,
             _ => DeadLetterState::Discarded,
         },
+        decoder: row.get(8)?,
+        code: row.get(9)?,
+        retry_at_ms: row.get(10)?,
     })
+}
+
+/// Those whose time has come, the most overdue first.
+pub(crate) fn due(
+    connection: &Connection,
+    now_ms: i64,
+    limit: usize,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM dead_letter WHERE retry_at_ms <= ?1 AND state = 0 ORDER BY retry_at_ms LIMIT ?2"
+        ))
+        .and_then(|mut statement| {
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            statement.query_map((now_ms, limit), dead_letter)?.collect()
+        })
+        .doing("read dead letters that are due")
 }
 
 pub(crate) fn list(
@@ -266,7 +305,7 @@ pub(crate) fn counts(connection: &Connection) -> Result<DeadLetterCounts, StoreE
 /// Its readings are stored in the same transaction.
 pub(crate) fn mark_replayed(connection: &Connection, id: i64) -> Result<(), rusqlite::Error> {
     connection
-        .prepare_cached("UPDATE dead_letter SET state = 1, attempts = attempts + 1 WHERE id = ?1")?
+        .prepare_cached("UPDATE dead_letter SET state = 1, attempts = attempts + 1, retry_at_ms = NULL WHERE id = ?1")?
         .execute([id])?;
     Ok(())
 }
@@ -275,7 +314,7 @@ pub(crate) fn mark_replayed(connection: &Connection, id: i64) -> Result<(), rusq
 pub(crate) fn discard(connection: &Connection, id: i64) -> Result<bool, StoreError> {
     let changed = connection
         .execute(
-            "UPDATE dead_letter SET state = 2 WHERE id = ?1 AND state = 0",
+            "UPDATE dead_letter SET state = 2, retry_at_ms = NULL WHERE id = ?1 AND state = 0",
             [id],
         )
         .doing("discard dead letter")?;
@@ -286,12 +325,19 @@ pub(crate) fn discard(connection: &Connection, id: i64) -> Result<bool, StoreErr
 pub(crate) fn mark_failed(
     connection: &Connection,
     id: i64,
-    reason: &str,
+    failure: &DeadLetterFailure,
 ) -> Result<(), StoreError> {
     connection
         .execute(
-            "UPDATE dead_letter SET attempts = attempts + 1, reason = ?2 WHERE id = ?1",
-            (id, reason),
+            "UPDATE dead_letter SET attempts = attempts + 1, reason = ?2, code = ?3, decoder = ?4, retry_at_ms = ?5 \
+             WHERE id = ?1 AND state = 0",
+            (
+                id,
+                &failure.reason,
+                &failure.code,
+                &failure.decoder,
+                failure.retry_at_ms,
+            ),
         )
         .doing("note failed replay")?;
     Ok(())

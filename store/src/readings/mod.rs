@@ -35,7 +35,9 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-pub use self::dead_letters::{DeadLetter, DeadLetterCounts, DeadLetterQuery, DeadLetterState};
+pub use self::dead_letters::{
+    DeadLetter, DeadLetterCounts, DeadLetterFailure, DeadLetterQuery, DeadLetterState,
+};
 pub use self::gaps::{Gap, gaps};
 use self::keeper::{Keeper, Limits, REQUESTS_MAX, Request, Requests};
 pub use self::mqtt::{
@@ -435,8 +437,22 @@ impl Readings {
     }
 
     /// A replay was tried and failed, for that reason.
-    pub fn dead_letter_failed(&self, id: i64, reason: String) -> Ticket<(), StoreError> {
-        self.local(move |connection| dead_letters::mark_failed(connection, id, &reason))
+    pub fn dead_letter_failed(
+        &self,
+        id: i64,
+        failure: DeadLetterFailure,
+    ) -> Ticket<(), StoreError> {
+        self.local(move |connection| dead_letters::mark_failed(connection, id, &failure))
+    }
+
+    /// Dead letters that are to be tried again by now.
+    pub fn due_dead_letters(
+        &self,
+        now_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.pool
+            .read(|connection| dead_letters::due(connection, now_ms, limit))
     }
 }
 

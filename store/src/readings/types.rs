@@ -58,13 +58,20 @@ pub struct Delivery {
 }
 
 /// A payload that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewDeadLetter {
     /// Where it came from: `mqtt`, a serial port.
     pub source: String,
     pub topic: String,
+    /// Name and version of the decoder that refused it; empty where there was none.
+    pub decoder: String,
+    /// Why, for people.
     pub reason: String,
+    /// Why, as a stable name.
+    pub code: String,
     pub received_ms: i64,
+    /// When to try again without a person, Unix milliseconds; `None` where the cause cannot pass.
+    pub retry_at_ms: Option<i64>,
     pub payload: Vec<u8>,
     /// As in [`NewReading::message`].
     pub message: Option<u32>,

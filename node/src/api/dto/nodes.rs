@@ -26,6 +26,8 @@ pub struct Status {
     pub readings: u64,
     /// Dead letters that nobody has looked after.
     pub dead_letters: u64,
+    /// What somebody should look after.
+    pub warnings: Vec<Warning>,
     /// Digest of the documents and facts of `shared` in lanes 0 to 3: equal on two nodes that have the same.
     pub heads_digest: String,
     /// The same by group.
@@ -171,6 +173,15 @@ pub enum AgreementState {
     Equal,
     /// They have not: see `/v1/sync-faults`.
     Differs,
+}
+
+/// Something that somebody should look after.
+#[derive(ToSchema)]
+pub struct Warning {
+    /// A stable name.
+    pub code: String,
+    /// What it is, and what to do.
+    pub detail: String,
 }
 
 /// Other nodes.

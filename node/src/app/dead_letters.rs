@@ -1,0 +1,206 @@
+//! Dead letters that are tried again: by themselves where the cause can pass, else when a person asks.
+//!
+//! Invariants:
+//! - A letter is tried [`ATTEMPTS_MAX`] times by itself at most, ever later, and only for a cause that can pass without
+//!   anybody doing something about it. What is wrong with a message or with the configuration does not pass.
+//! - Its readings and its new state are one commit. Rules do not look at them: they are old news.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use sensor_drivers::{DecodeError, UnitString, decode_payload, decode_topic};
+use store::{CommitError, DeadLetter, DeadLetterFailure, IngestBatch, NewReading, SeriesRefused};
+use tokio_util::sync::CancellationToken;
+
+use super::readings::{blocking, fault};
+use super::{App, AppError};
+
+/// Attempts by the node itself, the first, when the message came, among them.
+pub(in crate::app) const ATTEMPTS_MAX: u32 = 5;
+/// From the first failure to the second attempt; twice as long each time.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How often is looked for those that are due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Tried at one look: none of them is urgent, and what comes in now is.
+const AT_ONCE_MAX: usize = 16;
+/// So many that nobody has looked after are worth a warning: a sensor that speaks another language makes a hundred in an
+/// hour, one bad message does not.
+pub(in crate::app) const OPEN_WARN: u64 = 100;
+
+/// Why a message cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::app) enum Unreadable {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error("this node knows as many devices as it can keep")]
+    TooManyDevices,
+    #[error("no new series: {0}")]
+    Series(#[from] SeriesRefused),
+}
+
+impl Unreadable {
+    /// A short stable name, for counters and scripts.
+    pub(in crate::app) fn code(&self) -> &'static str {
+        match self {
+            Unreadable::Decode(error) => error.code(),
+            Unreadable::TooManyDevices => "too-many-devices",
+            Unreadable::Series(_) => "too-many-series",
+        }
+    }
+
+    /// Whether the same bytes may be read later although nobody has done anything.
+    fn may_pass(&self) -> bool {
+        match self {
+            // Slow by the clock: the machine may only have been busy.
+            Unreadable::Decode(error) => error.code() == "script-time",
+            Unreadable::TooManyDevices | Unreadable::Series(_) => false,
+        }
+    }
+
+    /// When to try again by itself after `attempts` that failed, Unix milliseconds.
+    pub(in crate::app) fn retry_at_ms(&self, now_ms: i64, attempts: u32) -> Option<i64> {
+        (self.may_pass() && attempts < ATTEMPTS_MAX)
+            .then(|| now_ms + pause(attempts, rand::rng().random()).as_millis() as i64)
+    }
+}
+
+/// How long to wait after `attempts` that failed; `jitter` is from 0 to 1 and shortens it by half at most, so that many
+/// letters of one moment do not come back in one.
+fn pause(attempts: u32, jitter: f64) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(16);
+    let pause = (PAUSE_MIN * 2_u32.pow(doublings)).min(PAUSE_MAX);
+    pause
+        .mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
+        .max(PAUSE_MIN)
+}
+
+/// Tries those that are due until `stop`.
+pub(in crate::app) fn start(app: Arc<App>, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let rounds = async {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                if let Err(error) = app.retry_dead_letters().await {
+                    tracing::warn!(%error, "dead letters that are due wait for the next round");
+                }
+            }
+        };
+        let _ = stop.run_until_cancelled(rounds).await;
+    })
+}
+
+impl App {
+    /// Gives their number to the figures for Prometheus.
+    pub fn publish_dead_letters(&self) {
+        match self.store.readings().dead_letter_counts() {
+            Ok(counts) => metrics::gauge!("muster_dead_letters_open").set(counts.open as f64),
+            Err(error) => tracing::warn!(%error, "dead letters cannot be counted"),
+        }
+    }
+
+    async fn retry_dead_letters(self: &Arc<Self>) -> Result<(), AppError> {
+        let now_ms = self.clock.wall_ms().cast_signed();
+        let app = Arc::clone(self);
+        let due = blocking("read dead letters that are due", move || {
+            app.store.readings().due_dead_letters(now_ms, AT_ONCE_MAX)
+        })
+        .await?;
+        for letter in due {
+            let outcome = match self.try_dead_letter(&letter).await? {
+                Ok(()) => "read",
+                Err(_) => "failed",
+            };
+            metrics::counter!("muster_dead_letter_retries_total", "outcome" => outcome)
+                .increment(1);
+        }
+        Ok(())
+    }
+
+    /// Tries to read a dead letter again, with the decoders of now; why not, if it cannot be read.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub(in crate::app) async fn try_dead_letter(
+        &self,
+        letter: &DeadLetter,
+    ) -> Result<Result<(), String>, AppError> {
+        let reading = match self.decode_again(letter) {
+            Ok(reading) => reading,
+            Err(error) => {
+                let now_ms = self.clock.wall_ms().cast_signed();
+                let failure = DeadLetterFailure {
+                    decoder: decoder_name(),
+                    reason: error.to_string(),
+                    code: error.code().to_owned(),
+                    retry_at_ms: error.retry_at_ms(now_ms, letter.attempts + 1),
+                };
+                let noted = self.store.readings().dead_letter_failed(letter.id, failure);
+                noted
+                    .await
+                    .map_err(|error| fault("note a failed replay", error))?;
+                return Ok(Err(error.to_string()));
+            }
+        };
+        let batch = IngestBatch {
+            readings: vec![reading],
+            replayed: vec![letter.id],
+            ..IngestBatch::default()
+        };
+        let stored = self.store.readings().ingest(batch).await;
+        stored.map(|_| Ok(())).map_err(|error| match error {
+            CommitError::DiskFull => AppError::DiskFull,
+            CommitError::Busy { .. } => AppError::Busy { retry_after_s: 1 },
+            other => AppError::Fault {
+                context: "replay a dead letter",
+                source: Box::new(other),
+            },
+        })
+    }
+
+    fn decode_again(&self, letter: &DeadLetter) -> Result<NewReading, Unreadable> {
+        let names = decode_topic(&letter.topic)?;
+        let measurement = decode_payload(&letter.payload)?;
+        let unit = measurement.unit.as_ref().map_or("", UnitString::as_str);
+        let series = self.store.readings().intern_series(
+            names.device,
+            names.channel,
+            unit,
+            letter.received_ms,
+        )?;
+        Ok(NewReading {
+            series,
+            at_ms: measurement.device_time_ms.unwrap_or(letter.received_ms),
+            device_time: measurement.device_time_ms.is_some(),
+            received_ms: letter.received_ms,
+            value: measurement.value,
+            flags: 0,
+            message: None,
+        })
+    }
+}
+
+/// Which decoder refused a message, with the version of the program that it is part of.
+pub(in crate::app) fn decoder_name() -> String {
+    format!("muster {}", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_are_spread() {
+        let pauses: Vec<u64> = (1..=8).map(|tried| pause(tried, 0.0).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pause(4, 1.0), Duration::from_secs(4));
+        assert_eq!(pause(1, 1.0), PAUSE_MIN);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_message_is_not_tried_again() {
+        let wrong = Unreadable::Decode(DecodeError::NotANumber);
+        assert_eq!(wrong.retry_at_ms(0, 1), None);
+    }
+}
