@@ -41,6 +41,34 @@ pub(crate) fn from_milliseconds(text: &str) -> Result<i64, DecodeError> {
     }
 }
 
+/// Reads seconds since 1970, with a fraction or without; kept to milliseconds.
+///
+/// # Errors
+/// [`DecodeError::TimeRange`], also for what is not finite.
+pub(crate) fn from_seconds(seconds: f64) -> Result<i64, DecodeError> {
+    let ms = (seconds * 1000.0).round();
+    if !ms.is_finite() {
+        return Err(DecodeError::TimeRange);
+    }
+    // The cast saturates far outside of the range.
+    in_range(ms as i64)
+}
+
+/// Numbers from here on are milliseconds, below seconds: 10¹¹ s is the year 5138, 10¹¹ ms is 1973.
+const MILLISECONDS_FROM: f64 = 1e11;
+
+/// Reads a number that is seconds or milliseconds since 1970, whichever makes sense.
+///
+/// # Errors
+/// As [`from_seconds`].
+pub(crate) fn from_either(number: f64) -> Result<i64, DecodeError> {
+    if number.abs() >= MILLISECONDS_FROM {
+        from_seconds(number / 1000.0)
+    } else {
+        from_seconds(number)
+    }
+}
+
 fn in_range(ms: i64) -> Result<i64, DecodeError> {
     if TIME_MS.contains(&ms) {
         Ok(ms)
@@ -115,6 +143,17 @@ mod tests {
             "20260301T120000Z",
         ] {
             assert_eq!(from_rfc3339(text), Err(DecodeError::Time), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_seconds_or_milliseconds_by_their_size() {
+        assert_eq!(from_seconds(1_772_366_400.123), Ok(1_772_366_400_123));
+        assert_eq!(from_either(1_772_366_400.0), Ok(1_772_366_400_000));
+        assert_eq!(from_either(1_772_366_400_123.0), Ok(1_772_366_400_123));
+        assert_eq!(from_either(-1.5), Ok(-1_500));
+        for number in [f64::NAN, f64::INFINITY, 1e300, -1e300] {
+            assert_eq!(from_either(number), Err(DecodeError::TimeRange), "{number}");
         }
     }
 

@@ -13,7 +13,7 @@ pub const TOPIC_PREFIX: &str = "muster/v1/";
 pub const LEVEL_BYTES_MAX: usize = 128;
 
 /// Channels on which a node speaks to a device; a reading must not claim them.
-const RESERVED_CHANNELS: [&str; 2] = ["cmd", "state"];
+pub(crate) const RESERVED_CHANNELS: [&str; 2] = ["cmd", "state"];
 
 /// The two names of a reading, borrowed from the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
