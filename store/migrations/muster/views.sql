@@ -99,9 +99,11 @@ CREATE INDEX fact_list ON fact (kind, created_wall_ms, id);
 CREATE INDEX fact_about ON fact (about, created_wall_ms) WHERE about IS NOT NULL;
 CREATE INDEX fact_digest ON fact (grp, id, lane);
 
--- view. Conflicts that people see. state: 0 open, 1 resolved.
+-- view. Conflicts that people see. state: 0 open, 1 resolved. Appended to: ids are random, so in the order of ids each of
+-- a catch-up's wide rows would be written to a page of its own.
 CREATE TABLE conflict (
-  id           TEXT    PRIMARY KEY,
+  no           INTEGER PRIMARY KEY,
+  id           TEXT    NOT NULL UNIQUE,
   kind         TEXT    NOT NULL,
   object       BLOB    NOT NULL,
   object_kind  INTEGER NOT NULL,
@@ -110,6 +112,6 @@ CREATE TABLE conflict (
   detail       TEXT    NOT NULL,
   first_commit INTEGER NOT NULL,
   from_commit  INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX conflict_list ON conflict (state, first_commit, id);
 CREATE INDEX conflict_object ON conflict (object);
