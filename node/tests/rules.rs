@@ -196,6 +196,252 @@ async fn a_deleted_incident_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sensor_that_falls_silent_is_an_incident_until_it_speaks_again() {
+    let node = Node::start().await;
+    let rule = json!({
+        "name": "silent", "kind": "no_data", "after_s": 5,
+        "match": {"device": "river-*", "channel": "*"},
+        "incident": {"title": "{device} has been silent for {value} s"},
+    });
+    node.create(Kind::Rule, rule).await;
+    node.approve("river-01").await;
+    node.approve("river-02").await;
+    let mut sensor = Sensor::connect(&node).await;
+    sensor.level("river-01", 2.0).await;
+    let raised = incident_of(&node, "river-01").await;
+    assert_eq!(raised["source"]["channel"], "*");
+    assert!(raised["peak"]["value"].as_f64().unwrap() >= 5.0, "{raised}");
+    assert!(
+        incidents_of(&node, "river-02").await.is_empty(),
+        "what was never heard is not silent"
+    );
+    sensor.level("river-01", 2.1).await;
+    eventually("its end", || async {
+        let [incident] = &incidents_of(&node, "river-01").await[..] else {
+            panic!("more than one incident")
+        };
+        let cleared = !incident["cleared_at"].is_null();
+        cleared.then_some(()).ok_or(incident.to_string())
+    })
+    .await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_that_comes_back_goes_on_in_its_incident_unless_a_person_closed_it() {
+    let node = Node::start().await;
+    let mut rule = high_water();
+    rule["reopen_s"] = json!(3600);
+    rule["severities"] = json!([{"level": 6, "severity": "extreme"}]);
+    node.create(Kind::Rule, rule).await;
+    node.approve("river-01").await;
+    let mut sensor = Sensor::connect(&node).await;
+    for metres in [5.0, 2.0, 6.5] {
+        sensor.level("river-01", metres).await;
+    }
+    evaluated(&node, &mut sensor, "river-marker-1").await;
+    let again = incident_of(&node, "river-01").await;
+    assert!(again["cleared_at"].is_null(), "{again}");
+    assert_eq!(
+        (&again["peak"]["value"], &again["severity"]),
+        (&json!(6.5), &json!("extreme"))
+    );
+
+    node.patch(Kind::Incident, &again, json!({"status": "closed"}))
+        .await;
+    for metres in [2.0, 5.0, 5.5, 2.0] {
+        sensor.level("river-01", metres).await;
+    }
+    evaluated(&node, &mut sensor, "river-marker-2").await;
+    let mut incidents = incidents_of(&node, "river-01").await;
+    incidents.retain(|incident| incident["id"] != again["id"]);
+    let [fresh] = &incidents[..] else {
+        panic!("{incidents:?}")
+    };
+    assert_eq!(fresh["status"], "reported");
+    assert!(
+        fresh["cleared_at"].is_string(),
+        "its end is its own: {fresh}"
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_run_tells_what_a_rule_would_have_done_and_does_nothing() {
+    let node = Node::start().await;
+    node.approve("river-01").await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    // Every ten minutes of the last day: three floods, the last of which goes on.
+    for n in 0..144_u16 {
+        let flood = (20..30).contains(&n) || (60..70).contains(&n) || n > 130;
+        let metres = if flood {
+            4.0 + f64::from(n) / 100.0
+        } else {
+            2.0
+        };
+        let at_ms = now_ms - i64::from(144 - n) * 600_000;
+        let payload = json!({"v": metres, "t": at_ms}).to_string();
+        raw.publish("muster/v1/river-01/level", payload.as_bytes(), n + 1, false)
+            .await;
+    }
+    let mut rule = high_water();
+    rule["enabled"] = json!(false);
+    let rule = rule.as_object().unwrap().clone();
+    let run = node
+        .app
+        .test_rule(&Caller::socket(), &rule, None, None)
+        .await
+        .unwrap();
+    assert_eq!(
+        (&run["fired"], &run["readings"]),
+        (&json!(3), &json!(144)),
+        "{run}"
+    );
+    assert_eq!(run["truncated"], false);
+    let firings = run["firings"].as_array().unwrap();
+    assert_eq!(firings[0]["peak"]["value"], 4.29);
+    assert!(firings[1]["cleared_at"].is_string() && firings[2]["cleared_at"].is_null());
+    let half = node
+        .app
+        .test_rule(
+            &Caller::socket(),
+            &rule,
+            Some(now_ms - 12 * 3_600_000),
+            None,
+        )
+        .await
+        .unwrap();
+    assert_eq!(half["fired"], 1);
+    assert!(node.list(Kind::Incident).await.is_empty());
+    assert!(node.list(Kind::Rule).await.is_empty());
+
+    let mut wrong = rule.clone();
+    wrong.insert("clear_below".into(), json!(9));
+    let refused = node
+        .app
+        .test_rule(&Caller::socket(), &wrong, None, None)
+        .await;
+    assert!(
+        matches!(&refused, Err(node::app::AppError::Invalid(errors)) if errors[0].pointer == "/rule/clear_below"),
+        "{refused:?}"
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_alarm_that_two_nodes_raised_is_shown_as_one_on_both() {
+    const WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+    let hq = Node::start().await;
+    let settings = || node::app::SyncSettings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        peers: Vec::new(),
+        advertise: Vec::new(),
+        mdns: false,
+    };
+    hq.app.start_sync(settings()).await.unwrap();
+    let code = hq
+        .app
+        .invite(&Caller::socket(), "field", None, WAIT)
+        .await
+        .unwrap();
+    let dir = tempfile::TempDir::new().unwrap();
+    node::app::founding::join(
+        dir.path(),
+        &node::app::KeySource::DataDir,
+        code["code"].as_str().unwrap(),
+        "Truck".into(),
+        WAIT,
+    )
+    .await
+    .unwrap();
+    let truck = Node::member_in(dir).await;
+    truck.app.start_sync(settings()).await.unwrap();
+    hq.create(Kind::Rule, high_water()).await;
+    hq.approve("river-01").await;
+    eventually("the truck has the rule and the device", || async {
+        let both = (
+            truck.list(Kind::Rule).await.len(),
+            truck.list(Kind::Device).await.len(),
+        );
+        if both == (1, 1) {
+            Ok(())
+        } else {
+            Err(format!("{both:?}"))
+        }
+    })
+    .await;
+    // Both hear the gauge; the second flood is another incident.
+    for node in [&hq, &truck] {
+        Sensor::connect(node).await.level("river-01", 5.0).await;
+    }
+    let shown = |node: &Node| {
+        let app = std::sync::Arc::clone(&node.app);
+        async move {
+            let query = node::app::ListQuery::default();
+            let kind = RecordKind::Document(Kind::Incident);
+            let mut items = app
+                .list(&Caller::socket(), kind, query)
+                .await
+                .unwrap()
+                .items;
+            items.sort_by_key(|item| item["id"].as_str().unwrap().to_owned());
+            items
+        }
+    };
+    for node in [&hq, &truck] {
+        let (head, other) = eventually("both incidents", || async {
+            match <[Value; 2]>::try_from(shown(node).await) {
+                Ok([head, other]) => Ok((head, other)),
+                Err(items) => Err(format!("{} incidents", items.len())),
+            }
+        })
+        .await;
+        assert_eq!(head["folds"], json!([other["id"]]));
+        assert_eq!(head["folded_into"], Value::Null);
+        assert_eq!(other["folded_into"], head["id"]);
+        let nodes: Vec<&Value> = head["evidence"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| &e["node"])
+            .collect();
+        assert_eq!(nodes.len(), 2);
+        assert_ne!(nodes[0], nodes[1]);
+    }
+    // It is over when it is over for both.
+    Sensor::connect(&hq).await.level("river-01", 1.0).await;
+    let ends = |node: &Node| {
+        let items = shown(node);
+        async move {
+            let ends = items
+                .await
+                .iter()
+                .filter(|item| !item["cleared_at"].is_null())
+                .count();
+            ends
+        }
+    };
+    eventually("hq's end", || async {
+        match ends(&hq).await {
+            0 => Err("none has ended".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    Sensor::connect(&truck).await.level("river-01", 1.0).await;
+    eventually("the end of both", || async {
+        match ends(&hq).await {
+            2 => Ok(()),
+            ended => Err(format!("{ended} have ended")),
+        }
+    })
+    .await;
+    hq.stop().await;
+    truck.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn battery_and_signal_are_shown_beside_the_device_and_survive_a_restart() {
     let node = Node::start().await;
     node.approve("river-01").await;

@@ -46,6 +46,11 @@ impl Node {
         Node::open(directory, Bounds::default()).await
     }
 
+    /// A node in a directory that belongs to an operation already.
+    pub async fn member_in(directory: TempDir) -> Node {
+        Node::open(directory, Bounds::default()).await
+    }
+
     /// The same directory, another process' worth of node.
     pub async fn restart(self) -> Node {
         let directory = self.stop().await;

@@ -656,6 +656,243 @@ mod tests {
         assert!(effects(&mut evaluator, &[reading(5, 1.0)]).is_empty());
     }
 
+    /// What the last version with format 1 wrote after a rule with `for_s` 60 and `hold_s` 30 had raised on series 1 (an
+    /// incident of reading 6) and had begun to wait on series 3.
+    const FORMAT_1: &str = "0102070707070707070707070707070707070301a09ab7949567a09ab79495670080e50801c0a907e0deb594\
+        956738a09ab7949567666666666666164000070707070707070707070707070707070101808db1949567808db19495670080e50802c0d1af\
+        949567808db19495676666666666661640c0d1af9495670000000000001640c0a907000189a2a1e18d158c419cfac96770eeb06380a8a894\
+        9567";
+
+    #[test]
+    fn a_cursor_of_format_1_goes_on_where_it_stood() {
+        let bytes: Vec<u8> = (0..FORMAT_1.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&FORMAT_1[at..at + 2], 16).unwrap())
+            .collect();
+        let mut evaluator = Evaluator::new([1; 16], "node".into());
+        evaluator.restore(&bytes).unwrap();
+        evaluator.set_rules(&rules(json!({
+            "name": "high water", "enabled": true, "kind": "threshold",
+            "match": {"device": "river-*", "channel": "level"},
+            "raise_above": 4.0, "clear_below": 3.0, "for_s": 60, "hold_s": 30,
+            "incident": {"title": "x"},
+        })));
+        let gauge = |series: u32, at_s: i64, value: f64| StoredReading {
+            series: SeriesId(series),
+            ..reading(at_s, value)
+        };
+        let mut seen = Vec::new();
+        for reading in [gauge(1, 100, 1.0), gauge(3, 170, 5.0), gauge(1, 171, 1.0)] {
+            let mut names = |_| Some(("river-01".into(), "level".into()));
+            evaluator.evaluate(&reading, &mut names, &AROUND, &mut seen);
+        }
+        let [
+            RuleEffect::Open { fields: opened, .. },
+            RuleEffect::Update {
+                incident_id,
+                fields,
+            },
+        ] = &plain(seen)[..]
+        else {
+            panic!("one waited, one was raised")
+        };
+        // Format 1 remembered since when it was true, and which incident it is.
+        assert_eq!(opened["evidence"][0]["from"], "2026-03-01T12:01:50Z");
+        assert_eq!(incident_id[..4], [0x89, 0xa2, 0xa1, 0xe1]);
+        assert_eq!(fields["evidence"][0]["from"], "2026-03-01T12:00:00Z");
+    }
+
+    fn every_kind() -> BTreeMap<RecordId, Arc<Rule>> {
+        let common = json!({
+            "name": "r", "enabled": true, "match": {"device": "river-*", "channel": "level"},
+            "raise_above": 4.0, "clear_below": 3.0, "hold_s": 3, "reopen_s": 20, "incident": {"title": "{value}"},
+        });
+        let kinds = [
+            json!({"kind": "threshold"}),
+            json!({"kind": "rate", "window_s": 30}),
+            json!({"kind": "no_data", "after_s": 20, "raise_above": null, "clear_below": null}),
+            json!({"kind": "no_data", "after_s": 30, "raise_above": null, "clear_below": null,
+                "match": {"device": "*", "channel": "*"}}),
+            json!({"kind": "deviation", "window_s": 60, "spread_min": 0.5}),
+            json!({"kind": "sta_lta", "sta_s": 2, "lta_s": 20}),
+            json!({"kind": "expression", "match": {"device": "*", "channel": "both"}, "expression": {
+                "formula": "level + battery / 25", "inputs": [
+                    {"name": "level", "channel": "level", "function": "mean", "window_s": 10},
+                    {"name": "battery", "channel": "battery_pct"}]}}),
+        ];
+        let rules = (1..).zip(kinds).map(|(n, kind)| {
+            let mut fields = common.as_object().unwrap().clone();
+            fields.extend(kind.as_object().unwrap().clone());
+            let id = RecordId([n; 16]);
+            (
+                id,
+                Arc::new(Rule::from_fields(id, &fields).unwrap().unwrap()),
+            )
+        });
+        rules.collect()
+    }
+
+    /// A reading of one of both series, or a second that passes.
+    #[derive(Clone, Copy, Debug)]
+    enum Turn {
+        Reading(StoredReading),
+        Tick(i64),
+    }
+
+    fn play(evaluator: &mut Evaluator, turns: &[Turn]) -> Vec<RuleEffect> {
+        let mut effects = Vec::new();
+        for turn in turns {
+            match turn {
+                Turn::Reading(reading) => {
+                    evaluator.evaluate(reading, &mut names, &AROUND, &mut effects);
+                }
+                Turn::Tick(now_ms) => evaluator.tick(1000, *now_ms, &AROUND, &mut effects),
+            }
+        }
+        plain(effects)
+    }
+
+    /// Two sensors that fall silent now and then, on a river that rises and falls.
+    fn day(seed: i64) -> Vec<Turn> {
+        (1..300)
+            .flat_map(|n| {
+                let noise = (n * 7919 + seed * 104_729) % 1009;
+                let value = 3.0 + 2.5 * ((n + seed) as f64 / 9.0).sin() + noise as f64 / 1000.0;
+                let late_ms = if noise % 13 == 0 { 7000 } else { 0 };
+                let silent = (n / 40) % 2 == 1 && (seed + n / 40) % 3 == 0;
+                let turn = StoredReading {
+                    series: SeriesId(1 + u32::from(noise % 5 == 0)),
+                    at_ms: reading(n, 0.0).at_ms - late_ms,
+                    ..reading(n, value)
+                };
+                let tick = Turn::Tick(turn.received_ms + 500);
+                let heard = (!silent).then_some(Turn::Reading(turn));
+                heard.into_iter().chain([tick])
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_crash_anywhere_changes_nothing_for_any_kind() {
+        for seed in 0..8 {
+            let turns = day(seed);
+            let start = || {
+                let mut evaluator = Evaluator::new([1; 16], "node".into());
+                evaluator.set_rules(&every_kind());
+                evaluator
+            };
+            let whole = play(&mut start(), &turns);
+            let opened = |effects: &[RuleEffect]| {
+                let opens = effects
+                    .iter()
+                    .filter(|effect| matches!(effect, RuleEffect::Open { .. }));
+                opens.count()
+            };
+            assert!(opened(&whole) > 6, "{}", opened(&whole));
+            for cut in (0..turns.len()).step_by(17) {
+                let (before, after) = turns.split_at(cut);
+                let mut first = start();
+                let mut seen = play(&mut first, before);
+                // What came after the cursor was committed is done again: it must do the same.
+                let saved = first.save();
+                let lost = play(&mut first, &after[..after.len().min(40)]);
+                let mut second = start();
+                second.restore(&saved).unwrap();
+                second.set_rules(&every_kind());
+                let known = [1, 2].map(SeriesId).map(|id| (id, names(id).unwrap()));
+                second.listen(known.into_iter(), 0, 0);
+                let again = play(&mut second, after);
+                assert_eq!(
+                    format!("{lost:?}"),
+                    format!("{:?}", &again[..lost.len()]),
+                    "seed {seed}, cut at {cut}"
+                );
+                seen.extend(again);
+                assert_eq!(
+                    format!("{seen:?}"),
+                    format!("{whole:?}"),
+                    "seed {seed}, cut at {cut}"
+                );
+            }
+        }
+    }
+
+    fn silent_after_20_s(channel: &str) -> Evaluator {
+        let mut evaluator = Evaluator::new([1; 16], "node".into());
+        evaluator.set_rules(&rules(json!({
+            "name": "silent", "enabled": true, "kind": "no_data", "after_s": 20,
+            "match": {"device": "river-*", "channel": channel}, "incident": {"title": "{device} {value}"},
+        })));
+        evaluator
+    }
+
+    fn ticks(evaluator: &mut Evaluator, number: i64, approved: bool) -> Vec<RuleEffect> {
+        let mut effects = Vec::new();
+        let around = Surroundings {
+            approved: &|_| approved,
+            ..AROUND
+        };
+        for _ in 0..number {
+            evaluator.tick(1000, 1_772_366_500_000, &around, &mut effects);
+        }
+        plain(effects)
+    }
+
+    #[test]
+    fn what_was_heard_before_the_rule_is_silent_from_the_rule_on() {
+        let mut evaluator = silent_after_20_s("level");
+        let known = [1, 2].map(SeriesId).map(|id| (id, names(id).unwrap()));
+        evaluator.listen(known.into_iter(), 1_772_366_400_000, 77);
+        assert!(ticks(&mut evaluator, 20, true).is_empty());
+        let raised = ticks(&mut evaluator, 1, true);
+        let [RuleEffect::Open { fields, .. }] = &raised[..] else {
+            panic!("{raised:?}")
+        };
+        assert_eq!(fields["source"]["channel"], "level");
+        domain::check_node_fields(domain::Kind::Incident, fields).unwrap();
+    }
+
+    #[test]
+    fn any_channel_counts_for_a_device_as_a_whole_and_a_disabled_one_is_not_missed() {
+        let mut evaluator = silent_after_20_s("*");
+        effects(&mut evaluator, &[reading(1, 1.0)]);
+        for n in 0..5 {
+            assert!(ticks(&mut evaluator, 15, true).is_empty());
+            let battery = StoredReading {
+                series: SeriesId(2),
+                ..reading(n + 2, 90.0)
+            };
+            effects(&mut evaluator, &[battery]);
+        }
+        assert!(ticks(&mut evaluator, 1000, false).is_empty());
+        assert!(ticks(&mut evaluator, 20, true).is_empty());
+        assert_eq!(ticks(&mut evaluator, 1, true).len(), 1);
+    }
+
+    #[test]
+    fn states_that_do_not_fit_begin_anew_and_what_is_raised_stays() {
+        let mut evaluator = evaluator();
+        evaluator.set_rules(&every_kind());
+        let raised = play(&mut evaluator, &day(1)[..100]);
+        assert!(!raised.is_empty());
+        let before = evaluator
+            .instances
+            .iter()
+            .filter(|i| i.state.is_raised())
+            .count();
+        evaluator.save();
+        assert!(evaluator.state_bytes > 2000);
+        evaluator.state_bytes = STATE_BYTES_MAX + 1;
+        evaluator.watch(SeriesId(3), &("river-03".into(), "level".into()));
+        assert!(evaluator.state_bytes < STATE_BYTES_MAX);
+        let after = evaluator
+            .instances
+            .iter()
+            .filter(|i| i.state.is_raised())
+            .count();
+        assert_eq!(before, after);
+    }
+
     #[test]
     fn a_state_of_another_version_is_refused() {
         assert!(evaluator().restore(&[]).is_err());
