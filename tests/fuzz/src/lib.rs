@@ -12,6 +12,7 @@ pub mod codec;
 mod engine;
 mod invite;
 pub mod payload;
+mod sensors;
 
 /// A decoder and its bounds.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,14 @@ const MIB: u64 = 1024 * 1024;
 /// growing list holds its old and its new room for a moment.
 const LIST_START: u64 = MIB;
 
-/// Every decoder that reads what another node, or somebody with an invitation, wrote.
+/// What a decoder of sensors' payloads may hold. A tree of 4,096 nodes at most: an object of one member is six bytes in
+/// JSON and some 700 in memory, until there are 2,048 of them; a format may hold its members twice. Besides: 256 values.
+const SENSORS: Memory = Memory {
+    per_byte: 64,
+    fixed: 4 * MIB,
+};
+
+/// Every decoder that reads what another node, somebody with an invitation, or a sensor wrote.
 pub const TARGETS: &[Target] = &[
     Target {
         name: "entry",
@@ -173,6 +181,60 @@ pub const TARGETS: &[Target] = &[
             fixed: 64 * KIB as u64,
         },
         check: payload::fact,
+    },
+    Target {
+        name: "sensor_plain",
+        input_bytes_max: sensor_drivers::PAYLOAD_BYTES_MAX + KIB,
+        memory: SENSORS,
+        check: sensors::plain,
+    },
+    Target {
+        name: "sensor_json",
+        input_bytes_max: sensor_drivers::JSON_BYTES_MAX + KIB,
+        memory: SENSORS,
+        check: sensors::json,
+    },
+    Target {
+        name: "senml_json",
+        input_bytes_max: sensor_drivers::JSON_BYTES_MAX + KIB,
+        memory: SENSORS,
+        check: sensors::senml_json,
+    },
+    Target {
+        name: "senml_cbor",
+        input_bytes_max: sensor_drivers::JSON_BYTES_MAX + KIB,
+        memory: SENSORS,
+        check: sensors::senml_cbor,
+    },
+    Target {
+        name: "chirpstack",
+        input_bytes_max: sensor_drivers::JSON_BYTES_MAX + KIB,
+        memory: SENSORS,
+        check: sensors::chirpstack,
+    },
+    Target {
+        name: "zigbee2mqtt",
+        input_bytes_max: sensor_drivers::JSON_BYTES_MAX + KIB,
+        memory: SENSORS,
+        check: sensors::zigbee2mqtt,
+    },
+    Target {
+        name: "tasmota",
+        input_bytes_max: sensor_drivers::JSON_BYTES_MAX + KIB,
+        memory: SENSORS,
+        check: sensors::tasmota,
+    },
+    Target {
+        name: "meshtastic",
+        input_bytes_max: sensor_drivers::JSON_BYTES_MAX + KIB,
+        memory: SENSORS,
+        check: sensors::meshtastic,
+    },
+    Target {
+        name: "sensor_script",
+        input_bytes_max: sensor_drivers::script::INPUT_BYTES_MAX + KIB,
+        memory: SENSORS,
+        check: sensors::script,
     },
 ];
 

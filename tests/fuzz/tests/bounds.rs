@@ -285,3 +285,38 @@ fn a_code_without_end_is_refused() {
     text.extend(vec![b'0'; 1 << 20]);
     assert!(!check("invite", &text));
 }
+
+#[test]
+fn the_smallest_members_and_the_deepest_nesting_of_sensors_are_held_within_bounds() {
+    // 2,047 objects of one member each, 256 values at most of which become any.
+    let objects = format!("[{}{{}}]", "{\"\":0},".repeat(2_046));
+    check("senml_json", objects.as_bytes());
+    let named: String = (0..2_046)
+        .map(|n| format!("\"{n:x}\":{{\"\":0}},"))
+        .collect();
+    let wide = format!("{{{named}\"z\":1}}");
+    check("zigbee2mqtt", &[&[0], wide.as_bytes()].concat());
+    let long = format!("{{{}\"z\":1}}", named.replace("\"\"", "\"x\""));
+    check("zigbee2mqtt", &[&[0], long.as_bytes()].concat());
+    let deep = format!("{}1{}", "{\"a\":".repeat(9_000), "}".repeat(9_000));
+    for target in ["sensor_plain", "sensor_json", "senml_json", "meshtastic"] {
+        assert!(!check(target, deep.as_bytes()), "{target}");
+    }
+    // CBOR that claims arrays, maps and texts of 2⁶⁴ − 1, and a chain of tags.
+    for claim in [0x9b_u8, 0xbb, 0x7b, 0x5b] {
+        assert!(!check(
+            "senml_cbor",
+            &[&[claim][..], &[0xff; 8], b"abc"].concat()
+        ));
+    }
+    assert!(!check("senml_cbor", &[0xc1; 60_000]));
+    let maps: Vec<u8> = [&[0x9f][..], &[0xa1, 0x60, 0x00].repeat(2_046), &[0xff]].concat();
+    check("senml_cbor", &maps);
+}
+
+#[test]
+fn a_payload_that_makes_a_script_work_is_held_within_bounds() {
+    for byte in [0, 5, 6] {
+        check("sensor_script", &[byte; 9_000]);
+    }
+}

@@ -28,7 +28,10 @@ const OURS: &[(&str, &[&str])] = &[
         ],
     ),
     ("sim", &["domain", "store", "sync-engine"]),
-    ("fuzz-checks", &["domain", "sync-engine", "sync-quic"]),
+    (
+        "fuzz-checks",
+        &["domain", "sensor-drivers", "sync-engine", "sync-quic"],
+    ),
     // These drive the built program from outside, as its users do.
     ("e2e", &[]),
     // Measures documents, the engine and its shell in memory, besides the program from outside.

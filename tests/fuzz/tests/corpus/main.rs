@@ -4,6 +4,7 @@
 //! added beside them by hand, under a name that says what it was.
 
 mod seeds;
+mod sensors;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -62,6 +62,9 @@ pub fn all() -> Vec<Seed> {
         add(name, "whole", bytes);
     }
     add("join_answer", "refused", vec![1, 0]);
+    for (target, name, bytes) in crate::sensors::payloads() {
+        add(target, name, bytes);
+    }
     for (name, bytes) in changes() {
         add("change", name, bytes);
     }
