@@ -28,7 +28,7 @@ DROP TABLE block_1;
 
 -- Newest first, without touching the data of blocks that are skipped.
 CREATE INDEX block_time ON block (series, kind, last_at, first_at);
--- What is to be merged: small, because closed blocks are not in it.
-CREATE INDEX block_open ON block (series, kind, period, level) WHERE level < 9;
+-- What is to be merged, and what queries add to the rollups: small, because closed blocks are not in it.
+CREATE INDEX block_open ON block (series, kind, period, level, last_at, first_at) WHERE level < 9;
 -- What unapproved devices take up, oldest first.
 CREATE INDEX block_unapproved ON block (series, id, length(data)) WHERE kind = 2;

@@ -53,15 +53,38 @@ pub(crate) fn newest_first(
     connection: &Connection,
     series: SeriesId,
     kind: Kind,
+    range: (i64, i64),
+    each: impl FnMut(BlockRow<'_>) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    let sql = "SELECT last_at, count, format, data FROM block \
+               WHERE series = ?1 AND kind = ?2 AND last_at >= ?3 AND first_at <= ?4 ORDER BY last_at DESC";
+    in_order(connection, sql, series, kind, range, each)
+}
+
+/// The same from the oldest on, to the end.
+pub(crate) fn oldest_first(
+    connection: &Connection,
+    series: SeriesId,
+    kind: Kind,
+    range: (i64, i64),
+    mut each: impl FnMut(BlockRow<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let sql = "SELECT last_at, count, format, data FROM block \
+               WHERE series = ?1 AND kind = ?2 AND last_at >= ?3 AND first_at <= ?4 ORDER BY last_at";
+    in_order(connection, sql, series, kind, range, |row| {
+        each(row).map(|()| true)
+    })
+}
+
+fn in_order(
+    connection: &Connection,
+    sql: &str,
+    series: SeriesId,
+    kind: Kind,
     (from_ms, to_ms): (i64, i64),
     mut each: impl FnMut(BlockRow<'_>) -> Result<bool, StoreError>,
 ) -> Result<(), StoreError> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT last_at, count, format, data FROM block \
-             WHERE series = ?1 AND kind = ?2 AND last_at >= ?3 AND first_at <= ?4 ORDER BY last_at DESC",
-        )
-        .doing("prepare blocks")?;
+    let mut statement = connection.prepare_cached(sql).doing("prepare blocks")?;
     let mut rows = statement
         .query((series.0, kind as u8, from_ms, to_ms))
         .doing("read blocks")?;

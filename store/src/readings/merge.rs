@@ -27,8 +27,8 @@ const MERGE_WIDTH: i64 = 8;
 const CLOSE_AFTER_MS: i64 = 2 * 3_600_000;
 /// Blocks read for one merge; what is left over is met again. 64 × 2,048 readings are 6 MB.
 const ROWS_MAX: i64 = 64;
-/// Groups that are looked up at once.
-const GROUPS_MAX: i64 = 4_096;
+/// Groups that are looked up at once, 32 bytes each.
+const GROUPS_MAX: i64 = 65_536;
 /// A closed block with fewer readings than this takes part when its day gets late ones, so that they do not add up to
 /// many small blocks.
 const SMALL_CLOSED_MAX: i64 = CLOSED_READINGS_MIN as i64 / 2;
@@ -75,11 +75,14 @@ pub(crate) fn groups(connection: &Connection, now_ms: i64) -> Result<Vec<Group>,
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .doing("read groups of blocks")?;
     let still_going_on = |group: &Group| group.period >= over_before(group.kind);
-    Ok(over
+    let mut groups: Vec<Group> = over
         .into_iter()
         .flatten()
         .chain(full.into_iter().flatten().filter(still_going_on))
-        .collect())
+        .collect();
+    // Blocks of one time that were made together stand on the same pages: series after series, not day after day.
+    groups.sort_unstable_by_key(|group| (group.period, group.kind, group.level, group.series));
+    Ok(groups)
 }
 
 /// A kind that a newer program has made is left alone.

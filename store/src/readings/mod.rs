@@ -3,6 +3,7 @@
 //! Always holds: a reading that was acknowledged is on the disk, once. New readings are appended to a plain table (the
 //! tail), which memory mirrors; older ones move to blocks once the rules have seen them. Only this module knows which.
 
+mod archive;
 mod block;
 mod blocks;
 mod catalogue;
@@ -26,6 +27,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
@@ -35,6 +37,7 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+pub use self::archive::ArchivedDay;
 pub use self::dead_letters::{
     DeadLetter, DeadLetterCounts, DeadLetterFailure, DeadLetterQuery, DeadLetterState,
 };
@@ -53,7 +56,7 @@ pub use self::types::{
 };
 use self::writer::{Job, Shared, Writer, weight};
 use crate::checkpoint::Checkpointer;
-use crate::error::{CommitError, StoreError, io};
+use crate::error::{CommitError, Doing, StoreError, io};
 use crate::migrate;
 use crate::muster::batch::RuleCursor;
 use crate::open::{OpenOptions, Role, Source};
@@ -62,6 +65,8 @@ use crate::ticket::{LocalJob, Ticket};
 
 /// Points of one answer, whatever was asked for.
 pub const POINTS_MAX: usize = 10_000;
+/// SQLCipher's and SQLite's own; `open.rs` does not change it.
+const PAGE_BYTES: u64 = 4_096;
 /// Readings that may wait for the writer: half a second of a flood. Past it batches are refused, and the publishers'
 /// PUBACKs with them.
 const QUEUE_READINGS_MAX: usize = 65_536;
@@ -346,6 +351,29 @@ impl Readings {
         ticket
     }
 
+    /// Writes the readings of a UTC day (counted from 1970) to a Parquet file, replacing what is there; its columns stand
+    /// in `archive.rs`. The file gets its name when it is whole and on the disk. Takes seconds for millions of readings:
+    /// not for an async runtime's thread.
+    pub fn archive_day(&self, day: i64, path: &Path) -> Result<ArchivedDay, StoreError> {
+        archive::day(&self.shared, &self.pool, day, path)
+    }
+
+    /// Bytes of the file that hold something, and bytes that are free for what comes. The file itself never shrinks.
+    pub fn file_bytes(&self) -> Result<(u64, u64), StoreError> {
+        self.pool.read(|connection| {
+            let number = |pragma: &str| -> Result<u64, StoreError> {
+                let sql = format!("PRAGMA {pragma}");
+                let number: i64 = connection
+                    .query_row(&sql, [], |row| row.get(0))
+                    .doing("ask for the size of readings.db")?;
+                Ok(u64::try_from(number).unwrap_or(0))
+            };
+            let free = number("freelist_count")?;
+            let all = number("page_count")?;
+            Ok((all.saturating_sub(free) * PAGE_BYTES, free * PAGE_BYTES))
+        })
+    }
+
     /// What readings of unapproved devices take up in blocks, in bytes, and how many of them had to make room for others
     /// since this process began.
     pub fn unapproved(&self) -> (u64, u64) {
@@ -397,6 +425,12 @@ impl Readings {
     pub fn count(&self) -> u64 {
         let tail = self.shared.tail.read();
         u64::try_from(tail.newest).unwrap_or(0)
+    }
+
+    /// Readings that are not in blocks yet. Grows while the rules lag behind, or when more comes than can be put in order.
+    pub fn tail_len(&self) -> u64 {
+        let tail = self.shared.tail.read();
+        u64::try_from(tail.newest - tail.compacted_to).unwrap_or(0)
     }
 
     /// Every device that was heard here, by name.

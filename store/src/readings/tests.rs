@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -621,4 +620,107 @@ fn blocks_of_the_schema_before_are_taken_over_with_all_their_readings() {
         number(dir.path(), "SELECT sum(count) FROM block WHERE kind = 2"),
         200
     );
+}
+
+type ArchivedRow = (String, String, String, i64, i64, f64, i64);
+
+fn archived(path: &Path) -> Vec<ArchivedRow> {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::RowAccessor;
+    let file = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+    let rows = file.get_row_iter(None).unwrap().map(|row| {
+        let row = row.unwrap();
+        let text = |column| row.get_string(column).unwrap().clone();
+        (
+            text(0),
+            text(1),
+            text(2),
+            row.get_timestamp_millis(3).unwrap(),
+            row.get_timestamp_millis(4).unwrap(),
+            row.get_double(5).unwrap(),
+            i64::from(row.get_ubyte(6).unwrap()),
+        )
+    });
+    rows.collect()
+}
+
+#[test]
+fn a_day_is_exported_whole_with_what_came_late_and_what_is_still_in_the_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), small());
+    let level = readings.intern_series("gauge", "level", "m", 0).unwrap();
+    let rain = readings.intern_series("gauge", "regen", "", 0).unwrap();
+    let mut rows: Vec<_> = (0..3_000)
+        .map(|n| (START_MS + n * 60_000, n as f64 / 10.0))
+        .collect();
+    for some in rows.chunks(500) {
+        ingest(
+            &readings,
+            some.iter()
+                .map(|row| reading(level, row.0, row.1))
+                .collect(),
+        );
+    }
+    settle(&readings, START_MS + 3 * DAY_MS, FOR_EVER);
+    let late: Vec<_> = (0..45).map(|n| (START_MS + n * 60_000 + 1, -1.0)).collect();
+    ingest(
+        &readings,
+        late.iter()
+            .map(|row| reading(level, row.0, row.1))
+            .collect(),
+    );
+    let stranger = NewReading {
+        flags: 0,
+        ..reading(rain, START_MS + 77, 1e-9)
+    };
+    ingest(&readings, vec![stranger]);
+    rows.extend(late);
+    rows.retain(|row| row.0 < START_MS + DAY_MS);
+    rows.sort_by(|a, b| a.partial_cmp(b).unwrap());
+
+    let path = out.path().join("day.parquet");
+    std::fs::write(out.path().join("day.parquet.partial"), b"broken off").unwrap();
+    let answer = readings.archive_day(START_MS / DAY_MS, &path).unwrap();
+    assert_eq!(answer.readings, rows.len() as u64 + 1);
+    assert_eq!(answer.bytes, path.metadata().unwrap().len());
+    assert!(!out.path().join("day.parquet.partial").exists());
+    let mut found = archived(&path);
+    found.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    let text =
+        |channel: &str, unit: &str| ("gauge".to_owned(), channel.to_owned(), unit.to_owned());
+    let expected_flags = i64::from(flags::APPROVED | flags::DEVICE_TIME);
+    let mut expected: Vec<ArchivedRow> = rows
+        .iter()
+        .map(|(at, value)| {
+            let (device, channel, unit) = text("level", "m");
+            (device, channel, unit, *at, at + 5, *value, expected_flags)
+        })
+        .collect();
+    let (device, channel, unit) = text("regen", "");
+    let of_stranger = i64::from(flags::DEVICE_TIME);
+    expected.push((
+        device,
+        channel,
+        unit,
+        START_MS + 77,
+        START_MS + 82,
+        1e-9,
+        of_stranger,
+    ));
+    assert_eq!(found, expected);
+    // Again, over what is there; and a day without readings is a file without rows.
+    assert_eq!(
+        readings.archive_day(START_MS / DAY_MS, &path).unwrap(),
+        answer
+    );
+    let empty = out.path().join("empty.parquet");
+    assert_eq!(readings.archive_day(5, &empty).unwrap().readings, 0);
+    assert_eq!(archived(&empty), []);
+    // Where it cannot be written nothing has its name.
+    let nowhere = out.path().join("nowhere/day.parquet");
+    assert!(matches!(
+        readings.archive_day(START_MS / DAY_MS, &nowhere),
+        Err(StoreError::Io { .. })
+    ));
 }

@@ -33,7 +33,8 @@ const GROUP_WORK_MAX: Duration = Duration::from_millis(5);
 const GROUP_READINGS_MAX: usize = 4_096;
 /// `last_seen` of devices goes to the file this often while readings come, and once after they stop.
 const DEVICES_EVERY: Duration = Duration::from_secs(1);
-/// Rows of the tail that are in blocks already are deleted in steps of this many, each in some commit.
+/// Rows of the tail that are in blocks already are deleted in steps of this many, each in some commit, or of twice as
+/// many as the commit stores, so that they do not pile up while large batches come.
 const DELETE_STEP: i64 = 2_048;
 /// While a step of deleting is due and nobody writes.
 const IDLE_STEP_AFTER: Duration = Duration::from_millis(50);
@@ -256,7 +257,7 @@ impl Writer {
                 self.jobs.try_recv().ok()
             };
         }
-        let result = result.and_then(|()| self.commit());
+        let result = result.and_then(|()| self.commit(group.readings.len()));
         match result {
             Ok(()) => self.settle(group),
             Err(error) => self.undo(group, before, &error),
@@ -504,10 +505,12 @@ impl Writer {
         Ok(known)
     }
 
-    fn commit(&mut self) -> Result<(), CommitError> {
+    /// Commits a transaction with so many new readings.
+    fn commit(&mut self, stored: usize) -> Result<(), CommitError> {
         let devices_too = self.devices_written.elapsed() >= DEVICES_EVERY;
         let written = self.shared.catalogue.write(&self.connection, devices_too)?;
-        let delete_to = self.compacted_to.min(self.deleted_to + DELETE_STEP);
+        let step = DELETE_STEP.max(2 * stored as i64);
+        let delete_to = self.compacted_to.min(self.deleted_to + step);
         let rest = || -> Result<(), rusqlite::Error> {
             if delete_to > self.deleted_to {
                 self.connection
