@@ -29,6 +29,12 @@ pub struct Config {
     pub sync_listen: SocketAddr,
     /// Sensors, MQTT over TCP.
     pub mqtt_listen: SocketAddr,
+    /// Sensors that can do it, MQTT over TLS; nowhere unless it is said.
+    pub mqtt_tls_listen: Option<SocketAddr>,
+    /// Certificate chain for that, PEM; else the node makes one for itself.
+    pub mqtt_tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub mqtt_tls_key: Option<PathBuf>,
     /// Nodes to dial, `NODE@HOST:PORT` or `HOST:PORT`.
     pub peers: Vec<String>,
     /// Addresses at which other nodes reach this one, `HOST:PORT`; written into invitations.
@@ -55,6 +61,9 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             sync_listen: SocketAddr::from(([0, 0, 0, 0], 4747)),
             mqtt_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            mqtt_tls_listen: None,
+            mqtt_tls_cert: None,
+            mqtt_tls_key: None,
             peers: Vec::new(),
             advertise: Vec::new(),
             mdns: true,
@@ -289,6 +298,9 @@ fn shapes() -> BTreeMap<&'static str, Shape> {
         ("listen", Shape::Text),
         ("sync_listen", Shape::Text),
         ("mqtt_listen", Shape::Text),
+        ("mqtt_tls_listen", Shape::Text),
+        ("mqtt_tls_cert", Shape::Text),
+        ("mqtt_tls_key", Shape::Text),
         ("peers", Shape::List),
         ("advertise", Shape::List),
         ("mdns", Shape::Flag),
@@ -366,6 +378,9 @@ mod tests {
     fn every_key_of_the_configuration_but_tables_has_a_variable() {
         let table = toml::Table::try_from(Config {
             key_file: Some("k".into()),
+            mqtt_tls_listen: Some(SocketAddr::from(([127, 0, 0, 1], 8883))),
+            mqtt_tls_cert: Some("c".into()),
+            mqtt_tls_key: Some("k".into()),
             ..Config::default()
         })
         .unwrap();

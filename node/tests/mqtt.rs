@@ -359,15 +359,15 @@ async fn connections_beyond_the_bound_are_refused_and_free_places_are_used_again
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_supported_is_refused_in_the_standards_way() {
     let node = Node::start().await;
-    let mut five = Raw::open(&node).await;
-    five.send(&connect_packet(5, &Connect::default())).await;
-    assert_eq!(five.closed().await, [0x20, 2, 0, 1]);
+    let mut six = Raw::open(&node).await;
+    six.send(&connect_packet(6, &Connect::default())).await;
+    assert_eq!(six.closed().await, [0x20, 2, 0, 1]);
 
     let (mut subscriber, _) = Raw::connect(&node, Connect::default()).await;
-    subscriber.send(&packet(0x82, b"\0\x09\0\x01#\x01")).await;
-    assert_eq!(subscriber.read::<5>().await, [0x90, 3, 0, 9, 0x80]);
-    // QoS 2.
-    subscriber.send(&packet(0x34, b"\0\x01a\0\x01x")).await;
+    assert_eq!(subscriber.subscribe("$share/group/#", 1).await, 0x80);
+    assert_eq!(subscriber.subscribe("$SYS/#", 1).await, 0x80);
+    // QoS 3.
+    subscriber.send(&packet(0x36, b"\0\x01a\0\x01x")).await;
     assert!(subscriber.closed().await.is_empty());
     node.stop().await;
 }

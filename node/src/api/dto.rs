@@ -6,12 +6,14 @@
 #![allow(dead_code)]
 
 mod brokers;
+mod mqtt;
 mod nodes;
 
 use serde_json::Value;
 use utoipa::ToSchema;
 
 pub use brokers::*;
+pub use mqtt::*;
 pub use nodes::*;
 
 /// An error (RFC 9457).

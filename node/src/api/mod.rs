@@ -11,6 +11,7 @@ mod extract;
 mod gate;
 mod health;
 mod layers;
+mod mqtt;
 mod oauth;
 mod openapi;
 mod operations;
@@ -125,6 +126,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(operations::list_conflicts))
         .routes(routes!(operations::get_conflict))
         .routes(routes!(operations::resolve_conflict))
+        .routes(routes!(mqtt::make_credentials, mqtt::revoke_credentials))
+        .routes(routes!(mqtt::send_command, mqtt::list_commands))
         .routes(routes!(series::list))
         .routes(routes!(series::read))
         .routes(routes!(series::readings))

@@ -269,6 +269,18 @@ fn overlays(kind: Kind) -> Vec<(&'static str, SchemaOrRef)> {
             ("last_seen", nullable_if(true, time_schema().into())),
             ("battery_pct", number("Charge of its battery in percent.")),
             ("rssi_dbm", number("Strength of its signal in dBm.")),
+            (
+                "online",
+                nullable_if(
+                    true,
+                    ObjectBuilder::new()
+                        .schema_type(Type::Boolean)
+                        .description(Some(
+                            "Whether its own MQTT connection is there; null where it never had one.",
+                        ))
+                        .into(),
+                ),
+            ),
         ],
         Kind::Incident => vec![
             (

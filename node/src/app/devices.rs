@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use serde_json::{Map, Value, json};
@@ -29,6 +29,15 @@ const RSSI_CHANNEL: &str = "rssi_dbm";
 /// What `at_ms` atomics hold while there is no time.
 const NEVER: i64 = i64::MIN;
 
+/// What is known of a device's own MQTT connection.
+mod presence {
+    /// It never had one since the node started: it may speak through a gateway.
+    pub(super) const UNKNOWN: u8 = 0;
+    pub(super) const ONLINE: u8 = 1;
+    /// It said goodbye, or was lost.
+    pub(super) const OFFLINE: u8 = 2;
+}
+
 /// One device, shared by everybody who hears it.
 #[derive(Debug)]
 pub(in crate::app) struct DeviceEntry {
@@ -40,7 +49,13 @@ pub(in crate::app) struct DeviceEntry {
     /// Bits of an f64, NaN for none.
     battery_pct: AtomicU64,
     rssi_dbm: AtomicU64,
+    /// MQTT connections of its own that are open.
+    connections: AtomicU32,
+    /// See [`presence`].
+    presence: AtomicU8,
     location: RwLock<Option<Value>>,
+    /// How often it says that it sends; 0 where it does not say.
+    expected_interval_ms: AtomicI64,
 }
 
 impl Default for DeviceEntry {
@@ -52,7 +67,10 @@ impl Default for DeviceEntry {
             last_seen_ms: AtomicI64::new(NEVER),
             battery_pct: AtomicU64::new(f64::NAN.to_bits()),
             rssi_dbm: AtomicU64::new(f64::NAN.to_bits()),
+            connections: AtomicU32::new(0),
+            presence: AtomicU8::new(presence::UNKNOWN),
             location: RwLock::new(None),
+            expected_interval_ms: AtomicI64::new(0),
         }
     }
 }
@@ -67,6 +85,20 @@ impl DeviceEntry {
         // The clock may be set back: what is shown is the last one that came, not the greatest.
         if self.last_seen_ms.swap(received_ms, Ordering::Relaxed) == NEVER {
             self.first_seen_ms.store(received_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// A connection of its own began.
+    pub(in crate::app) fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::AcqRel);
+        self.presence.store(presence::ONLINE, Ordering::Release);
+    }
+
+    /// A connection of its own ended.
+    pub(in crate::app) fn disconnected(&self) {
+        // The one that follows it may have begun already.
+        if self.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.presence.store(presence::OFFLINE, Ordering::Release);
         }
     }
 
@@ -103,14 +135,17 @@ pub(in crate::app) struct Overlay {
     pub(in crate::app) last_seen_ms: Option<i64>,
     pub(in crate::app) battery_pct: Option<f64>,
     pub(in crate::app) rssi_dbm: Option<f64>,
+    /// Whether its own MQTT connection is there; `None` where it never had one.
+    pub(in crate::app) online: Option<bool>,
 }
 
 impl Overlay {
-    /// `last_seen`, `battery_pct`, `rssi_dbm`; null where nothing was heard.
+    /// `last_seen`, `battery_pct`, `rssi_dbm`, `online`; null where nothing was heard.
     pub(in crate::app) fn lay_over(&self, device: &mut Map<String, Value>) {
         device.insert("last_seen".into(), json!(self.last_seen_ms.map(rfc3339)));
         device.insert("battery_pct".into(), json!(self.battery_pct));
         device.insert("rssi_dbm".into(), json!(self.rssi_dbm));
+        device.insert("online".into(), json!(self.online));
     }
 }
 
@@ -187,6 +222,13 @@ impl Devices {
             .get("location")
             .filter(|location| location.is_object())
             .cloned();
+        let expected_interval_s = fields
+            .get("expected_interval_s")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        entry
+            .expected_interval_ms
+            .store(expected_interval_s.saturating_mul(1_000), Ordering::Relaxed);
         entry.documented.store(!deleted, Ordering::Relaxed);
         if entry.approved.swap(approved, Ordering::Release) != approved {
             tracing::info!(device = name, approved, "device approval changed");
@@ -203,6 +245,12 @@ impl Devices {
     pub(in crate::app) fn location(&self, name: &str) -> Option<Value> {
         let entry = self.by_name.read().get(name).cloned()?;
         entry.location.read().clone()
+    }
+
+    /// How often it sends, from its document.
+    pub(in crate::app) fn expected_interval_ms(&self, name: &str) -> Option<i64> {
+        let entry = self.by_name.read().get(name).cloned()?;
+        Some(entry.expected_interval_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
     }
 
     /// What was heard of it; all `None` for a device that never was.
@@ -242,6 +290,10 @@ fn overlay_of(entry: &DeviceEntry) -> Overlay {
         last_seen_ms: Some(entry.last_seen_ms.load(Ordering::Relaxed)).filter(|&at| at != NEVER),
         battery_pct: value(&entry.battery_pct),
         rssi_dbm: value(&entry.rssi_dbm),
+        online: match entry.presence.load(Ordering::Acquire) {
+            presence::UNKNOWN => None,
+            known => Some(known == presence::ONLINE),
+        },
     }
 }
 
@@ -264,6 +316,19 @@ mod tests {
         assert!(devices.entry("gauge").unwrap().is_approved());
         assert_eq!(devices.overlay("gauge"), Overlay::default());
         assert!(devices.unknown_devices().is_empty());
+    }
+
+    #[test]
+    fn a_device_is_online_while_one_of_its_connections_is_there() {
+        let devices = Devices::default();
+        let entry = devices.entry("pump").unwrap();
+        assert_eq!(devices.overlay("pump").online, None);
+        entry.connected();
+        entry.connected();
+        entry.disconnected();
+        assert_eq!(devices.overlay("pump").online, Some(true));
+        entry.disconnected();
+        assert_eq!(devices.overlay("pump").online, Some(false));
     }
 
     #[test]
@@ -297,7 +362,8 @@ mod tests {
             Overlay {
                 last_seen_ms: Some(2000),
                 battery_pct: Some(71.5),
-                rssi_dbm: None
+                rssi_dbm: None,
+                online: None
             }
         );
         devices.document_committed(&document("new", "unknown"), false);

@@ -203,20 +203,12 @@ impl IngestSession {
         } = message;
         self.begin(topic, payload, delivery);
         if let Err(reason) = self.reading(&message) {
-            metrics::counter!("muster_ingest_dead_letters_total", "reason" => reason.code())
-                .increment(1);
-            let remembered = self.remember(topic, payload, delivery);
-            self.batch.dead.push(NewDeadLetter {
-                source: self.source.to_string(),
-                topic: topic.to_owned(),
-                decoder: decoder_name(),
-                reason: reason.to_string(),
-                code: reason.code().to_owned(),
-                received_ms: self.now_ms,
-                retry_at_ms: reason.retry_at_ms(self.now_ms, 1),
-                payload: payload.to_vec(),
-                message: remembered,
-            });
+            let retry_at_ms = reason.retry_at_ms(self.now_ms, 1);
+            self.dead_letter(
+                (topic, payload, delivery),
+                (reason.code(), reason.to_string()),
+                retry_at_ms,
+            );
         }
     }
 
@@ -233,11 +225,44 @@ impl IngestSession {
         }
     }
 
-    /// Stores a change in the same transaction as the message taken last; not at all where that came already.
-    pub(in crate::app) fn attach(&mut self, change: store::MqttChange) {
+    /// Stores a change in the same transaction; not at all where its `message` came already.
+    pub(in crate::app) fn attach(&mut self, change: store::MqttChange, message: Option<u32>) {
         self.count();
-        let message = self.once;
         self.batch.mqtt.push(store::MqttWrite { change, message });
+    }
+
+    /// Keeps a message that nothing is to be made of as a dead letter.
+    pub(in crate::app) fn reject(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        delivery: Delivery,
+        code: &'static str,
+        reason: String,
+    ) {
+        self.begin(topic, payload, delivery);
+        self.dead_letter((topic, payload, delivery), (code, reason), None);
+    }
+
+    fn dead_letter(
+        &mut self,
+        (topic, payload, delivery): (&str, &[u8], Delivery),
+        (code, reason): (&'static str, String),
+        retry_at_ms: Option<i64>,
+    ) {
+        metrics::counter!("muster_ingest_dead_letters_total", "reason" => code).increment(1);
+        let message = self.remember(topic, payload, delivery);
+        self.batch.dead.push(NewDeadLetter {
+            source: self.source.to_string(),
+            topic: topic.to_owned(),
+            decoder: decoder_name(),
+            reason,
+            code: code.to_owned(),
+            received_ms: self.now_ms,
+            retry_at_ms,
+            payload: payload.to_vec(),
+            message,
+        });
     }
 
     /// The message taken last, as [`Submission::repeated`] names it; `None` where it cannot be told from another.
@@ -493,6 +518,16 @@ impl Submission {
     /// Once it is committed: messages that came already, as [`IngestSession::last_message`] names them.
     pub(in crate::app) fn repeated(&self) -> &[u32] {
         &self.repeated
+    }
+
+    /// How it ended, without trying again: whether it is on the disk.
+    pub(in crate::app) async fn settled(&mut self) -> bool {
+        if let State::Queued(ticket) = &mut self.state
+            && let Ok(ingested) = ticket.await
+        {
+            self.done(ingested);
+        }
+        matches!(self.state, State::Committed)
     }
 
     /// The store has it, or had it and refused.

@@ -16,6 +16,7 @@ pub mod events;
 pub mod founding;
 pub mod ingest;
 pub mod inspect;
+pub mod mqtt;
 mod names;
 mod open;
 mod peers;
@@ -60,6 +61,9 @@ pub struct Addresses {
     pub sync: SocketAddr,
     /// Sensors, MQTT.
     pub mqtt: SocketAddr,
+    /// Sensors, MQTT over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt_tls: Option<SocketAddr>,
 }
 
 /// Who this node is.
@@ -88,6 +92,7 @@ pub struct App {
     pub(in crate::app) auth: auth::Auth,
     pub(in crate::app) devices: devices::Devices,
     pub(in crate::app) ingest: ingest::Ingest,
+    pub(in crate::app) mqtt: mqtt::Mqtt,
     pub(in crate::app) brokers: brokers::BrokerBoard,
     pub(in crate::app) rules: Arc<rules::Rules>,
     pub(in crate::app) invites: tokio::sync::Mutex<()>,

@@ -199,8 +199,17 @@ impl App {
         })
         .map_err(OpenError::Thread)?;
         let (mismatches, to_look_into) = proof::Mismatches::new();
+        let ingest = ingest::Ingest::new(store.clone(), devices.clone(), clock);
+        let mqtt = super::mqtt::Mqtt::start(
+            store.clone(),
+            ingest.clone(),
+            devices.clone(),
+            clock,
+            &me.key.to_bytes(),
+        )?;
         let app = Arc::new(App {
-            ingest: ingest::Ingest::new(store.clone(), devices.clone(), clock),
+            ingest,
+            mqtt,
             brokers: super::brokers::BrokerBoard::default(),
             store,
             me,
@@ -232,6 +241,7 @@ impl App {
             to_look_into,
             app.stop.clone(),
         ));
+        tokio::spawn(app.mqtt.clone().keep_time(app.stop.clone()));
         let runner = rules.start(Arc::clone(&app), app.stop.clone());
         *app.rule_runner.lock() = runner;
         *app.dead_letters.lock() = Some(super::dead_letters::start(

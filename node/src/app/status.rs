@@ -59,6 +59,7 @@ impl App {
             "rules_behind": self.rules.behind(),
             "writes_stopped": stopped.as_deref(),
             "addresses": self.addresses.get(),
+            "mqtt_tls_sha256": self.mqtt.tls_fingerprint(),
             "brokers": self.brokers.values(),
             "peers": self.peer_values().await?,
         }))

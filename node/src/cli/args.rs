@@ -61,6 +61,8 @@ pub(super) enum Command {
     Rebuild,
     /// Add users, change passwords, list them
     User(User),
+    /// Accounts of gateways and programs that speak MQTT (devices get theirs by the API)
+    Mqtt(Mqtt),
     /// Look at payloads that could not be read; replay or discard them
     Dlq(Dlq),
     /// Look at times when another node had made something else of the same entries
@@ -176,6 +178,46 @@ pub(super) enum UserCommand {
     },
     /// List the users
     List,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Mqtt {
+    #[command(subcommand)]
+    pub(super) command: MqttCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MqttCommand {
+    /// Add, list and remove accounts
+    Account(MqttAccount),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct MqttAccount {
+    #[command(subcommand)]
+    pub(super) command: MqttAccountCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MqttAccountCommand {
+    /// Add an account; its password is made and shown once
+    Add {
+        /// User name
+        name: String,
+        /// A topic filter that it may publish under, such as muster/v1/+/level; may be given several times
+        #[arg(long, value_name = "FILTER")]
+        publish: Vec<String>,
+        /// A topic filter that it may subscribe to; may be given several times
+        #[arg(long, value_name = "FILTER")]
+        subscribe: Vec<String>,
+    },
+    /// List all accounts, those of devices too
+    List,
+    /// Remove an account and end its connections
+    Remove {
+        /// User name
+        name: String,
+    },
 }
 
 #[derive(Debug, ClapArgs)]

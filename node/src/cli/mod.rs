@@ -7,6 +7,7 @@ mod args;
 mod demo;
 mod local;
 mod log;
+mod mqtt;
 mod print;
 mod run;
 mod setup;
@@ -60,6 +61,7 @@ async fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Sync(sync) => local::sync(&place, sync).await,
         Command::Rebuild => local::rebuild(&place).await,
         Command::User(user) => local::user(&place, user).await,
+        Command::Mqtt(args) => mqtt::mqtt(&place, args).await,
         Command::Dlq(dlq) => local::dlq(&place, dlq).await,
         Command::Faults(faults) => local::faults(&place, faults).await,
         Command::Log(log) => log::log(&place, log).await,

@@ -118,6 +118,10 @@ pub(super) fn status(value: &Value) -> String {
         for (label, key) in [("page", "http"), ("sync", "sync"), ("sensors", "mqtt")] {
             let _ = writeln!(out, "{label:<12} {}", word(&running[key]));
         }
+        if let Some(fingerprint) = value["mqtt_tls_sha256"].as_str() {
+            let _ = writeln!(out, "sensors TLS  {}", word(&running["mqtt_tls"]));
+            let _ = writeln!(out, "certificate  SHA-256 {fingerprint}");
+        }
     } else {
         let _ = writeln!(out, "not running");
     }

@@ -14,6 +14,7 @@ use super::{Place, print, setup, stdin_ended};
 use crate::app::founding;
 use crate::app::{Addresses, App, OpenConfig, SyncSettings};
 use crate::config::{Config, Overrides};
+use crate::ingest::mqtt::{Listeners, Tls};
 use crate::ops::local::{LocalRequest, handle};
 use crate::ops::{logging, socket::LocalSocket};
 use crate::{api, ingest};
@@ -136,6 +137,21 @@ async fn start(
                 config.mqtt_listen
             )
         })?;
+    let mqtt_tls = match config.mqtt_tls_listen {
+        None => None,
+        Some(address) => {
+            let listener = TcpListener::bind(address).await.with_context(|| {
+                format!("listen on {address} for sensors over TLS (mqtt_tls_listen)")
+            })?;
+            let tls = Tls::load(
+                &place.data_dir,
+                config.mqtt_tls_cert.as_deref(),
+                config.mqtt_tls_key.as_deref(),
+            )?;
+            app.mqtt().set_tls_fingerprint(tls.fingerprint.clone());
+            Some((listener, tls))
+        }
+    };
     let sync = app
         .start_sync(SyncSettings {
             listen: config.sync_listen,
@@ -149,6 +165,10 @@ async fn start(
         http: http.local_addr()?,
         sync,
         mqtt: mqtt.local_addr()?,
+        mqtt_tls: mqtt_tls
+            .as_ref()
+            .map(|(listener, _)| listener.local_addr())
+            .transpose()?,
     };
     app.set_addresses(addresses);
 
@@ -162,7 +182,10 @@ async fn start(
             stop.clone(),
         )),
         tokio::spawn(ingest::mqtt::serve(
-            mqtt,
+            Listeners {
+                plain: mqtt,
+                tls: mqtt_tls,
+            },
             Arc::clone(app),
             ingest::mqtt::MqttSettings {
                 anonymous_anywhere: config.mqtt_anonymous_anywhere,

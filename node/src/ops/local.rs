@@ -56,6 +56,22 @@ pub enum LocalRequest {
     },
     /// `muster user list`
     UserList,
+    /// `muster mqtt account add`
+    MqttAccountAdd {
+        /// User name.
+        name: String,
+        /// Topic filters.
+        publish: Vec<String>,
+        /// Topic filters.
+        subscribe: Vec<String>,
+    },
+    /// `muster mqtt account list`
+    MqttAccountList,
+    /// `muster mqtt account remove`
+    MqttAccountRemove {
+        /// User name.
+        name: String,
+    },
     /// `muster dlq list`
     DlqList {
         /// Only letters in that state.
@@ -163,6 +179,21 @@ async fn carry_out(app: &Arc<App>, request: LocalRequest) -> Result<Value, AppEr
             .list_users(&caller)
             .await
             .map(|items| json!({ "items": items })),
+        LocalRequest::MqttAccountAdd {
+            name,
+            publish,
+            subscribe,
+        } => {
+            app.add_mqtt_account(&caller, &name, publish, subscribe)
+                .await
+        }
+        LocalRequest::MqttAccountList => app
+            .list_mqtt_accounts(&caller)
+            .map(|items| json!({ "items": items })),
+        LocalRequest::MqttAccountRemove { name } => app
+            .remove_mqtt_account(&caller, &name)
+            .await
+            .map(|()| json!({ "removed": name })),
         LocalRequest::DlqList { state, limit } => app
             .list_dead_letters(&caller, state, None, Some(limit))
             .await

@@ -71,8 +71,8 @@ impl Node {
         let mqtt = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let endpoint = tokio::spawn(serve_bounded(
-            listener,
-            app.ingest().clone(),
+            listener.into(),
+            Arc::clone(&app),
             MqttSettings::default(),
             bounds,
             stop.clone(),
@@ -265,6 +265,89 @@ impl Raw {
         assert_eq!(self.read::<4>().await, [0x40, 2, high, low]);
     }
 
+    /// Connects with MQTT 5; gives the client and the whole body of the CONNACK.
+    pub async fn connect5(node: &Node, connect: Connect5<'_>) -> (Raw, Vec<u8>) {
+        let mut raw = Raw::open(node).await;
+        raw.send(&connect5_packet(&connect)).await;
+        let (header, body) = raw.packet().await;
+        assert_eq!(header, 0x20, "{body:?}");
+        (raw, body)
+    }
+
+    /// The next whole packet: its first byte and its body.
+    pub async fn packet(&mut self) -> (u8, Vec<u8>) {
+        let [header] = self.read::<1>().await;
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let [byte] = self.read::<1>().await;
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        tokio::time::timeout(WAIT, self.stream.read_exact(&mut body))
+            .await
+            .expect("a whole packet in time")
+            .expect("a whole packet before the end");
+        (header, body)
+    }
+
+    /// Nothing comes for a while.
+    pub async fn nothing_comes(&mut self) {
+        let mut byte = [0];
+        let read = self.stream.read(&mut byte);
+        let came = tokio::time::timeout(Duration::from_millis(150), read).await;
+        assert!(came.is_err(), "{byte:?} came");
+    }
+
+    /// Subscribes by MQTT 3.1.1; gives the return code.
+    pub async fn subscribe(&mut self, filter: &str, qos: u8) -> u8 {
+        let mut body = vec![0, 77];
+        push_string(&mut body, filter);
+        body.push(qos);
+        self.send(&packet(0x82, &body)).await;
+        let (header, body) = self.packet().await;
+        assert_eq!((header, &body[..2]), (0x90, &[0, 77][..]));
+        body[2]
+    }
+
+    /// Subscribes by MQTT 5; gives the reason code.
+    pub async fn subscribe5(&mut self, filter: &str, options: u8) -> u8 {
+        let mut body = vec![0, 77, 0];
+        push_string(&mut body, filter);
+        body.push(options);
+        self.send(&packet(0x82, &body)).await;
+        let (header, body) = self.packet().await;
+        assert_eq!((header, &body[..3]), (0x90, &[0, 77, 0][..]));
+        body[3]
+    }
+
+    /// Publishes with QoS 2 and waits for PUBREC.
+    pub async fn publish2(&mut self, topic: &str, payload: &[u8], packet_id: u16) {
+        let mut body = Vec::new();
+        push_string(&mut body, topic);
+        body.extend(packet_id.to_be_bytes());
+        body.extend(payload);
+        self.send(&packet(0x34, &body)).await;
+        let [high, low] = packet_id.to_be_bytes();
+        assert_eq!(self.read::<4>().await, [0x50, 2, high, low]);
+    }
+
+    /// Releases a message of QoS 2 and waits for PUBCOMP.
+    pub async fn release(&mut self, packet_id: u16) {
+        let [high, low] = packet_id.to_be_bytes();
+        self.send(&[0x62, 2, high, low]).await;
+        assert_eq!(self.read::<4>().await, [0x70, 2, high, low]);
+    }
+
+    /// Says goodbye.
+    pub async fn disconnect(mut self) {
+        self.send(&[0xe0, 0]).await;
+        self.closed().await;
+    }
+
     /// Waits until the node closes the connection; gives what it sent before.
     pub async fn closed(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
@@ -275,6 +358,80 @@ impl Raw {
             other => panic!("the connection was not closed: {other:?}"),
         }
     }
+}
+
+/// A CONNECT of MQTT 5.
+#[derive(Debug, Clone, Copy)]
+pub struct Connect5<'a> {
+    pub client_id: &'a str,
+    pub clean_start: bool,
+    pub keep_alive_s: u16,
+    pub properties: &'a [u8],
+    pub credentials: Option<(&'a str, &'a str)>,
+    /// Properties, topic, payload.
+    pub will: Option<(&'a [u8], &'a str, &'a str)>,
+}
+
+impl Default for Connect5<'_> {
+    fn default() -> Self {
+        Connect5 {
+            client_id: "five",
+            clean_start: false,
+            keep_alive_s: 60,
+            properties: &[],
+            credentials: None,
+            will: None,
+        }
+    }
+}
+
+pub fn connect5_packet(connect: &Connect5<'_>) -> Vec<u8> {
+    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    let mut body = b"\0\x04MQTT\x05".to_vec();
+    body.push(
+        flag(connect.clean_start, 2)
+            | flag(connect.will.is_some(), 4)
+            | flag(connect.credentials.is_some(), 0xc0),
+    );
+    body.extend(connect.keep_alive_s.to_be_bytes());
+    body.push(u8::try_from(connect.properties.len()).unwrap());
+    body.extend(connect.properties);
+    push_string(&mut body, connect.client_id);
+    if let Some((properties, topic, payload)) = connect.will {
+        body.push(u8::try_from(properties.len()).unwrap());
+        body.extend(properties);
+        push_string(&mut body, topic);
+        push_string(&mut body, payload);
+    }
+    if let Some((name, password)) = connect.credentials {
+        push_string(&mut body, name);
+        push_string(&mut body, password);
+    }
+    packet(0x10, &body)
+}
+
+/// A PUBLISH of MQTT 5 with properties.
+pub fn publish5_packet(
+    header: u8,
+    topic: &str,
+    packet_id: u16,
+    properties: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut body = Vec::new();
+    push_string(&mut body, topic);
+    if header & 0b110 != 0 {
+        body.extend(packet_id.to_be_bytes());
+    }
+    body.push(u8::try_from(properties.len()).unwrap());
+    body.extend(properties);
+    body.extend(payload);
+    packet(header, &body)
+}
+
+fn push_string(body: &mut Vec<u8>, text: &str) {
+    body.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+    body.extend(text.as_bytes());
 }
 
 pub fn connect_packet(level: u8, connect: &Connect<'_>) -> Vec<u8> {

@@ -47,6 +47,9 @@ pub struct Status {
     /// Where it listens; null while it does not.
     #[schema(required)]
     pub addresses: Option<Addresses>,
+    /// SHA-256 of the certificate of MQTT over TLS, `AB:CD:…`; null where there is none.
+    #[schema(required)]
+    pub mqtt_tls_sha256: Option<String>,
     /// The brokers that it listens to.
     pub brokers: Vec<super::Broker>,
     /// The other nodes that it knows.
@@ -71,6 +74,9 @@ pub struct Addresses {
     pub sync: String,
     /// Sensors.
     pub mqtt: String,
+    /// Sensors over TLS; not there where nobody asked for it.
+    #[schema(nullable = false)]
+    pub mqtt_tls: Option<String>,
 }
 
 /// Another node.

@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 frames (§2.2 fixed header), and PUBLISH (§3.3) decoded in place.
+//! MQTT frames (§2.2 fixed header of 3.1.1, §2.1 of 5), and PUBLISH (§3.3 of both) decoded in place.
 //!
 //! Everything but PUBLISH goes to `mqtt-protocol-core`. PUBLISH is the one packet of which there are 100,000 a second:
 //! the crate's own path builds owned packets and event lists (0.55 µs for a message and its PUBACK, a twentieth of a
@@ -9,8 +9,12 @@
 
 use thiserror::Error;
 
-/// What makes a stream of bytes not MQTT 3.1.1. The network connection is closed (§4.8), because there is no other
-/// answer in this version.
+use super::properties::{self, PublishProperties};
+use super::reason;
+use crate::app::mqtt::Qos;
+
+/// What makes a stream of bytes not MQTT. The network connection is closed (§4.8 of 3.1.1, §4.13 of 5), in version 5 with
+/// the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum FrameError {
     #[error("malformed remaining length")]
@@ -23,9 +27,35 @@ pub(super) enum FrameError {
     Flags { packet_type: u8, flags: u8 },
     #[error("malformed PUBLISH: {0}")]
     Publish(&'static str),
+    #[error("properties of PUBLISH: {0}")]
+    Properties(#[from] properties::PropertyError),
 }
 
-/// Packet types that a client may send, MQTT 3.1.1 §2.2.1.
+impl FrameError {
+    /// Of MQTT 5.
+    pub(super) fn reason_code(self) -> u8 {
+        match self {
+            FrameError::TooLarge { .. } => reason::PACKET_TOO_LARGE,
+            FrameError::Properties(error) => error.reason_code,
+            FrameError::PacketType(_) => reason::PROTOCOL_ERROR,
+            FrameError::RemainingLength | FrameError::Flags { .. } | FrameError::Publish(_) => {
+                reason::MALFORMED_PACKET
+            }
+        }
+    }
+}
+
+/// Which MQTT a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// 3.1.1
+    V3,
+    /// 5
+    V5,
+}
+
+/// Packet types that a client may send, MQTT 3.1.1 §2.2.1; AUTH, which only MQTT 5 has, follows a method that this
+/// endpoint never agrees on.
 pub(super) mod packet_type {
     pub(in super::super) const CONNECT: u8 = 1;
     pub(in super::super) const PUBLISH: u8 = 3;
@@ -111,14 +141,6 @@ fn check_header(header: u8) -> Result<(), FrameError> {
     }
 }
 
-/// How a message was sent, §4.3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Qos {
-    Zero,
-    One { packet_id: u16, dup: bool },
-    Two,
-}
-
 /// An application message, borrowed from its frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Publish<'a> {
@@ -126,6 +148,9 @@ pub(super) struct Publish<'a> {
     /// Well-formed UTF-8 without NUL; whether it holds wildcards is left to the topic's decoder, see [`publish`].
     pub(super) topic: &'a str,
     pub(super) payload: &'a [u8],
+    pub(super) retain: bool,
+    /// Of MQTT 5.
+    pub(super) properties: PublishProperties<'a>,
 }
 
 /// Reads a PUBLISH.
@@ -134,13 +159,14 @@ pub(super) struct Publish<'a> {
 /// client send the same message again for ever, so the decoder makes a dead letter of it.
 ///
 /// # Errors
-/// [`FrameError::Publish`] says what is wrong.
-pub(super) fn publish<'a>(frame: &Frame<'a>) -> Result<Publish<'a>, FrameError> {
+/// [`FrameError::Publish`] and [`FrameError::Properties`] say what is wrong.
+pub(super) fn publish<'a>(frame: &Frame<'a>, version: Version) -> Result<Publish<'a>, FrameError> {
     let (topic_bytes, rest) =
         split_string(frame.body).ok_or(FrameError::Publish("topic is cut off"))?;
     let topic =
         std::str::from_utf8(topic_bytes).map_err(|_| FrameError::Publish("topic is not UTF-8"))?;
-    if topic.is_empty() {
+    // In version 5 an empty one is an alias, of which the properties speak.
+    if topic.is_empty() && version == Version::V3 {
         return Err(FrameError::Publish("topic is empty"));
     }
     if topic_bytes.contains(&0) {
@@ -152,20 +178,32 @@ pub(super) fn publish<'a>(frame: &Frame<'a>) -> Result<Publish<'a>, FrameError> 
         [high, low, payload @ ..] => Ok((u16::from_be_bytes([*high, *low]), payload)),
         _ => Err(FrameError::Publish("packet identifier is cut off")),
     };
-    let (qos, payload) = match (frame.header >> 1) & 0b11 {
+    let (qos, rest) = match (frame.header >> 1) & 0b11 {
         0 if dup => return Err(FrameError::Publish("DUP is set at QoS 0")),
         0 => (Qos::Zero, rest),
         1 => {
-            let (packet_id, payload) = with_id(rest)?;
-            (Qos::One { packet_id, dup }, payload)
+            let (packet_id, rest) = with_id(rest)?;
+            (Qos::One { packet_id, dup }, rest)
         }
-        2 => (Qos::Two, with_id(rest)?.1),
+        2 => {
+            let (packet_id, rest) = with_id(rest)?;
+            (Qos::Two { packet_id }, rest)
+        }
         _ => return Err(FrameError::Publish("QoS is 3")),
     };
+    let (properties, payload) = match version {
+        Version::V3 => (PublishProperties::default(), rest),
+        Version::V5 => properties::of_publish(rest)?,
+    };
+    if topic.is_empty() {
+        return Err(FrameError::Publish("topic is empty"));
+    }
     Ok(Publish {
         qos,
         topic,
         payload,
+        retain: frame.header & 1 != 0,
+        properties,
     })
 }
 
@@ -202,11 +240,13 @@ mod tests {
         let frame = next_frame(&bytes, MAX).unwrap().unwrap();
         assert_eq!(frame.bytes, &bytes[..7]);
         assert_eq!(
-            publish(&frame),
+            publish(&frame, Version::V3),
             Ok(Publish {
                 qos: Qos::Zero,
                 topic: "a",
-                payload: b"42"
+                payload: b"42",
+                retain: false,
+                properties: PublishProperties::default(),
             })
         );
     }
@@ -250,7 +290,9 @@ mod tests {
 
     #[test]
     fn a_publish_with_an_identifier_keeps_it_and_its_dup_mark() {
-        let of = |bytes: &[u8]| publish(&next_frame(bytes, MAX).unwrap().unwrap()).map(|p| p.qos);
+        let of = |bytes: &[u8]| {
+            publish(&next_frame(bytes, MAX).unwrap().unwrap(), Version::V3).map(|p| p.qos)
+        };
         assert_eq!(
             of(&[0x32, 5, 0, 1, b'a', 1, 2]),
             Ok(Qos::One {
@@ -265,7 +307,23 @@ mod tests {
                 dup: true
             })
         );
-        assert_eq!(of(&[0x34, 5, 0, 1, b'a', 1, 2]), Ok(Qos::Two));
+        assert_eq!(
+            of(&[0x34, 5, 0, 1, b'a', 1, 2]),
+            Ok(Qos::Two { packet_id: 258 })
+        );
+    }
+
+    #[test]
+    fn properties_of_version_5_stand_before_the_payload() {
+        let bytes = [
+            0x33, 14, 0, 1, b'a', 1, 2, 7, 0x02, 0, 0, 0, 9, 0x01, 1, b'4',
+        ];
+        let frame = next_frame(&bytes, MAX).unwrap().unwrap();
+        let publish = publish(&frame, Version::V5).unwrap();
+        assert_eq!(publish.payload, b"4");
+        assert!(publish.retain);
+        assert_eq!(publish.properties.expiry_s, Some(9));
+        assert_eq!(publish.properties.raw, &bytes[8..15]);
     }
 
     #[test]
@@ -283,7 +341,7 @@ mod tests {
         ] {
             let frame = next_frame(bytes, MAX).unwrap().unwrap();
             assert_eq!(
-                publish(&frame),
+                publish(&frame, Version::V3),
                 Err(FrameError::Publish(reason)),
                 "{bytes:?}"
             );
@@ -295,7 +353,8 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut rest = bytes.as_slice();
             while let Ok(Some(frame)) = next_frame(rest, 200) {
-                let _ = publish(&frame);
+                let _ = publish(&frame, Version::V3);
+                let _ = publish(&frame, Version::V5);
                 let _ = connect_protocol(frame.body);
                 rest = &rest[frame.bytes.len()..];
             }

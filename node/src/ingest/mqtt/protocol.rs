@@ -1,22 +1,14 @@
-//! What a client's packets mean: the server's side of MQTT 3.1.1 as a value, without a socket or a clock.
-//!
-//! `mqtt-protocol-core` reads and writes every packet but PUBLISH (see [`super::frame`]) with automatic answers off,
-//! so that a PUBACK can wait for the commit. What this endpoint does not do yet is refused in the way that the
-//! standard has for it: SUBSCRIBE gets failure codes, QoS 2 closes the connection.
+//! What a client's packets mean: the server's side of MQTT 3.1.1 and 5 as a value, without a socket or a clock.
 //!
 //! Invariant: nothing but CONNECT is understood before CONNECT was accepted, and nothing at all after an error.
 
-use mqtt_protocol_core::mqtt::{
-    Connection, Version,
-    common::Cursor,
-    connection::{ConnectionOptions, Event},
-    packet::{GenericPacketTrait as _, Packet, v3_1_1},
-    result_code::{ConnectReturnCode, MqttError, SubackReturnCode},
-    role::Server,
-};
+use mqtt_protocol_core::mqtt::result_code::MqttError;
 use thiserror::Error;
 
-use super::frame::{self, Frame, FrameError, Publish, Qos, packet_type};
+use super::encode;
+use super::frame::{self, Frame, FrameError, Publish, Version, packet_type};
+use super::packets::{self, Ack, ConnectRequest, Goodbye, Subscribe, Unsubscribe};
+use super::reason;
 
 /// Longest client identifier. The standard asks for at least 23 bytes (§3.1.3.1); identifiers are keys in memory and
 /// on disk, so they must end somewhere.
@@ -33,38 +25,92 @@ pub(super) enum Refusal {
     ConnectTwice,
     #[error("the protocol is not MQTT")]
     ProtocolName,
-    #[error("protocol level {0}: this endpoint speaks MQTT 3.1.1 (level 4)")]
+    #[error("protocol level {0}: this endpoint speaks MQTT 3.1.1 (level 4) and 5")]
     ProtocolLevel(u8),
     #[error("malformed CONNECT: {0}")]
     Connect(&'static str),
     #[error("client identifier refused: {0}")]
     ClientId(&'static str),
     #[error(
-        "anonymous publishers are accepted only from this machine (mqtt_anonymous_anywhere in muster.toml changes that)"
+        "anonymous publishers are accepted only from this machine: use an account, or mqtt_anonymous_anywhere in muster.toml"
     )]
     NotAuthorized,
-    #[error("QoS 2 is not supported yet: publish with QoS 1")]
-    ExactlyOnce,
+    #[error("the name or the password is wrong")]
+    BadCredentials,
+    #[error("too many wrong passwords from this address: wait a minute")]
+    TooManyAttempts,
+    #[error("this endpoint has no authentication methods: use a name and a password")]
+    AuthenticationMethod,
+    #[error("the account may not publish its will there")]
+    WillNotAuthorized,
+    #[error("as many connections as one {0} may have")]
+    TooManyConnections(&'static str),
+    #[error("{0}")]
+    Session(String),
+    #[error("the account may not publish under {0}")]
+    PublishNotAuthorized(String),
+    #[error("too many messages of QoS 2 that were not released")]
+    Unreleased,
+    #[error("more unacknowledged messages than the {0} that were allowed")]
+    ReceiveMaximum(u16),
+    #[error("the client does not take its messages as fast as they come")]
+    TooSlow,
+    #[error("the account was removed, or has a new password")]
+    AccountGone,
+    #[error("malformed packet: {0}")]
+    Malformed(&'static str),
+    #[error("against the protocol: {0}")]
+    Protocol(&'static str),
     #[error("{0}")]
     Core(MqttError),
 }
 
-/// A client that wants to publish when the connection breaks (§3.1.2.5).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Will {
-    pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
-}
+impl Refusal {
+    /// Of MQTT 5, for CONNACK and DISCONNECT.
+    pub(super) fn reason_code(&self) -> u8 {
+        match self {
+            Refusal::Frame(error) => error.reason_code(),
+            Refusal::ConnectMissing | Refusal::ConnectTwice | Refusal::Protocol(_) => {
+                reason::PROTOCOL_ERROR
+            }
+            Refusal::ProtocolName | Refusal::ProtocolLevel(_) => 0x84,
+            Refusal::Connect(_) | Refusal::Malformed(_) => reason::MALFORMED_PACKET,
+            Refusal::ClientId(_) => reason::CLIENT_IDENTIFIER_NOT_VALID,
+            Refusal::NotAuthorized
+            | Refusal::WillNotAuthorized
+            | Refusal::PublishNotAuthorized(_)
+            | Refusal::AccountGone => reason::NOT_AUTHORIZED,
+            Refusal::BadCredentials => reason::BAD_USER_NAME_OR_PASSWORD,
+            Refusal::TooManyAttempts => reason::CONNECTION_RATE_EXCEEDED,
+            Refusal::AuthenticationMethod => reason::BAD_AUTHENTICATION_METHOD,
+            Refusal::TooManyConnections(_)
+            | Refusal::Session(_)
+            | Refusal::Unreleased
+            | Refusal::TooSlow => reason::QUOTA_EXCEEDED,
+            Refusal::ReceiveMaximum(_) => reason::RECEIVE_MAXIMUM_EXCEEDED,
+            Refusal::Core(error) => match error {
+                MqttError::ProtocolError => reason::PROTOCOL_ERROR,
+                MqttError::PacketTooLarge => reason::PACKET_TOO_LARGE,
+                MqttError::ClientIdentifierNotValid => reason::CLIENT_IDENTIFIER_NOT_VALID,
+                MqttError::BadUserNameOrPassword => reason::BAD_USER_NAME_OR_PASSWORD,
+                _ => reason::MALFORMED_PACKET,
+            },
+        }
+    }
 
-/// An acceptable CONNECT; [`Protocol::accept`] answers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ConnectRequest {
-    /// Empty only with `clean_session`.
-    pub(super) client_id: String,
-    pub(super) clean_session: bool,
-    /// 0: none.
-    pub(super) keep_alive_s: u16,
-    pub(super) will: Option<Will>,
+    /// Of MQTT 3.1.1 (§3.2.2.3); `None` where it has none and the connection just ends.
+    fn return_code(&self) -> Option<u8> {
+        match self {
+            Refusal::ProtocolLevel(_) => Some(1),
+            Refusal::ClientId(_) => Some(2),
+            Refusal::TooManyConnections(_) | Refusal::Session(_) => Some(3),
+            Refusal::BadCredentials => Some(4),
+            Refusal::NotAuthorized | Refusal::WillNotAuthorized | Refusal::TooManyAttempts => {
+                Some(5)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What one packet asks of whoever drives the protocol.
@@ -72,13 +118,18 @@ pub(super) struct ConnectRequest {
 pub(super) enum Step<'a> {
     /// No whole packet is there.
     NeedMore,
-    /// Decide about the client, then call [`Protocol::accept`]. No packet is read in between.
-    Connect(ConnectRequest),
+    /// Decide about the client, then call [`Protocol::accept`] or [`Protocol::refuse`]. No packet is read in between.
+    Connect(Box<ConnectRequest>),
     Publish(Publish<'a>),
-    /// Nothing, or only that what was appended to `out` is sent.
-    Answered,
-    /// The client says goodbye (§3.14); its will must not be published.
-    Disconnect,
+    Puback(Ack),
+    Pubrec(Ack),
+    Pubrel(Ack),
+    Pubcomp(Ack),
+    Subscribe(Subscribe),
+    Unsubscribe(Unsubscribe),
+    Ping,
+    /// The client says goodbye (§3.14).
+    Disconnect(Goodbye),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,213 +137,134 @@ enum Phase {
     AwaitingConnect,
     Deciding,
     Connected,
+    Over,
 }
 
 /// One client's conversation.
+#[derive(Debug)]
 pub(super) struct Protocol {
-    core: Connection<Server>,
     phase: Phase,
+    version: Version,
+    wants_words: bool,
     packet_bytes_max: usize,
+    /// The largest that the client takes.
+    peer_packet_bytes_max: usize,
 }
 
 impl Protocol {
     pub(super) fn new(packet_bytes_max: usize) -> Self {
-        let options = ConnectionOptions::new()
-            .maximum_packet_size_recv(u32::try_from(packet_bytes_max).unwrap_or(u32::MAX));
         Protocol {
-            core: Connection::with_options(Version::V3_1_1, options),
             phase: Phase::AwaitingConnect,
+            version: Version::V3,
+            wants_words: true,
             packet_bytes_max,
+            peer_packet_bytes_max: usize::MAX,
         }
     }
 
-    /// Reads the first packet of `buffer`; gives how many bytes it took and what is to be done. Answers are appended
-    /// to `out`, also with a [`Refusal`]: send them, then close.
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The largest packet that the client takes.
+    pub(super) fn peer_packet_bytes_max(&self) -> usize {
+        self.peer_packet_bytes_max
+    }
+
+    /// Reads the first packet of `buffer`; gives how many bytes it took and what is to be done.
     ///
     /// # Errors
-    /// [`Refusal`]; the protocol must not be used any more.
-    pub(super) fn next<'a>(
-        &mut self,
-        buffer: &'a [u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(usize, Step<'a>), Refusal> {
+    /// [`Refusal`]: tell the client with [`Protocol::refuse`], then close.
+    pub(super) fn next<'a>(&mut self, buffer: &'a [u8]) -> Result<(usize, Step<'a>), Refusal> {
         let Some(frame) = frame::next_frame(buffer, self.packet_bytes_max)? else {
             return Ok((0, Step::NeedMore));
         };
         let step = match (self.phase, frame.packet_type()) {
             (Phase::Connected, packet_type::PUBLISH) => {
-                let publish = frame::publish(&frame)?;
-                if publish.qos == Qos::Two {
-                    return Err(Refusal::ExactlyOnce);
-                }
-                Step::Publish(publish)
+                Step::Publish(frame::publish(&frame, self.version)?)
             }
             (Phase::Connected, packet_type::CONNECT) => return Err(Refusal::ConnectTwice),
-            (Phase::Connected, _) => self.control(&frame, out)?,
-            (Phase::AwaitingConnect, packet_type::CONNECT) => self.connect(&frame, out)?,
+            (Phase::Connected, packet_type) => control(self.version, packet_type, frame.body)?,
+            (Phase::AwaitingConnect, packet_type::CONNECT) => self.connect(&frame)?,
             (Phase::AwaitingConnect, _) => return Err(Refusal::ConnectMissing),
-            (Phase::Deciding, _) => return Ok((0, Step::NeedMore)),
+            (Phase::Deciding | Phase::Over, _) => return Ok((0, Step::NeedMore)),
         };
         Ok((frame.bytes.len(), step))
     }
 
-    /// Answers the CONNECT that [`Step::Connect`] gave.
-    pub(super) fn accept(&mut self, session_present: bool, out: &mut Vec<u8>) {
-        self.connack(ConnectReturnCode::Accepted, session_present, out);
+    /// The CONNECT that [`Step::Connect`] gave is answered with an acceptance.
+    pub(super) fn accept(&mut self) {
         self.phase = Phase::Connected;
     }
 
-    /// Refuses it as not authorised (§3.2.2.3 code 5).
-    pub(super) fn refuse_unauthorised(&mut self, out: &mut Vec<u8>) -> Refusal {
-        self.connack(ConnectReturnCode::NotAuthorized, false, out);
-        Refusal::NotAuthorized
-    }
-
-    fn connect(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<Step<'static>, Refusal> {
-        match frame::connect_protocol(frame.body) {
-            Some((b"MQTT", 4)) => {}
-            // MQTT 3.1 called itself MQIsdp. [MQTT-3.1.2-2]: a level that is not supported gets code 1, in the form
-            // that clients of every version read.
-            Some((b"MQTT" | b"MQIsdp", level)) => {
-                push_connack(ConnectReturnCode::UnacceptableProtocolVersion, out);
-                return Err(Refusal::ProtocolLevel(level));
+    /// Tells the client why it ends, in the way of its version and of how far it has come. Nothing may be written after.
+    pub(super) fn refuse(&mut self, refusal: &Refusal, out: &mut Vec<u8>) {
+        let words = refusal.to_string();
+        let words = self.wants_words.then_some(words.as_str());
+        match (self.phase, refusal.return_code(), self.version) {
+            (Phase::Connected, ..) => self.say_goodbye(refusal.reason_code(), words, out),
+            (Phase::AwaitingConnect | Phase::Deciding, Some(code), version) => {
+                encode::push_connack_refusal(version, code, refusal.reason_code(), words, out);
             }
-            Some(_) => return Err(Refusal::ProtocolName),
-            None => return Err(Refusal::Connect("protocol name is cut off")),
-        }
-        check_connect_flags(frame.body)?;
-        match self.receive(frame, out)? {
-            Some(Packet::V3_1_1Connect(connect)) => {
-                let client_id = connect.client_id();
-                let reason = if client_id.len() > CLIENT_ID_BYTES_MAX {
-                    Some("it is too long")
-                } else if client_id.is_empty() && !connect.clean_session() {
-                    Some("an empty one needs a clean session")
-                } else {
-                    None
-                };
-                if let Some(reason) = reason {
-                    self.connack(ConnectReturnCode::IdentifierRejected, false, out);
-                    return Err(Refusal::ClientId(reason));
-                }
-                self.phase = Phase::Deciding;
-                Ok(Step::Connect(ConnectRequest {
-                    client_id: client_id.to_owned(),
-                    clean_session: connect.clean_session(),
-                    keep_alive_s: connect.keep_alive(),
-                    will: connect.will_topic().map(|topic| Will {
-                        topic: topic.to_owned(),
-                        payload: connect.will_payload().unwrap_or_default().to_vec(),
-                    }),
-                }))
+            (Phase::Deciding, None, Version::V5) => {
+                encode::push_connack_refusal(Version::V5, 0, refusal.reason_code(), words, out);
             }
-            _ => Err(Refusal::Connect("unreadable")),
-        }
-    }
-
-    fn control(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<Step<'static>, Refusal> {
-        match self.receive(frame, out)? {
-            Some(Packet::V3_1_1Pingreq(_)) => {
-                self.send(Packet::V3_1_1Pingresp(v3_1_1::Pingresp::new()), out);
-            }
-            Some(Packet::V3_1_1Subscribe(subscribe)) => {
-                // [MQTT-3.8.4-5]: one return code per filter; 0x80 says that the server does not serve it.
-                let answer = v3_1_1::Suback::builder()
-                    .packet_id(subscribe.packet_id())
-                    .return_codes(vec![SubackReturnCode::Failure; subscribe.entries().len()])
-                    .build()
-                    .map_err(Refusal::Core)?;
-                self.send(Packet::V3_1_1Suback(answer), out);
-            }
-            Some(Packet::V3_1_1Unsubscribe(unsubscribe)) => {
-                let answer = v3_1_1::Unsuback::builder()
-                    .packet_id(unsubscribe.packet_id())
-                    .build()
-                    .map_err(Refusal::Core)?;
-                self.send(Packet::V3_1_1Unsuback(answer), out);
-            }
-            Some(Packet::V3_1_1Disconnect(_)) => return Ok(Step::Disconnect),
-            // Acknowledgements of messages that we never sent: nothing to do, and no reason to part.
             _ => {}
         }
-        Ok(Step::Answered)
+        self.phase = Phase::Over;
     }
 
-    /// Gives one whole packet to the core. A packet that it refuses ends the connection.
-    fn receive(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<Option<Packet>, Refusal> {
-        let mut received = None;
-        let mut error = None;
-        for event in self.core.recv(&mut Cursor::new(frame.bytes)) {
-            match event {
-                Event::NotifyPacketReceived(packet) => received = Some(packet),
-                Event::RequestSendPacket { packet, .. } => {
-                    out.extend(packet.to_continuous_buffer())
-                }
-                Event::NotifyError(e) => error = Some(e),
-                Event::RequestClose => error = error.or(Some(MqttError::ProtocolError)),
-                // Timers are the connection's: it knows when it reads and when it deliberately does not.
-                Event::NotifyPacketIdReleased(_)
-                | Event::RequestTimerReset { .. }
-                | Event::RequestTimerCancel(_) => {}
-            }
+    /// DISCONNECT with a reason, which MQTT 3.1.1 does not have.
+    pub(super) fn say_goodbye(&mut self, reason_code: u8, words: Option<&str>, out: &mut Vec<u8>) {
+        if self.version == Version::V5 && self.phase == Phase::Connected {
+            // §3.14.2.2.3: not more words than fit the client's largest packet.
+            let words = words.filter(|words| words.len() + 16 <= self.peer_packet_bytes_max);
+            encode::push_disconnect(reason_code, words, out);
         }
-        match error {
-            Some(e) => Err(Refusal::Core(e)),
-            None => Ok(received),
-        }
+        self.phase = Phase::Over;
     }
 
-    fn send(&mut self, packet: Packet, out: &mut Vec<u8>) {
-        for event in self.core.send(packet) {
-            if let Event::RequestSendPacket { packet, .. } = event {
-                out.extend(packet.to_continuous_buffer());
-            }
+    fn connect(&mut self, frame: &Frame<'_>) -> Result<Step<'static>, Refusal> {
+        let (version, bridge) = match frame::connect_protocol(frame.body) {
+            Some((b"MQTT", 4)) => (Version::V3, false),
+            // Mosquitto's bridges set the highest bit ("try_private") to say what they are.
+            Some((b"MQTT", 0x84)) => (Version::V3, true),
+            Some((b"MQTT", 5)) => (Version::V5, false),
+            // MQTT 3.1 called itself MQIsdp. [MQTT-3.1.2-2]: a level that is not supported gets code 1, in the form
+            // that clients of every version read.
+            Some((b"MQTT" | b"MQIsdp", level)) => return Err(Refusal::ProtocolLevel(level)),
+            Some(_) => return Err(Refusal::ProtocolName),
+            None => return Err(Refusal::Connect("protocol name is cut off")),
+        };
+        self.version = version;
+        self.phase = Phase::Deciding;
+        let request = packets::connect(version, bridge, frame.body)?;
+        self.wants_words = request.wants_words;
+        self.peer_packet_bytes_max =
+            usize::try_from(request.packet_bytes_max).unwrap_or(usize::MAX);
+        if request.client_id.len() > CLIENT_ID_BYTES_MAX {
+            return Err(Refusal::ClientId("it is too long"));
         }
-    }
-
-    fn connack(&mut self, code: ConnectReturnCode, session_present: bool, out: &mut Vec<u8>) {
-        match v3_1_1::Connack::builder()
-            .return_code(code)
-            .session_present(session_present)
-            .build()
-        {
-            Ok(packet) => self.send(Packet::V3_1_1Connack(packet), out),
-            Err(e) => tracing::error!(error = %e, "could not build a CONNACK"),
+        if version == Version::V3 && request.client_id.is_empty() && !request.clean_start {
+            return Err(Refusal::ClientId("an empty one needs a clean session"));
         }
+        Ok(Step::Connect(Box::new(request)))
     }
 }
 
-/// Appends PUBACKs (§3.4) in the order given.
-pub(super) fn push_pubacks(packet_ids: &[u16], out: &mut Vec<u8>) {
-    out.reserve(packet_ids.len() * 4);
-    for id in packet_ids {
-        let [high, low] = id.to_be_bytes();
-        out.extend_from_slice(&[0x40, 2, high, low]);
-    }
-}
-
-/// A refusal before the core has seen a CONNECT, §3.2.
-fn push_connack(code: ConnectReturnCode, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[0x20, 2, 0, code as u8]);
-}
-
-/// §3.1.2.3–9, which the core leaves to its user.
-fn check_connect_flags(body: &[u8]) -> Result<(), Refusal> {
-    let Some(&flags) = body.get(7) else {
-        return Err(Refusal::Connect("flags are cut off"));
-    };
-    let will = flags & 0b0000_0100 != 0;
-    let will_qos = (flags >> 3) & 0b11;
-    let will_retain = flags & 0b0010_0000 != 0;
-    if flags & 1 != 0 {
-        Err(Refusal::Connect("the reserved flag is set"))
-    } else if will_qos == 3 {
-        Err(Refusal::Connect("will QoS is 3"))
-    } else if !will && (will_qos != 0 || will_retain) {
-        Err(Refusal::Connect("will flags without a will"))
-    } else {
-        Ok(())
-    }
+fn control(version: Version, packet_type: u8, body: &[u8]) -> Result<Step<'static>, Refusal> {
+    Ok(match packet_type {
+        packet_type::PUBACK => Step::Puback(packets::ack(version, body)?),
+        packet_type::PUBREC => Step::Pubrec(packets::ack(version, body)?),
+        packet_type::PUBREL => Step::Pubrel(packets::ack(version, body)?),
+        packet_type::PUBCOMP => Step::Pubcomp(packets::ack(version, body)?),
+        packet_type::SUBSCRIBE => Step::Subscribe(packets::subscribe(version, body)?),
+        packet_type::UNSUBSCRIBE => Step::Unsubscribe(packets::unsubscribe(version, body)?),
+        packet_type::PINGREQ if body.is_empty() => Step::Ping,
+        packet_type::PINGREQ => return Err(Refusal::Malformed("PINGREQ")),
+        packet_type::DISCONNECT => Step::Disconnect(packets::disconnect(version, body)?),
+        other => return Err(Refusal::Frame(FrameError::PacketType(other))),
+    })
 }
 
 #[cfg(test)]
@@ -304,15 +276,8 @@ mod tests {
 
     const MAX: usize = 64 * 1024;
 
-    fn connect(level: u8, flags: u8, client_id: &str) -> Vec<u8> {
-        let mut body = b"\0\x04MQTT".to_vec();
-        body.extend([level, flags, 0, 30]);
-        if level == 5 {
-            body.push(0);
-        }
-        body.extend(u16::try_from(client_id.len()).unwrap().to_be_bytes());
-        body.extend(client_id.as_bytes());
-        let mut packet = vec![0x10];
+    fn packet(header: u8, body: &[u8]) -> Vec<u8> {
+        let mut packet = vec![header];
         let mut length = body.len();
         loop {
             let byte = u8::try_from(length % 128).unwrap();
@@ -326,137 +291,198 @@ mod tests {
         packet
     }
 
-    fn connected() -> Protocol {
+    fn connect(level: u8, flags: u8, client_id: &str) -> Vec<u8> {
+        let mut body = b"\0\x04MQTT".to_vec();
+        body.extend([level, flags, 0, 30]);
+        if level == 5 {
+            body.push(0);
+        }
+        body.extend(u16::try_from(client_id.len()).unwrap().to_be_bytes());
+        body.extend(client_id.as_bytes());
+        packet(0x10, &body)
+    }
+
+    fn connected(level: u8) -> Protocol {
         let mut protocol = Protocol::new(MAX);
-        let mut out = Vec::new();
-        let packet = connect(4, 0b10, "c");
-        let (taken, step) = protocol.next(&packet, &mut out).unwrap();
+        let packet = connect(level, 0b10, "c");
+        let (taken, step) = protocol.next(&packet).unwrap();
         assert_eq!(taken, packet.len());
         assert!(matches!(step, Step::Connect(_)));
-        protocol.accept(false, &mut out);
-        assert_eq!(out, [0x20, 2, 0, 0]);
+        protocol.accept();
         protocol
     }
 
-    /// Feeds one packet to a connected client's protocol: what comes back, or why the connection ends.
-    #[track_caller]
-    fn check(packet: &[u8], expected: Result<&[u8], &str>) {
-        let mut protocol = connected();
-        let mut out = Vec::new();
-        match (protocol.next(packet, &mut out), expected) {
-            (Ok((taken, Step::Answered)), Ok(answer)) => {
-                assert_eq!(taken, packet.len());
-                assert_eq!(out, answer);
-            }
-            (Err(refusal), Err(reason)) => assert_eq!(refusal.to_string(), reason),
-            (got, _) => panic!("{got:?}"),
+    #[test]
+    fn control_packets_of_both_versions_are_understood() {
+        for level in [4, 5] {
+            let mut protocol = connected(level);
+            assert_eq!(protocol.next(&[0xc0, 0]), Ok((2, Step::Ping)));
+            let ack = Ack {
+                packet_id: 258,
+                reason_code: 0,
+            };
+            assert_eq!(protocol.next(&[0x62, 2, 1, 2]), Ok((4, Step::Pubrel(ack))));
+            assert_eq!(protocol.next(&[0x40, 2, 1, 2]), Ok((4, Step::Puback(ack))));
+            let properties: &[u8] = if level == 5 { &[0] } else { &[] };
+            let body = [&[0, 7], properties, &[0, 1, b'a', 0, 0, 1, b'b', 2]].concat();
+            let Ok((_, Step::Subscribe(subscribe))) = protocol.next(&packet(0x82, &body)) else {
+                panic!("level {level}");
+            };
+            assert_eq!(subscribe.packet_id, 7);
+            assert_eq!(subscribe.filters[1].filter, "b");
+            assert_eq!(subscribe.filters[1].qos, 2);
+            let body = [&[0, 8], properties, &[0, 1, b'a']].concat();
+            assert!(matches!(
+                protocol.next(&packet(0xa2, &body)),
+                Ok((_, Step::Unsubscribe(Unsubscribe { packet_id: 8, .. })))
+            ));
+            assert_eq!(
+                protocol.next(&[0xe0, 0]),
+                Ok((2, Step::Disconnect(Goodbye::default())))
+            );
         }
     }
 
     #[test]
-    fn a_ping_is_answered() {
-        check(&[0xc0, 0], Ok(&[0xd0, 0]));
+    fn a_goodbye_of_version_5_may_ask_for_the_will_and_another_expiry() {
+        let mut protocol = connected(5);
+        let packet = [0xe0, 7, 4, 5, 0x11, 0, 0, 0, 9];
+        let goodbye = Goodbye {
+            with_will: true,
+            session_expiry_s: Some(9),
+        };
+        assert_eq!(protocol.next(&packet), Ok((9, Step::Disconnect(goodbye))));
     }
 
     #[test]
-    fn every_filter_of_a_subscribe_is_refused() {
-        check(
-            &[0x82, 10, 0, 7, 0, 1, b'a', 0, 0, 1, b'b', 1],
-            Ok(&[0x90, 4, 0, 7, 0x80, 0x80]),
-        );
-        check(&[0xa2, 5, 0, 8, 0, 1, b'a'], Ok(&[0xb0, 2, 0, 8]));
-    }
-
-    #[test]
-    fn exactly_once_is_refused_with_a_reason() {
-        check(
-            &[0x34, 5, 0, 1, b'a', 0, 1],
-            Err("QoS 2 is not supported yet: publish with QoS 1"),
+    fn what_a_client_of_version_5_asks_for_is_read() {
+        let mut body = b"\0\x04MQTT\x05\xee\0\x1e".to_vec();
+        body.extend(b"\x0f\x11\0\0\0\x3c\x21\0\x05\x27\0\0\x04\0\x17\0");
+        body.extend(b"\0\x01c\x0c\x18\0\0\0\x07\x02\0\0\0\x09\x01\x01");
+        body.extend(b"\0\x01t\0\x02by\0\x01u\0\x01p");
+        let packet = packet(0x10, &body);
+        let mut protocol = Protocol::new(MAX);
+        let Ok((_, Step::Connect(request))) = protocol.next(&packet) else {
+            panic!("{:?}", protocol.next(&packet));
+        };
+        assert_eq!(request.session_expiry_s, 60);
+        assert_eq!(request.receive_maximum, 5);
+        assert_eq!(request.packet_bytes_max, 1024);
+        assert!(!request.wants_words);
+        let will = request.will.unwrap();
+        assert_eq!((will.delay_s, will.expiry_s), (7, Some(9)));
+        assert_eq!((will.qos, will.retain), (1, true));
+        assert_eq!(will.properties, b"\x01\x01");
+        let credentials = request.credentials.unwrap();
+        assert_eq!(
+            (credentials.name.as_str(), &credentials.secret[..]),
+            ("u", &b"p"[..])
         );
     }
 
     #[test]
     fn a_second_connect_ends_the_connection() {
-        check(
-            &connect(4, 2, "c"),
-            Err("a second CONNECT on one connection"),
+        assert_eq!(
+            connected(4).next(&connect(4, 2, "c")),
+            Err(Refusal::ConnectTwice)
         );
     }
 
-    /// Feeds a CONNECT: the CONNACK's code, or `None` where the connection just ends.
-    fn connack_of(packet: &[u8]) -> Option<u8> {
+    /// Feeds a CONNECT: what is sent back before the connection ends.
+    fn refused(packet: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let mut protocol = Protocol::new(MAX);
-        assert!(protocol.next(packet, &mut out).is_err(), "{packet:?}");
-        match out[..] {
-            [] => None,
-            [0x20, 2, 0, code] => Some(code),
-            _ => panic!("{out:?}"),
-        }
+        let refusal = protocol.next(packet).unwrap_err();
+        protocol.refuse(&refusal, &mut out);
+        out
     }
 
     #[test]
     fn other_protocol_levels_are_told_so_in_a_connack() {
-        assert_eq!(connack_of(&connect(5, 2, "c")), Some(1));
-        assert_eq!(connack_of(&connect(3, 2, "c")), Some(1));
+        assert_eq!(refused(&connect(6, 2, "c")), [0x20, 2, 0, 1]);
+        assert_eq!(refused(&connect(3, 2, "c")), [0x20, 2, 0, 1]);
         assert_eq!(
-            connack_of(b"\x10\x0f\0\x06MQIsdp\x03\x02\0\x1e\0\x01c"),
-            Some(1)
+            refused(b"\x10\x0f\0\x06MQIsdp\x03\x02\0\x1e\0\x01c"),
+            [0x20, 2, 0, 1]
         );
-        assert_eq!(connack_of(b"\x10\x0d\0\x04HTTP\x04\x02\0\x1e\0\x01c"), None);
+        assert!(refused(b"\x10\x0d\0\x04HTTP\x04\x02\0\x1e\0\x01c").is_empty());
     }
 
     #[test]
-    fn an_empty_client_id_needs_a_clean_session() {
-        assert_eq!(connack_of(&connect(4, 0, "")), Some(2));
-        assert_eq!(
-            connack_of(&connect(4, 2, &"c".repeat(CLIENT_ID_BYTES_MAX + 1))),
-            Some(2)
-        );
-        let mut out = Vec::new();
-        let packet = connect(4, 2, "");
-        assert!(matches!(
-            Protocol::new(MAX).next(&packet, &mut out),
-            Ok((_, Step::Connect(_)))
-        ));
+    fn a_bridge_says_so_by_its_level() {
+        let packet = connect(0x84, 2, "c");
+        let mut protocol = Protocol::new(MAX);
+        let Ok((_, Step::Connect(request))) = protocol.next(&packet) else {
+            panic!("refused");
+        };
+        assert!(request.bridge);
+    }
+
+    #[test]
+    fn an_empty_client_id_needs_a_clean_session_in_the_old_version() {
+        assert_eq!(refused(&connect(4, 0, "")), [0x20, 2, 0, 2]);
+        let long = "c".repeat(CLIENT_ID_BYTES_MAX + 1);
+        assert_eq!(refused(&connect(4, 2, &long)), [0x20, 2, 0, 2]);
+        let said = refused(&connect(5, 2, &long));
+        assert_eq!((said[0], said[3]), (0x20, 0x85));
+        for packet in [connect(4, 2, ""), connect(5, 0, "")] {
+            assert!(matches!(
+                Protocol::new(MAX).next(&packet),
+                Ok((_, Step::Connect(_)))
+            ));
+        }
     }
 
     #[test]
     fn connect_flags_that_contradict_each_other_end_the_connection() {
         for flags in [0b0000_0011, 0b0001_1110, 0b0000_1010, 0b0010_0010] {
-            assert_eq!(connack_of(&connect(4, flags, "c")), None, "{flags:#b}");
+            assert!(refused(&connect(4, flags, "c")).is_empty(), "{flags:#b}");
+            assert_eq!(refused(&connect(5, flags, "c"))[3], 0x81, "{flags:#b}");
         }
+    }
+
+    #[test]
+    fn refusals_of_a_connected_client_are_said_in_version_5_only() {
+        let mut out = Vec::new();
+        connected(4).refuse(&Refusal::ConnectTwice, &mut out);
+        assert!(out.is_empty());
+        connected(5).refuse(&Refusal::ConnectTwice, &mut out);
+        assert_eq!(out[0], 0xe0);
+        assert_eq!(out[2], 0x82);
     }
 
     #[test]
     fn nothing_but_connect_is_understood_first() {
         for packet in [&[0xc0, 0][..], &[0x30, 4, 0, 1, b'a', b'1'], &[0xe0, 0]] {
-            let mut out = Vec::new();
             assert_eq!(
-                Protocol::new(MAX).next(packet, &mut out),
+                Protocol::new(MAX).next(packet),
                 Err(Refusal::ConnectMissing)
             );
-            assert!(out.is_empty());
+            assert!(refused(packet).is_empty());
         }
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(
-            greeted in any::<bool>(),
+            greeted in proptest::sample::select(vec![0_u8, 4, 5]),
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
-            header in proptest::sample::select(vec![0x10_u8, 0x30, 0x32, 0x82, 0xa2, 0xc0, 0xe0, 0x40, 0x62]),
+            header in proptest::sample::select(
+                vec![0x10_u8, 0x30, 0x32, 0x34, 0x82, 0xa2, 0xc0, 0xe0, 0x40, 0x50, 0x62, 0x70]
+            ),
         ) {
-            let mut protocol = if greeted { connected() } else { Protocol::new(MAX) };
-            let mut packet = vec![header, u8::try_from(bytes.len().min(127)).unwrap()];
-            packet.extend(&bytes);
+            let mut protocol = if greeted > 0 { connected(greeted) } else { Protocol::new(MAX) };
+            let packet = packet(header, &bytes);
             let mut rest = packet.as_slice();
-            let mut out = Vec::new();
-            while let Ok((taken, step)) = protocol.next(rest, &mut out) {
-                if step == Step::NeedMore || matches!(step, Step::Connect(_)) {
-                    break;
+            loop {
+                match protocol.next(rest) {
+                    Ok((_, Step::NeedMore | Step::Connect(_))) => break,
+                    Ok((taken, _)) => rest = &rest[taken..],
+                    Err(refusal) => {
+                        protocol.refuse(&refusal, &mut Vec::new());
+                        break;
+                    }
                 }
-                rest = &rest[taken..];
             }
         }
     }

@@ -1,0 +1,433 @@
+//! Commands to devices: given by a person, stored, published on `muster/v1/<device>/cmd`, answered on `state`.
+//!
+//! ```text
+//! queued ──the device's connection took it──▶ sent ──{"id","ok":true}──▶ acknowledged
+//!    └──────────────── its time is over ───────┴──▶ expired   └──{"ok":false}──▶ failed
+//! ```
+//!
+//! Invariants:
+//! - A command is stored before the person hears of it, and waits here, not in a session's queue: it is published to
+//!   whatever connection of the device comes, and again until one has acknowledged it. It may come twice; its id tells.
+//! - Commands are never dropped silently: each ends acknowledged, failed or expired, and is listed until
+//!   [`COMMANDS_MAX`] newer ones came.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::permissions::{Action, Subject};
+use domain::{FieldError, Kind};
+use sensor_drivers::TOPIC_PREFIX;
+use serde_json::{Value, json};
+use store::{CommandState, DeviceCommand, MqttChange, MqttMessage};
+use uuid::Uuid;
+
+use super::session::{Session, encode_identifier};
+use super::topics::fits;
+use super::{Mqtt, Taker};
+use crate::app::clock::rfc3339;
+use crate::app::{App, AppError, Caller, Page};
+
+/// Commands kept, of all devices: the oldest that is over makes room.
+pub const COMMANDS_MAX: usize = 10_000;
+/// Commands of one device that are not over.
+pub const COMMANDS_OPEN_MAX: usize = 100;
+/// One command's payload. A device has a few KiB of memory.
+const PAYLOAD_BYTES_MAX: usize = 8 * 1024;
+/// Where nothing is said: an hour. A pump that is switched on by an order of yesterday is dangerous.
+const EXPIRES_S_DEFAULT: u64 = 3_600;
+const EXPIRES_S_MAX: u64 = 30 * 24 * 3_600;
+/// What a device says about a command, at most so much of it.
+const DETAIL_BYTES_MAX: usize = 1_024;
+
+const DEVICES: Subject = Subject::Document(Kind::Device);
+
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    /// UUIDv7: by the order in which they were made.
+    by_id: BTreeMap<[u8; 16], DeviceCommand>,
+    /// Not over.
+    open: usize,
+}
+
+impl Commands {
+    pub(super) fn restore(commands: Vec<DeviceCommand>) -> Self {
+        let mut restored = Commands::default();
+        for command in commands {
+            restored.open += usize::from(is_open(&command));
+            restored.by_id.insert(command.id, command);
+        }
+        restored
+    }
+
+    fn open_of<'a>(&'a self, device: &'a str) -> impl Iterator<Item = &'a DeviceCommand> {
+        self.by_id
+            .values()
+            .filter(move |command| is_open(command) && command.device == device)
+    }
+
+    /// Moves a command on; answers the change to store.
+    fn settle(
+        &mut self,
+        id: &[u8; 16],
+        state: CommandState,
+        detail: Option<String>,
+        now_ms: i64,
+    ) -> Option<MqttChange> {
+        let command = self.by_id.get_mut(id)?;
+        if !is_open(command) || command.state == state {
+            return None;
+        }
+        command.state = state;
+        command.detail = detail;
+        command.changed_ms = now_ms;
+        let command = command.clone();
+        self.open -= usize::from(!is_open(&command));
+        metrics::counter!("muster_commands_total", "state" => word(state)).increment(1);
+        Some(MqttChange::Command(command))
+    }
+
+    /// Forgets the oldest that are over, down to room for one more.
+    fn make_room(&mut self) -> Vec<MqttChange> {
+        let surplus = (self.by_id.len() + 1).saturating_sub(COMMANDS_MAX);
+        let over: Vec<[u8; 16]> = self
+            .by_id
+            .values()
+            .filter(|command| !is_open(command))
+            .take(surplus)
+            .map(|command| command.id)
+            .collect();
+        for id in &over {
+            self.by_id.remove(id);
+        }
+        over.into_iter()
+            .map(|id| MqttChange::CommandForgotten { id })
+            .collect()
+    }
+}
+
+fn is_open(command: &DeviceCommand) -> bool {
+    matches!(command.state, CommandState::Queued | CommandState::Sent)
+}
+
+impl Mqtt {
+    /// A session may have become one that takes commands.
+    pub(super) fn dispatch_to(&self, session: &Arc<Session>) {
+        let subscriptions = session.subscriptions();
+        if subscriptions.is_empty() {
+            return;
+        }
+        let commands = self.0.commands.lock();
+        if commands.open == 0 {
+            return;
+        }
+        let queued: Vec<DeviceCommand> = commands
+            .by_id
+            .values()
+            .filter(|command| command.state == CommandState::Queued)
+            .cloned()
+            .collect();
+        drop(commands);
+        for command in queued {
+            let topic = topic(&command.device);
+            let fitting = subscriptions
+                .iter()
+                .find(|(filter, _)| fits(filter, &topic));
+            if let Some((filter, grant)) = fitting {
+                let taker = Taker {
+                    session: Arc::clone(session),
+                    grant: *grant,
+                    exact: !filter.contains(['+', '#']),
+                };
+                self.hand_over(&command, &taker, encode_identifier(grant.identifier));
+            }
+        }
+    }
+
+    /// Publishes a command to whoever listens now.
+    fn dispatch(&self, command: &DeviceCommand) {
+        for (taker, identifiers) in self.takers(&topic(&command.device)) {
+            self.hand_over(command, &taker, identifiers);
+        }
+    }
+
+    fn hand_over(&self, command: &DeviceCommand, taker: &Taker, identifiers: Box<[u8]>) {
+        let session = &taker.session;
+        if !session.is_connected() || session.carries(&command.id) {
+            return;
+        }
+        let message = Arc::new(MqttMessage {
+            topic: topic(&command.device).into(),
+            payload: payload(command).into(),
+            properties: Box::default(),
+            qos: 1,
+            received_ms: command.created_ms,
+            expires_ms: Some(command.expires_ms),
+        });
+        if !answers_for(taker) {
+            // A dashboard that listens to everything: it sees the command and does not carry it out.
+            let _ = session.offer(&message, false, identifiers);
+            return;
+        }
+        if taker.grant.qos == 0 {
+            if session.offer(&message, false, identifiers).is_ok() {
+                self.command_taken(&command.id);
+            }
+            return;
+        }
+        // Without room it stays queued: the session makes room, or its connection ends, and it is tried again.
+        if let Ok(promised) = session.promise(&message, 1, false, identifiers, Some(command.id)) {
+            session.keep(promised.number);
+        }
+    }
+
+    /// A connection of its device has taken it.
+    pub(super) fn command_taken(&self, id: &[u8; 16]) {
+        let now_ms = self.now_ms();
+        let change = self
+            .0
+            .commands
+            .lock()
+            .settle(id, CommandState::Sent, None, now_ms);
+        self.write_soon(change.into_iter().collect());
+    }
+
+    /// A device said something on `state`: the change to store if it was about a command.
+    pub(super) fn command_answered(&self, device: &str, payload: &[u8]) -> Option<MqttChange> {
+        if payload.len() > super::state::STATE_BYTES_MAX {
+            return None;
+        }
+        let answer: Value = serde_json::from_slice(payload).ok()?;
+        let id = Uuid::parse_str(answer.get("id")?.as_str()?).ok()?;
+        let state = match answer.get("ok")?.as_bool()? {
+            true => CommandState::Acknowledged,
+            false => CommandState::Failed,
+        };
+        let detail = answer.get("detail").and_then(Value::as_str).map(|text| {
+            let end = text.floor_char_boundary(DETAIL_BYTES_MAX);
+            text[..end].to_owned()
+        });
+        let mut commands = self.0.commands.lock();
+        let is_its = commands
+            .by_id
+            .get(id.as_bytes())
+            .is_some_and(|command| command.device == device);
+        if !is_its {
+            return None;
+        }
+        commands.settle(id.as_bytes(), state, detail, self.now_ms())
+    }
+
+    /// Ends commands whose time is over, and tries those again that found no room.
+    pub(super) fn expire_commands(&self) {
+        let now_ms = self.now_ms();
+        let mut commands = self.0.commands.lock();
+        if commands.open == 0 {
+            return;
+        }
+        let (over, queued): (Vec<DeviceCommand>, Vec<DeviceCommand>) = commands
+            .by_id
+            .values()
+            .filter(|command| is_open(command))
+            .cloned()
+            .partition(|command| command.expires_ms <= now_ms);
+        let changes = over
+            .iter()
+            .filter_map(|command| commands.settle(&command.id, CommandState::Expired, None, now_ms))
+            .collect();
+        drop(commands);
+        self.write_soon(changes);
+        if self.is_listened_to() {
+            for command in queued {
+                if command.state == CommandState::Queued {
+                    self.dispatch_to_those_who_answer(&command);
+                }
+            }
+        }
+    }
+
+    fn dispatch_to_those_who_answer(&self, command: &DeviceCommand) {
+        for (taker, identifiers) in self.takers(&topic(&command.device)) {
+            if answers_for(&taker) && taker.grant.qos > 0 {
+                self.hand_over(command, &taker, identifiers);
+            }
+        }
+    }
+}
+
+impl App {
+    /// Stores a command for a device and publishes it: the command as [`App::list_commands`] shows it.
+    ///
+    /// # Errors
+    /// `Invalid` with pointers, `NotFound`, `Forbidden`, `Conflict` where too many wait, a fault of the store.
+    pub async fn send_command(
+        &self,
+        caller: &Caller,
+        id: &str,
+        payload: Value,
+        expires_s: Option<u64>,
+    ) -> Result<Value, AppError> {
+        self.authorise(caller, Action::Edit, DEVICES)?;
+        let text = payload.to_string();
+        let expires_s = expires_s.unwrap_or(EXPIRES_S_DEFAULT);
+        check(&text, expires_s)?;
+        let device = self.device_name(caller, id).await?;
+        let now_ms = self.mqtt.now_ms();
+        let command = DeviceCommand {
+            id: *Uuid::now_v7().as_bytes(),
+            device: device.clone(),
+            payload: text,
+            state: CommandState::Queued,
+            detail: None,
+            created_by: caller.name.clone(),
+            created_ms: now_ms,
+            expires_ms: now_ms.saturating_add(i64::try_from(expires_s * 1_000).unwrap_or(i64::MAX)),
+            changed_ms: now_ms,
+        };
+        let mut changes = {
+            let mut commands = self.mqtt.0.commands.lock();
+            if commands.open_of(&device).count() >= COMMANDS_OPEN_MAX
+                || commands.open >= COMMANDS_MAX
+            {
+                return Err(AppError::Conflict(format!(
+                    "{COMMANDS_OPEN_MAX} commands wait for this device already: let them arrive or expire"
+                )));
+            }
+            commands.make_room()
+        };
+        self.note_audit(
+            caller,
+            "device.command",
+            json!({ "device": device, "command": Uuid::from_bytes(command.id).to_string() }),
+        )
+        .await?;
+        changes.push(MqttChange::Command(command.clone()));
+        self.mqtt.write(changes).await?;
+        {
+            let mut commands = self.mqtt.0.commands.lock();
+            commands.by_id.insert(command.id, command.clone());
+            commands.open += 1;
+        }
+        metrics::counter!("muster_commands_total", "state" => "queued").increment(1);
+        self.mqtt.dispatch(&command);
+        Ok(value(&command))
+    }
+
+    /// Commands of a device, newest first, with what it last said about itself: `{"items","next","since","reported"}`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`, a cursor that does not fit.
+    pub async fn list_commands(
+        &self,
+        caller: &Caller,
+        id: &str,
+        cursor: Option<String>,
+        limit: Option<u32>,
+    ) -> Result<(Page, Value), AppError> {
+        self.authorise(caller, Action::Read, DEVICES)?;
+        let device = self.device_name(caller, id).await?;
+        let before = match cursor {
+            None => [0xff; 16],
+            Some(cursor) => Uuid::parse_str(&cursor)
+                .map(Uuid::into_bytes)
+                .map_err(|_| {
+                    AppError::Unreadable(
+                        "cursor: take it as it is from `next` of the page before".into(),
+                    )
+                })?,
+        };
+        let limit = limit.unwrap_or(50).clamp(1, 500) as usize;
+        let commands = self.mqtt.0.commands.lock();
+        let mut found = commands
+            .by_id
+            .range(..before)
+            .rev()
+            .map(|(_, command)| command)
+            .filter(|command| command.device == device)
+            .take(limit + 1)
+            .collect::<Vec<_>>();
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found
+            .last()
+            .filter(|_| more)
+            .map(|command| Uuid::from_bytes(command.id).to_string());
+        let items = found.into_iter().map(value).collect();
+        drop(commands);
+        let reported = self.mqtt.0.states.lock().get(&device);
+        let reported = reported.map_or(Value::Null, |(payload, at_ms)| {
+            let said: Value = serde_json::from_slice(&payload)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&payload).into_owned()));
+            json!({ "at": rfc3339(at_ms), "state": said })
+        });
+        let since = self.store.readings().newest_position().to_string();
+        Ok((Page { items, next, since }, reported))
+    }
+}
+
+fn check(payload: &str, expires_s: u64) -> Result<(), AppError> {
+    let mut errors = Vec::new();
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        errors.push(FieldError {
+            pointer: "/payload".into(),
+            detail: format!(
+                "{} bytes of JSON, at most {PAYLOAD_BYTES_MAX} fit a device",
+                payload.len()
+            ),
+        });
+    }
+    if !(1..=EXPIRES_S_MAX).contains(&expires_s) {
+        errors.push(FieldError {
+            pointer: "/expires_s".into(),
+            detail: format!("1 to {EXPIRES_S_MAX} seconds"),
+        });
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(AppError::Invalid(errors))
+    }
+}
+
+/// Whether what this subscription takes reaches the device: it names the device, or may speak for it.
+fn answers_for(taker: &Taker) -> bool {
+    taker.exact || !taker.session.owner.is_empty()
+}
+
+fn topic(device: &str) -> String {
+    format!("{TOPIC_PREFIX}{device}/cmd")
+}
+
+fn payload(command: &DeviceCommand) -> Vec<u8> {
+    let id = Uuid::from_bytes(command.id);
+    let expires_at = rfc3339(command.expires_ms);
+    // The payload is JSON already, and stays as the person wrote it.
+    format!(
+        r#"{{"id":"{id}","payload":{},"expires_at":"{expires_at}"}}"#,
+        command.payload
+    )
+    .into_bytes()
+}
+
+fn word(state: CommandState) -> &'static str {
+    match state {
+        CommandState::Queued => "queued",
+        CommandState::Sent => "sent",
+        CommandState::Acknowledged => "acknowledged",
+        CommandState::Failed => "failed",
+        CommandState::Expired => "expired",
+    }
+}
+
+fn value(command: &DeviceCommand) -> Value {
+    json!({
+        "id": Uuid::from_bytes(command.id).to_string(),
+        "device": command.device,
+        "payload": serde_json::from_str::<Value>(&command.payload).unwrap_or_default(),
+        "state": word(command.state),
+        "detail": command.detail,
+        "created_by": command.created_by,
+        "created_at": rfc3339(command.created_ms),
+        "expires_at": rfc3339(command.expires_ms),
+        "changed_at": rfc3339(command.changed_ms),
+    })
+}

@@ -1,0 +1,474 @@
+//! One client's publishing: to ingest, to the retained messages, to subscribers, in one commit.
+//!
+//! Invariant: subscribers get a message when its commit has succeeded, each once, however often its publisher sends it
+//! under one packet id of QoS 2.
+
+use std::sync::Arc;
+
+use sensor_drivers::TOPIC_PREFIX;
+use store::{MqttChange, MqttMessage};
+
+use super::Mqtt;
+use super::accounts::Rights;
+use super::session::{Ended, Session};
+use super::topics::{TOPIC_BYTES_MAX, is_publishable};
+use crate::app::AppError;
+use crate::app::ingest::{self, Delivery, IngestSession, Message};
+
+/// How a message was published (§4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Qos {
+    Zero,
+    One { packet_id: u16, dup: bool },
+    Two { packet_id: u16 },
+}
+
+impl Qos {
+    /// 0, 1 or 2.
+    pub fn level(self) -> u8 {
+        match self {
+            Qos::Zero => 0,
+            Qos::One { .. } => 1,
+            Qos::Two { .. } => 2,
+        }
+    }
+}
+
+/// A message as a client published it.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    pub qos: Qos,
+    /// At most so it is delivered; a will has one without being acknowledged.
+    pub wanted_qos: u8,
+    pub retain: bool,
+    /// Properties of MQTT 5 as on the wire, without expiry, alias and identifiers.
+    pub properties: &'a [u8],
+    pub expiry_s: Option<u32>,
+}
+
+/// A message is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishRefused {
+    /// The account may not publish there.
+    NotAuthorised,
+    /// Too many messages of QoS 2 are not released.
+    Quota,
+}
+
+/// Whose copy of a message it is.
+struct Target {
+    session: Arc<Session>,
+    retain: bool,
+    identifiers: Box<[u8]>,
+    /// The place that it has; `None` at QoS 0.
+    promised: Option<u64>,
+}
+
+struct Published {
+    message: Arc<MqttMessage>,
+    /// As [`IngestSession::last_message`] named it.
+    origin: Option<u32>,
+    targets: Vec<Target>,
+}
+
+/// See the module.
+pub struct Publisher {
+    mqtt: Mqtt,
+    session: Option<Arc<Session>>,
+    rights: Rights,
+    bridge: bool,
+    ingest: IngestSession,
+    published: Vec<Published>,
+    /// It has used packet ids of QoS 2.
+    exactly_once: bool,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        mqtt: Mqtt,
+        session: Option<Arc<Session>>,
+        rights: Rights,
+        bridge: bool,
+    ) -> Publisher {
+        let number = session.as_ref().and_then(|session| session.number);
+        let ingest = mqtt.0.ingest.session_of("mqtt".into(), number);
+        Publisher {
+            mqtt,
+            session,
+            rights,
+            bridge,
+            ingest,
+            published: Vec::new(),
+            exactly_once: false,
+        }
+    }
+
+    pub fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
+    /// Whether it has used packet ids of QoS 2.
+    pub fn used_exactly_once(&self) -> bool {
+        self.exactly_once
+    }
+
+    /// Takes a message.
+    ///
+    /// # Errors
+    /// [`PublishRefused`]: nothing of it is kept.
+    pub fn publish(&mut self, incoming: Incoming<'_>) -> Result<(), PublishRefused> {
+        let Incoming { topic, payload, .. } = incoming;
+        if !self.rights.may_publish(topic) {
+            metrics::counter!("muster_mqtt_publish_refused_total", "reason" => "not-authorised")
+                .increment(1);
+            return Err(PublishRefused::NotAuthorised);
+        }
+        let Some(delivery) = self.delivery(incoming.qos)? else {
+            return Ok(());
+        };
+        if topic.len() > TOPIC_BYTES_MAX {
+            // Kept with its bytes, but not with 64 KB of name for each.
+            let cut = &topic[..topic.floor_char_boundary(TOPIC_BYTES_MAX)];
+            let reason = format!(
+                "topic of {} bytes: at most {TOPIC_BYTES_MAX} are accepted",
+                topic.len()
+            );
+            self.ingest
+                .reject(cut, payload, delivery, "topic-too-long", reason);
+            return Ok(());
+        }
+        if incoming.retain && payload.is_empty() {
+            // §3.3.1.3: it says that nothing is retained any more, and nothing else.
+            self.ingest.bare_message(delivery);
+        } else if let Some(device) = reserved(topic, "/state") {
+            self.state(device, topic, payload, delivery);
+        } else {
+            self.ingest.message(Message {
+                topic,
+                payload,
+                delivery,
+                kept: self.bridge && incoming.retain,
+            });
+        }
+        // Commands come from people, through the API: nobody else's reach a device.
+        let is_command = reserved(topic, "/cmd").is_some();
+        if (incoming.retain || self.mqtt.is_listened_to()) && !is_command && is_publishable(topic) {
+            self.pass_on(&incoming);
+        }
+        Ok(())
+    }
+
+    /// `None` for a message that this connection has taken already.
+    fn delivery(&mut self, qos: Qos) -> Result<Option<Delivery>, PublishRefused> {
+        Ok(Some(match qos {
+            Qos::Zero => Delivery::AtMostOnce,
+            Qos::One { packet_id, dup } => Delivery::AtLeastOnce {
+                packet_id,
+                redelivered: dup,
+            },
+            Qos::Two { packet_id } => {
+                self.exactly_once = true;
+                let Some(session) = &self.session else {
+                    return Ok(Some(Delivery::AtMostOnce));
+                };
+                match (session.take_packet_id(packet_id), session.number) {
+                    (Err(_), _) => {
+                        metrics::counter!("muster_mqtt_publish_refused_total", "reason" => "quota")
+                            .increment(1);
+                        return Err(PublishRefused::Quota);
+                    }
+                    // The store knows which it has.
+                    (Ok(_), Some(_)) => Delivery::ExactlyOnce { packet_id },
+                    (Ok(true), None) => return Ok(None),
+                    (Ok(false), None) => Delivery::AtMostOnce,
+                }
+            }
+        }))
+    }
+
+    /// What a device says about a command, or about itself.
+    fn state(&mut self, device: &str, topic: &str, payload: &[u8], delivery: Delivery) {
+        if let Some(change) = self.mqtt.command_answered(device, payload) {
+            self.ingest.bare_message(delivery);
+            self.ingest.attach(change, self.ingest.last_message());
+            return;
+        }
+        let now_ms = self.mqtt.now_ms();
+        if self.mqtt.0.states.lock().put(device, payload, now_ms) {
+            self.ingest.bare_message(delivery);
+            let change = MqttChange::DeviceState {
+                device: device.to_owned(),
+                payload: payload.to_vec(),
+                received_ms: now_ms,
+            };
+            self.ingest.attach(change, self.ingest.last_message());
+        } else {
+            let reason = "the state is too large, or too many devices have one".to_owned();
+            self.ingest
+                .reject(topic, payload, delivery, "state-refused", reason);
+        }
+    }
+
+    fn pass_on(&mut self, incoming: &Incoming<'_>) {
+        let takers = if self.mqtt.is_listened_to() {
+            self.mqtt.takers(incoming.topic)
+        } else {
+            Vec::new()
+        };
+        if takers.is_empty() && !incoming.retain {
+            return;
+        }
+        let received_ms = self.ingest.received_ms();
+        let message = Arc::new(MqttMessage {
+            topic: incoming.topic.into(),
+            payload: incoming.payload.into(),
+            properties: incoming.properties.into(),
+            qos: incoming.wanted_qos,
+            received_ms,
+            expires_ms: incoming
+                .expiry_s
+                .map(|expiry_s| received_ms.saturating_add(i64::from(expiry_s) * 1_000)),
+        });
+        let origin = self.ingest.last_message();
+        if incoming.retain {
+            self.retain(&message, origin);
+        }
+        let mut targets = Vec::with_capacity(takers.len());
+        for (taker, identifiers) in takers {
+            let is_own = self
+                .session
+                .as_ref()
+                .is_some_and(|own| Arc::ptr_eq(own, &taker.session));
+            if is_own && taker.grant.no_local {
+                continue;
+            }
+            let retain = incoming.retain && taker.grant.retain_as_published;
+            let qos = taker.grant.qos.min(incoming.wanted_qos);
+            let mut target = Target {
+                session: taker.session,
+                retain,
+                identifiers,
+                promised: None,
+            };
+            if qos == 0 || self.promise(&mut target, &message, qos, origin) {
+                targets.push(target);
+            }
+        }
+        if !targets.is_empty() {
+            self.published.push(Published {
+                message,
+                origin,
+                targets,
+            });
+        }
+    }
+
+    fn promise(
+        &mut self,
+        target: &mut Target,
+        message: &Arc<MqttMessage>,
+        qos: u8,
+        origin: Option<u32>,
+    ) -> bool {
+        let session = &target.session;
+        let identifiers = target.identifiers.clone();
+        match session.promise(message, qos, target.retain, identifiers, None) {
+            Ok(outgoing) => {
+                target.promised = Some(outgoing.number);
+                if let Some(number) = session.persistent() {
+                    let change = MqttChange::Enqueued {
+                        session: number,
+                        outgoing,
+                    };
+                    self.ingest.attach(change, origin);
+                }
+                true
+            }
+            Err(_) => {
+                dropped("queue-full");
+                if session.is_connected() {
+                    session.end(Ended::TooSlow);
+                }
+                false
+            }
+        }
+    }
+
+    fn retain(&mut self, message: &Arc<MqttMessage>, origin: Option<u32>) {
+        let mut retained = self.mqtt.0.retained.lock();
+        let change = if message.payload.is_empty() {
+            retained
+                .remove(&message.topic)
+                .then(|| MqttChange::RetainedForgotten {
+                    topic: message.topic.to_string(),
+                })
+        } else {
+            retained
+                .put(Arc::clone(message))
+                .then(|| MqttChange::Retained(Arc::clone(message)))
+        };
+        drop(retained);
+        if let Some(change) = change {
+            self.ingest.attach(change, origin);
+        }
+    }
+
+    /// PUBREL came: the packet id is free when this is on the disk.
+    pub fn release(&mut self, packet_id: u16) {
+        if let Some(session) = &self.session {
+            session.release_packet_id(packet_id);
+        }
+        self.ingest.release(packet_id);
+    }
+
+    /// Something to be stored with the next submission.
+    pub fn store(&mut self, changes: Vec<MqttChange>) {
+        for change in changes {
+            self.ingest.attach(change, None);
+        }
+    }
+
+    /// The client has a message that was sent to it, or will not have it.
+    pub fn finished(&mut self, packet_id: u16, taken: bool) {
+        let Some(session) = &self.session else { return };
+        let (change, command) = session.finished(packet_id);
+        if let Some(change) = change {
+            self.ingest.attach(change, None);
+        }
+        if let Some(command) = command
+            && taken
+        {
+            self.mqtt.command_taken(&command);
+        }
+    }
+
+    /// PUBREC came; answers whether for a message that was sent. What this changes has to be stored before PUBREL.
+    pub fn received(&mut self, packet_id: u16) -> bool {
+        let Some(session) = &self.session else {
+            return false;
+        };
+        let (known, change) = session.received(packet_id);
+        if let Some(change) = change {
+            self.ingest.attach(change, None);
+        }
+        known
+    }
+
+    /// Sends what has gathered to the store; `None` if nothing has. `at_once` as in [`IngestSession::submit`].
+    pub fn submit(&mut self, at_once: bool) -> Option<Submission> {
+        let inner = self.ingest.submit(at_once)?;
+        Some(Submission {
+            inner: Some(inner),
+            published: std::mem::take(&mut self.published),
+        })
+    }
+}
+
+/// Messages on their way to the disk, and to subscribers after it.
+pub struct Submission {
+    /// Taken when it is dropped.
+    inner: Option<ingest::Submission>,
+    published: Vec<Published>,
+}
+
+impl Submission {
+    /// Returns when everything in it is on the disk, and handed to subscribers. May be dropped and called again.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub async fn committed(&mut self) -> Result<(), AppError> {
+        if let Some(inner) = &mut self.inner {
+            inner.committed().await?;
+            deliver(std::mem::take(&mut self.published), inner.repeated());
+        }
+        Ok(())
+    }
+
+    /// Whether it is on the disk, without waiting.
+    pub fn is_committed(&mut self) -> bool {
+        let Some(inner) = &mut self.inner else {
+            return false;
+        };
+        if !inner.is_committed() {
+            return false;
+        }
+        deliver(std::mem::take(&mut self.published), inner.repeated());
+        true
+    }
+
+    /// The store has it, or had it and refused.
+    pub fn is_under_way(&self) -> bool {
+        self.inner
+            .as_ref()
+            .is_some_and(ingest::Submission::is_under_way)
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        let published = std::mem::take(&mut self.published);
+        if published.is_empty() {
+            return;
+        }
+        let under_way = self.inner.take().filter(ingest::Submission::is_under_way);
+        match (under_way, tokio::runtime::Handle::try_current()) {
+            // The publisher is gone, but its messages may be stored: then subscribers get them.
+            (Some(mut inner), Ok(runtime)) => {
+                runtime.spawn(async move {
+                    if inner.settled().await {
+                        deliver(published, inner.repeated());
+                    } else {
+                        withdraw(published);
+                    }
+                });
+            }
+            _ => withdraw(published),
+        }
+    }
+}
+
+fn deliver(published: Vec<Published>, repeated: &[u32]) {
+    for one in published {
+        let is_repeated = one.origin.is_some_and(|origin| repeated.contains(&origin));
+        for target in one.targets {
+            match target.promised {
+                Some(number) if is_repeated => target.session.withdraw(number),
+                Some(number) => target.session.keep(number),
+                None if is_repeated => {}
+                None => {
+                    let offered =
+                        target
+                            .session
+                            .offer(&one.message, target.retain, target.identifiers);
+                    if offered.is_err() {
+                        dropped("qos0-queue-full");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn withdraw(published: Vec<Published>) {
+    for target in published.into_iter().flat_map(|one| one.targets) {
+        if let Some(number) = target.promised {
+            target.session.withdraw(number);
+        }
+    }
+}
+
+fn dropped(reason: &'static str) {
+    metrics::counter!("muster_mqtt_outgoing_dropped_total", "reason" => reason).increment(1);
+}
+
+/// The device of `muster/v1/<device><suffix>`.
+fn reserved<'a>(topic: &'a str, suffix: &str) -> Option<&'a str> {
+    let device = topic.strip_suffix(suffix)?.strip_prefix(TOPIC_PREFIX)?;
+    let is_name = !device.is_empty()
+        && device.len() <= sensor_drivers::LEVEL_BYTES_MAX
+        && !device.contains(['/', '+', '#'])
+        && !device.contains(char::is_control);
+    is_name.then_some(device)
+}

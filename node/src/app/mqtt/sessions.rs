@@ -1,0 +1,447 @@
+//! Sessions by client identifier: begun, taken up again, ended.
+//!
+//! Invariants:
+//! - A client identifier belongs to the account that began its session: nobody else gets its messages, or ends it.
+//! - What CONNACK says about a session is on the disk before it is said.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use store::{MqttChange, MqttSession};
+use tokio_util::sync::CancellationToken;
+
+use super::accounts::Rights;
+use super::publisher::Publisher;
+use super::session::{Ended, Grant, Receiver, Session, encode_identifier};
+use super::topics::{FilterRefused, check_filter};
+use super::{Mqtt, Taker};
+use crate::app::AppError;
+
+/// Sessions that outlive their connection, of all clients: with the live connections they stay below the client ids that
+/// the store remembers.
+pub const PERSISTENT_MAX: usize = 8_000;
+/// Of one device's account.
+const PERSISTENT_OF_DEVICE_MAX: usize = 16;
+/// Of any other account, and of everybody without one.
+const PERSISTENT_OF_ONE_MAX: usize = 4_000;
+/// The longest that a session outlives its connection, whatever the client asks for; also for MQTT 3.1.1, which knows no
+/// end. A month: a sensor that was away for longer is set up anew.
+pub const EXPIRY_S_MAX: u32 = 30 * 24 * 3_600;
+
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_client: HashMap<String, Arc<Session>>,
+    persistent: HashMap<String, usize>,
+    persistent_count: usize,
+}
+
+/// A client that was let in wants a session.
+pub struct OpenRequest {
+    /// Empty: nobody can name it again.
+    pub client_id: String,
+    pub rights: Rights,
+    pub clean_start: bool,
+    /// Seconds that it outlives its connection.
+    pub expiry_s: u32,
+    pub receiver: Receiver,
+    /// RETAIN on what it publishes marks copies of unknown age: it is a bridge of another broker.
+    pub bridge: bool,
+    /// Ends its connection.
+    pub stop: CancellationToken,
+}
+
+/// A session with its client.
+pub struct Opened {
+    pub session: Arc<Session>,
+    pub publisher: Publisher,
+    /// There was one to go on with.
+    pub present: bool,
+    /// As granted.
+    pub expiry_s: u32,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenRefused {
+    #[error("the client identifier belongs to another account")]
+    Owner,
+    #[error(
+        "as many sessions are kept as this node may keep: ask for one that ends with its connection"
+    )]
+    TooMany,
+    #[error("the session could not be stored: {0}")]
+    NotStored(#[source] AppError),
+}
+
+/// One filter of a SUBSCRIBE.
+#[derive(Debug, Clone)]
+pub struct SubscribeRequest<'a> {
+    pub filter: &'a str,
+    pub qos: u8,
+    pub no_local: bool,
+    pub retain_as_published: bool,
+    /// 0: send what is retained, 1: only if the subscription is new, 2: do not (MQTT 5 §3.8.3.1).
+    pub retain_handling: u8,
+    /// 0: none.
+    pub identifier: u32,
+}
+
+impl Sessions {
+    fn count(&mut self, owner: &str, more: bool) {
+        let of_owner = self.persistent.entry(owner.to_owned()).or_default();
+        if more {
+            *of_owner += 1;
+            self.persistent_count += 1;
+        } else {
+            *of_owner = of_owner.saturating_sub(1);
+            self.persistent_count = self.persistent_count.saturating_sub(1);
+            if *of_owner == 0 {
+                self.persistent.remove(owner);
+            }
+        }
+    }
+
+    fn has_room(&self, rights: &Rights) -> bool {
+        let of_owner = self.persistent.get(rights.owner()).copied().unwrap_or(0);
+        let max = match rights {
+            Rights::Device { .. } => PERSISTENT_OF_DEVICE_MAX,
+            Rights::Anyone | Rights::Gateway { .. } => PERSISTENT_OF_ONE_MAX,
+        };
+        self.persistent_count < PERSISTENT_MAX && of_owner < max
+    }
+}
+
+impl Mqtt {
+    pub(super) fn restore_sessions(&self, kept: Vec<MqttSession>) {
+        let (now_ms, uptime_ms) = (self.now_ms(), self.uptime_ms());
+        for kept in kept {
+            if kept.expiry_s == 0 {
+                // Its connection ended with the process.
+                self.write_soon(vec![MqttChange::SessionFresh {
+                    session: kept.session,
+                }]);
+                continue;
+            }
+            self.0.store.readings().pin_session(kept.session, true);
+            let session = Arc::new(Session::restored(kept, now_ms, uptime_ms));
+            for (filter, grant) in session.subscriptions() {
+                self.route(&session, &filter, grant);
+            }
+            let mut sessions = self.0.sessions.lock();
+            sessions.count(&session.owner, true);
+            sessions
+                .by_client
+                .insert(session.client_id.clone(), session);
+        }
+    }
+
+    /// Whether the identifier may be used by this account; asked before whoever has it is ended for the newcomer.
+    pub fn may_use(&self, client_id: &str, rights: &Rights) -> bool {
+        let sessions = self.0.sessions.lock();
+        sessions
+            .by_client
+            .get(client_id)
+            .is_none_or(|session| session.owner == rights.owner())
+    }
+
+    /// Begins a session or goes on with one. The connection before it under this identifier has ended.
+    ///
+    /// # Errors
+    /// See [`OpenRefused`].
+    pub async fn open(&self, request: OpenRequest) -> Result<Opened, OpenRefused> {
+        let OpenRequest {
+            client_id,
+            rights,
+            clean_start,
+            expiry_s,
+            receiver,
+            bridge,
+            stop,
+        } = request;
+        let expiry_s = expiry_s.min(EXPIRY_S_MAX);
+        let mut changes = Vec::new();
+        let (session, present) = if client_id.is_empty() {
+            let owner = rights.owner().to_owned();
+            (Arc::new(Session::new(None, String::new(), owner)), false)
+        } else {
+            self.take_up(&client_id, &rights, clean_start, expiry_s, &mut changes)?
+        };
+        session.connect(receiver, expiry_s, stop);
+        if !changes.is_empty()
+            && let Err(error) = self.write(changes).await
+        {
+            session.disconnect(None, self.uptime_ms());
+            return Err(OpenRefused::NotStored(error));
+        }
+        self.cancel_will(&session.client_id, present);
+        if present {
+            self.dispatch_to(&session);
+        }
+        let publisher = Publisher::new(self.clone(), Some(Arc::clone(&session)), rights, bridge);
+        Ok(Opened {
+            session,
+            publisher,
+            present,
+            expiry_s,
+        })
+    }
+
+    fn take_up(
+        &self,
+        client_id: &str,
+        rights: &Rights,
+        clean_start: bool,
+        expiry_s: u32,
+        changes: &mut Vec<MqttChange>,
+    ) -> Result<(Arc<Session>, bool), OpenRefused> {
+        let mut sessions = self.0.sessions.lock();
+        let before = sessions.by_client.get(client_id).cloned();
+        if before
+            .as_ref()
+            .is_some_and(|session| session.owner != rights.owner())
+        {
+            return Err(OpenRefused::Owner);
+        }
+        let was_persistent = before
+            .as_ref()
+            .is_some_and(|session| session.persistent().is_some());
+        if expiry_s > 0 && !was_persistent && !sessions.has_room(rights) {
+            metrics::counter!("muster_mqtt_sessions_refused_total").increment(1);
+            return Err(OpenRefused::TooMany);
+        }
+        let readings = self.0.store.readings();
+        let (number, _) = readings.intern_session(client_id, self.now_ms());
+        readings.pin_session(number, true);
+        let going_on = before.clone().filter(|session| {
+            !clean_start && session.expiry_s() > 0 && !session.is_over(self.uptime_ms())
+        });
+        let present = going_on.is_some();
+        let session = going_on.unwrap_or_else(|| {
+            if let Some(before) = &before {
+                self.unroute(before);
+                changes.push(MqttChange::SessionFresh { session: number });
+            }
+            let owner = rights.owner().to_owned();
+            Arc::new(Session::new(Some(number), client_id.to_owned(), owner))
+        });
+        if expiry_s > 0 {
+            changes.push(MqttChange::SessionKept {
+                session: number,
+                owner: session.owner.clone(),
+                expiry_s,
+            });
+        } else if present {
+            // It was kept and ends with this connection now.
+            changes.push(MqttChange::SessionLeft {
+                session: number,
+                expiry_s: 0,
+                left_ms: self.now_ms(),
+            });
+        }
+        match (was_persistent, expiry_s > 0) {
+            (false, true) => sessions.count(&session.owner, true),
+            (true, false) => sessions.count(&session.owner, false),
+            _ => {}
+        }
+        sessions
+            .by_client
+            .insert(client_id.to_owned(), Arc::clone(&session));
+        Ok((session, present))
+    }
+
+    /// The client is gone. `expiry_s` is what it said about that last, `exactly_once` whether it has used packet ids of
+    /// QoS 2.
+    pub fn close(&self, session: &Arc<Session>, expiry_s: Option<u32>, exactly_once: bool) {
+        let expiry_s = expiry_s.map(|expiry_s| expiry_s.min(EXPIRY_S_MAX));
+        let was_persistent = session.persistent().is_some();
+        session.disconnect(expiry_s, self.uptime_ms());
+        let expiry_s = session.expiry_s();
+        let Some(number) = session.number else {
+            self.unroute(session);
+            return;
+        };
+        if expiry_s > 0 {
+            self.write_soon(vec![MqttChange::SessionLeft {
+                session: number,
+                expiry_s,
+                left_ms: self.now_ms(),
+            }]);
+            return;
+        }
+        self.forget(session, was_persistent);
+        if was_persistent || exactly_once {
+            self.write_soon(vec![MqttChange::SessionFresh { session: number }]);
+        }
+    }
+
+    /// Ends sessions whose client did not come back.
+    pub(super) fn end_sessions(&self) {
+        let uptime_ms = self.uptime_ms();
+        let over: Vec<Arc<Session>> = self
+            .0
+            .sessions
+            .lock()
+            .by_client
+            .values()
+            .filter(|session| session.is_over(uptime_ms))
+            .cloned()
+            .collect();
+        for session in over {
+            let was_persistent = session.persistent().is_some();
+            self.forget(&session, was_persistent);
+            if let (true, Some(number)) = (was_persistent, session.number) {
+                tracing::info!(client_id = session.client_id, "MQTT session is over");
+                self.write_soon(vec![MqttChange::SessionFresh { session: number }]);
+            }
+        }
+    }
+
+    fn forget(&self, session: &Arc<Session>, was_persistent: bool) {
+        self.unroute(session);
+        let mut sessions = self.0.sessions.lock();
+        let is_it = sessions
+            .by_client
+            .get(&session.client_id)
+            .is_some_and(|known| Arc::ptr_eq(known, session));
+        if is_it {
+            sessions.by_client.remove(&session.client_id);
+            if was_persistent {
+                sessions.count(&session.owner, false);
+            }
+            if let Some(number) = session.number {
+                self.0.store.readings().pin_session(number, false);
+            }
+        }
+    }
+
+    /// Ends the connections of an account, and its sessions.
+    pub(super) fn end_owner(&self, owner: &str) {
+        let of_owner: Vec<Arc<Session>> = self
+            .0
+            .sessions
+            .lock()
+            .by_client
+            .values()
+            .filter(|session| session.owner == owner)
+            .cloned()
+            .collect();
+        for session in of_owner {
+            session.end(Ended::AccountGone);
+        }
+    }
+
+    /// Subscribes; answers the QoS that is granted. `changes` gets what is to be stored before that is said.
+    ///
+    /// # Errors
+    /// See [`FilterRefused`].
+    pub fn subscribe(
+        &self,
+        session: &Arc<Session>,
+        rights: &Rights,
+        request: &SubscribeRequest<'_>,
+        changes: &mut Vec<MqttChange>,
+    ) -> Result<u8, FilterRefused> {
+        let filter = request.filter;
+        check_filter(filter)?;
+        if !rights.may_subscribe(filter) {
+            return Err(FilterRefused::NotAllowed);
+        }
+        let grant = Grant {
+            qos: request.qos.min(2),
+            no_local: request.no_local,
+            retain_as_published: request.retain_as_published,
+            identifier: request.identifier,
+        };
+        let before = session
+            .subscribe(filter, grant)
+            .map_err(|_| FilterRefused::TooMany)?;
+        if before.is_some() {
+            self.unroute_one(session, filter);
+        }
+        self.route(session, filter, grant);
+        if let Some(number) = session.persistent() {
+            changes.push(MqttChange::Subscribed {
+                session: number,
+                filter: filter.to_owned(),
+                options: grant.options(),
+                identifier: grant.identifier,
+            });
+        }
+        if request.retain_handling == 0 || (request.retain_handling == 1 && before.is_none()) {
+            let retained = self.0.retained.lock().matching(filter, self.now_ms());
+            if !retained.is_empty() {
+                session.offer_retained(retained.into_iter(), grant, super::RETAINED_MAX);
+            }
+        }
+        self.dispatch_to(session);
+        Ok(grant.qos)
+    }
+
+    /// Unsubscribes; answers whether there was such a subscription.
+    pub fn unsubscribe(
+        &self,
+        session: &Arc<Session>,
+        filter: &str,
+        changes: &mut Vec<MqttChange>,
+    ) -> bool {
+        let there_was = session.unsubscribe(filter);
+        if there_was {
+            self.unroute_one(session, filter);
+            if let Some(number) = session.persistent() {
+                changes.push(MqttChange::Unsubscribed {
+                    session: number,
+                    filter: filter.to_owned(),
+                });
+            }
+        }
+        there_was
+    }
+
+    fn route(&self, session: &Arc<Session>, filter: &str, grant: Grant) {
+        let taker = Taker {
+            session: Arc::clone(session),
+            grant,
+            exact: !filter.contains(['+', '#']),
+        };
+        self.0.router.write().insert(filter, taker);
+        self.0.listening.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn unroute_one(&self, session: &Arc<Session>, filter: &str) {
+        self.0
+            .router
+            .write()
+            .remove(filter, |taker| Arc::ptr_eq(&taker.session, session));
+        self.0.listening.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn unroute(&self, session: &Arc<Session>) {
+        for (filter, _) in session.subscriptions() {
+            session.unsubscribe(&filter);
+            self.unroute_one(session, &filter);
+        }
+    }
+
+    /// Who takes this topic, each session once: with its highest QoS and all its identifiers.
+    pub(super) fn takers(&self, topic: &str) -> Vec<(Taker, Box<[u8]>)> {
+        let mut takers: Vec<(Taker, Box<[u8]>)> = Vec::new();
+        self.0.router.read().each(topic, |taker| {
+            let identifier = encode_identifier(taker.grant.identifier);
+            let known = takers
+                .iter_mut()
+                .find(|(known, _)| Arc::ptr_eq(&known.session, &taker.session));
+            match known {
+                Some((known, identifiers)) => {
+                    known.grant.qos = known.grant.qos.max(taker.grant.qos);
+                    known.grant.retain_as_published |= taker.grant.retain_as_published;
+                    known.grant.no_local &= taker.grant.no_local;
+                    known.exact |= taker.exact;
+                    *identifiers = [&**identifiers, &*identifier].concat().into();
+                }
+                None => takers.push((taker.clone(), identifier)),
+            }
+        });
+        takers
+    }
+}

@@ -1,0 +1,118 @@
+//! Wills: what a client wants to be said when it is lost (MQTT 5 §3.1.2.5), at once or after a delay in which it may come
+//! back.
+//!
+//! Invariant: a will is published once, or not at all because its client came back or said goodbye. Delayed wills are in
+//! memory only: after a crash of the node it is the node that was lost, not its clients.
+
+use std::collections::HashMap;
+
+use super::accounts::Rights;
+use super::publisher::{Incoming, Publisher, Qos};
+use super::{Mqtt, topics};
+
+/// A client's last words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub qos: u8,
+    pub retain: bool,
+    /// As on the wire, without delay, expiry and identifiers.
+    pub properties: Vec<u8>,
+    pub expiry_s: Option<u32>,
+    pub delay_s: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Wills {
+    /// By client identifier, so at most one a session.
+    waiting: HashMap<String, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    due_uptime_ms: i64,
+    will: Will,
+    rights: Rights,
+}
+
+impl Mqtt {
+    /// Whether a client may have that will.
+    pub fn may_will(&self, will: &Will, rights: &Rights) -> bool {
+        topics::is_publishable(&will.topic) && rights.may_publish(&will.topic)
+    }
+
+    /// The client is lost: its will waits for its delay, or is published now.
+    pub fn lost(&self, client_id: &str, will: Will, rights: Rights, session_expiry_s: u32) {
+        let delay_s = will.delay_s.min(session_expiry_s);
+        if delay_s == 0 || client_id.is_empty() {
+            self.publish_will(will, rights);
+            return;
+        }
+        let due_uptime_ms = self
+            .uptime_ms()
+            .saturating_add(i64::from(delay_s).saturating_mul(1_000));
+        self.0.wills.lock().waiting.insert(
+            client_id.to_owned(),
+            Waiting {
+                due_uptime_ms,
+                will,
+                rights,
+            },
+        );
+    }
+
+    /// The client is there again: with its session its will is not said, with a new one the old session is over and the
+    /// will is due.
+    pub(super) fn cancel_will(&self, client_id: &str, present: bool) {
+        let waiting = self.0.wills.lock().waiting.remove(client_id);
+        if let Some(waiting) = waiting.filter(|_| !present) {
+            self.publish_will(waiting.will, waiting.rights);
+        }
+    }
+
+    pub(super) fn publish_due_wills(&self) {
+        let uptime_ms = self.uptime_ms();
+        let due: Vec<Waiting> = self
+            .0
+            .wills
+            .lock()
+            .waiting
+            .extract_if(|_, waiting| waiting.due_uptime_ms <= uptime_ms)
+            .map(|(_, waiting)| waiting)
+            .collect();
+        for waiting in due {
+            self.publish_will(waiting.will, waiting.rights);
+        }
+    }
+
+    /// Through ingest, as any message.
+    fn publish_will(&self, will: Will, rights: Rights) {
+        metrics::counter!("muster_mqtt_wills_total").increment(1);
+        tracing::warn!(
+            topic = will.topic,
+            "an MQTT client is lost: its will is published"
+        );
+        let mut publisher = Publisher::new(self.clone(), None, rights, false);
+        let incoming = Incoming {
+            topic: &will.topic,
+            payload: &will.payload,
+            qos: Qos::Zero,
+            wanted_qos: will.qos,
+            retain: will.retain,
+            properties: &will.properties,
+            expiry_s: will.expiry_s,
+        };
+        if publisher.publish(incoming).is_err() {
+            return;
+        }
+        if let Some(mut submission) = publisher.submit(true) {
+            // On a full disk this takes as long as that lasts.
+            tokio::spawn(async move {
+                if let Err(error) = submission.committed().await {
+                    tracing::error!(%error, "a will could not be stored");
+                }
+            });
+        }
+    }
+}
