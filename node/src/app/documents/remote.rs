@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use domain::{FactKind, Incoming, Kind, Outcome, RecordId, Settled};
+use domain::{FactKind, Incoming, Ingested, Kind, Outcome, RecordId, Settled};
 use store::{Batch, Disposition, FactWrite, ReceiptWrite, RunEntry, RunWrite};
 use sync_engine::{
     Entry, EntryHeader, EntryKind, GroupId, Lane, LogId, ObjectId, Payload, ProgressItem, Seq,
@@ -215,19 +215,6 @@ impl Worker {
         entries: &mut [Vec<RunEntry>],
         drafted: &mut Drafted,
     ) -> Result<(), AppError> {
-        let mut resident = self.residents.take(&self.around.store, key)?;
-        let result = self.take_in(&mut resident, changes, entries, drafted);
-        self.residents.put(key, resident);
-        result
-    }
-
-    fn take_in(
-        &mut self,
-        resident: &mut Resident,
-        changes: Vec<Change>,
-        entries: &mut [Vec<RunEntry>],
-        drafted: &mut Drafted,
-    ) -> Result<(), AppError> {
         let mut incoming = Vec::with_capacity(changes.len());
         for change in &changes {
             let number = self.residents.next_key();
@@ -237,9 +224,26 @@ impl Worker {
                 bytes: &change.bytes,
             });
         }
-        let ingested = resident.document.ingest(&incoming);
+        let store = &self.around.store;
+        let (mut resident, ingested) = self.residents.take_and_ingest(store, key, &incoming)?;
+        let keys: Vec<u64> = incoming.iter().map(|sent| sent.key).collect();
+        let result = self.take_in(&mut resident, changes, &keys, ingested, entries, drafted);
+        self.residents.put(key, resident);
+        result
+    }
+
+    /// What came of a document's changes, whose keys are `keys`.
+    fn take_in(
+        &mut self,
+        resident: &mut Resident,
+        changes: Vec<Change>,
+        keys: &[u64],
+        ingested: Ingested,
+        entries: &mut [Vec<RunEntry>],
+        drafted: &mut Drafted,
+    ) -> Result<(), AppError> {
         let mut applied = 0;
-        for ((change, sent), outcome) in changes.iter().zip(&incoming).zip(&ingested.outcomes) {
+        for ((change, key), outcome) in changes.iter().zip(keys).zip(&ingested.outcomes) {
             let disposition = disposition(outcome);
             // Only of what stands: a copy in somebody else's log says nothing about who made the change.
             if !matches!(outcome, Outcome::Quarantined { .. } | Outcome::Duplicate) {
@@ -250,7 +254,7 @@ impl Worker {
                 applied += 1;
             }
             if matches!(outcome, Outcome::Waiting { .. } | Outcome::HeldBack { .. }) {
-                resident.keys.insert(sent.key, Parked::of(change));
+                resident.keys.insert(*key, Parked::of(change));
             }
             let (run, at) = change.place;
             entries[run][at].disposition = disposition;

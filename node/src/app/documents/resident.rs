@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::{Author, Document, Kind, RecordId};
+use domain::{Author, Document, Incoming, Ingested, Kind, RecordId};
 use lru::LruCache;
 use store::{LoadedDocument, Store, StoredEntry};
 use sync_engine::{EntryHeader, LogId, ObjectId, Seq};
@@ -92,13 +92,32 @@ impl Residents {
         store: &Store,
         key: DocumentKey,
     ) -> Result<Box<Resident>, AppError> {
-        match self.cache.pop(&key) {
-            Some(resident) => {
-                self.bytes = self.bytes.saturating_sub(resident.document.approx_bytes());
-                Ok(resident)
-            }
-            None => load(store, key, &mut self.next_key).map(Box::new),
+        match self.pop(&key) {
+            Some(resident) => Ok(resident),
+            None => Ok(Box::new(read(store, key, &mut self.next_key)?.restored()?)),
         }
+    }
+
+    /// The same, and gives it changes: one that is not in memory is read and changed in one go.
+    pub(super) fn take_and_ingest(
+        &mut self,
+        store: &Store,
+        key: DocumentKey,
+        batch: &[Incoming<'_>],
+    ) -> Result<(Box<Resident>, Ingested), AppError> {
+        if let Some(mut resident) = self.pop(&key) {
+            let ingested = resident.document.ingest(batch);
+            return Ok((resident, ingested));
+        }
+        let kept = read(store, key, &mut self.next_key)?;
+        let (resident, ingested) = kept.restored_and_given(batch)?;
+        Ok((Box::new(resident), ingested))
+    }
+
+    fn pop(&mut self, key: &DocumentKey) -> Option<Box<Resident>> {
+        let resident = self.cache.pop(key)?;
+        self.bytes = self.bytes.saturating_sub(resident.document.approx_bytes());
+        Some(resident)
     }
 
     /// Puts a document in, newest, and drops the oldest ones beyond the bound.
@@ -131,9 +150,7 @@ impl Residents {
 
     /// Forgets one document; only when none of its batches is in flight.
     pub(super) fn forget(&mut self, key: DocumentKey) {
-        if let Some(resident) = self.cache.pop(&key) {
-            self.bytes = self.bytes.saturating_sub(resident.document.approx_bytes());
-        }
+        self.pop(&key);
     }
 
     /// Forgets everything; only when nothing is in flight.
@@ -161,7 +178,17 @@ impl Origin {
     }
 }
 
-fn load(store: &Store, (kind, id): DocumentKey, next_key: &mut u64) -> Result<Resident, AppError> {
+/// A document as the store keeps it, before anything is made of it.
+struct Kept {
+    key: DocumentKey,
+    stored: domain::Stored,
+    meta: Meta,
+    conflicts: Vec<OpenConflict>,
+    keys: HashMap<u64, Parked>,
+    origins: HashMap<[u8; 32], Origin>,
+}
+
+fn read(store: &Store, (kind, id): DocumentKey, next_key: &mut u64) -> Result<Kept, AppError> {
     let object = ObjectId(id.0);
     let (loaded, row) = store
         .read(|reader| {
@@ -174,37 +201,59 @@ fn load(store: &Store, (kind, id): DocumentKey, next_key: &mut u64) -> Result<Re
             .map_err(|error| fault("read a document's row", error))?,
         None => RowView::default(),
     };
-    restore(kind, id, loaded, row, next_key)
+    let mut kept = Kept {
+        key: (kind, id),
+        stored: domain::Stored::default(),
+        meta: row.meta,
+        conflicts: row.conflicts,
+        keys: HashMap::new(),
+        origins: HashMap::new(),
+    };
+    kept.take(loaded, next_key);
+    Ok(kept)
 }
 
-fn restore(
-    kind: Kind,
-    id: RecordId,
-    loaded: LoadedDocument,
-    row: RowView,
-    next_key: &mut u64,
-) -> Result<Resident, AppError> {
-    let mut keys = HashMap::new();
-    let mut origins = Vec::new();
-    // What else stands under this id never was the document's.
-    let change = |entry: &StoredEntry| change_in((kind, id), &entry.log, &entry.bytes);
-    let mut stored = domain::Stored {
-        snapshot: loaded.snapshot.unwrap_or_default(),
-        ..domain::Stored::default()
-    };
-    for entry in &loaded.applied {
-        if let Some((header, bytes)) = change(entry) {
-            // The store could be asked; but a conflict is mostly with one of these, and here they are.
-            origins.push((bytes.clone(), Origin::of(&entry.log, &header)));
-            stored.applied.push(bytes);
+impl Kept {
+    fn take(&mut self, loaded: LoadedDocument, next_key: &mut u64) {
+        self.stored.snapshot = loaded.snapshot.unwrap_or_default();
+        for entry in &loaded.applied {
+            // The store could be asked who wrote these; but a conflict is mostly with one of them, and here they are.
+            if let Some((_, bytes)) = self.change(entry) {
+                self.stored.applied.push(bytes);
+            }
+        }
+        for waiting in &loaded.waiting {
+            let parked = self.park(&waiting.entry, next_key);
+            self.stored.waiting.extend(parked);
+        }
+        for quarantined in &loaded.quarantined {
+            if quarantined.held {
+                let parked = self.park(&quarantined.entry, next_key);
+                self.stored.held.extend(parked);
+            } else if let Some((_, bytes)) =
+                change_in(self.key, &quarantined.entry.log, &quarantined.entry.bytes)
+            {
+                let author = author_of(&quarantined.entry.log);
+                self.stored
+                    .quarantined
+                    .push(domain::Refused { author, bytes });
+            }
         }
     }
-    let unsaved = u32::try_from(stored.applied.len()).unwrap_or(u32::MAX);
-    let mut park = |entry: &StoredEntry| {
-        let (header, bytes) = change(entry)?;
-        origins.push((bytes.clone(), Origin::of(&entry.log, &header)));
+
+    /// The change in a stored entry, whose origin is noted; what else stands under this id never was the document's.
+    fn change(&mut self, entry: &StoredEntry) -> Option<(EntryHeader, Vec<u8>)> {
+        let (header, bytes) = change_in(self.key, &entry.log, &entry.bytes)?;
+        if let Some(hash) = domain::change_hash(&bytes) {
+            self.origins.insert(hash, Origin::of(&entry.log, &header));
+        }
+        Some((header, bytes))
+    }
+
+    fn park(&mut self, entry: &StoredEntry, next_key: &mut u64) -> Option<domain::Pending> {
+        let (header, bytes) = self.change(entry)?;
         *next_key += 1;
-        keys.insert(
+        self.keys.insert(
             *next_key,
             Parked {
                 log: entry.log,
@@ -219,33 +268,44 @@ fn restore(
             author: author_of(&entry.log),
             bytes,
         })
-    };
-    stored.waiting = loaded
-        .waiting
-        .iter()
-        .filter_map(|waiting| park(&waiting.entry))
-        .collect();
-    for quarantined in &loaded.quarantined {
-        if quarantined.held {
-            stored.held.extend(park(&quarantined.entry));
-        } else if let Some((_, bytes)) = change(&quarantined.entry) {
-            let author = author_of(&quarantined.entry.log);
-            stored.quarantined.push(domain::Refused { author, bytes });
+    }
+
+    /// The document.
+    fn restored(mut self) -> Result<Resident, AppError> {
+        let unsaved = self.unsaved();
+        let stored = std::mem::take(&mut self.stored);
+        let document = Document::restore(self.key.0, self.key.1, stored)
+            .map_err(|error| fault("restore a document", error))?;
+        Ok(self.with(document, unsaved))
+    }
+
+    /// The document with further changes.
+    fn restored_and_given(
+        mut self,
+        batch: &[Incoming<'_>],
+    ) -> Result<(Resident, Ingested), AppError> {
+        let unsaved = self.unsaved();
+        let stored = std::mem::take(&mut self.stored);
+        let (document, ingested) =
+            Document::restore_and_ingest(self.key.0, self.key.1, stored, batch)
+                .map_err(|error| fault("restore a document", error))?;
+        Ok((self.with(document, unsaved), ingested))
+    }
+
+    fn unsaved(&self) -> u32 {
+        u32::try_from(self.stored.applied.len()).unwrap_or(u32::MAX)
+    }
+
+    fn with(self, document: Document, unsaved: u32) -> Resident {
+        Resident {
+            meta: self.meta,
+            conflicts: self.conflicts,
+            unsaved,
+            keys: self.keys,
+            origins: self.origins,
+            ..Resident::of(document)
         }
     }
-    let document =
-        Document::restore(kind, id, stored).map_err(|error| fault("restore a document", error))?;
-    let mut resident = Resident {
-        meta: row.meta,
-        conflicts: row.conflicts,
-        unsaved,
-        keys,
-        ..Resident::of(document)
-    };
-    for (change, origin) in origins {
-        resident.note_origin_of(&change, origin);
-    }
-    Ok(resident)
 }
 
 impl Resident {
