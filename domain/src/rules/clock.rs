@@ -59,11 +59,6 @@ impl Time {
         self.late = late;
         late
     }
-
-    /// Moves on to a time of the node's own.
-    pub(super) fn advance_to(&mut self, elapsed_ms: i64) {
-        self.elapsed_ms = self.elapsed_ms.max(elapsed_ms);
-    }
 }
 
 /// Where a sample stands among the others of its series.

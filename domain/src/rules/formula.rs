@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn arithmetic_is_as_people_write_it() {
+    fn arithmetic_is_as_people_write_it_with_signs_as_in_a_spreadsheet() {
         for (text, expected) in [
             ("1 + 2 * x", 7.0),
             ("(1 + 2) * x", 9.0),

@@ -230,6 +230,23 @@ impl Machine {
         }
     }
 
+    /// Goes on with durations that run on another clock: what is raised stays, what was waited for begins anew.
+    pub(super) fn begin_at(&mut self, elapsed_ms: i64) {
+        self.time = Time {
+            elapsed_ms,
+            ..Time::default()
+        };
+        self.cleared = None;
+        match &mut self.phase {
+            Phase::Clear => {}
+            Phase::Pending(_) => self.phase = Phase::Clear,
+            Phase::Raised(raised) => {
+                raised.recorded_elapsed_ms = elapsed_ms;
+                raised.clearing_since_ms = None;
+            }
+        }
+    }
+
     /// The last incident that cleared goes on as another one.
     pub(super) fn reattach_cleared(&mut self, from: [u8; 16], to: [u8; 16]) {
         if let Some(cleared) = &mut self.cleared

@@ -10,7 +10,7 @@ use super::machine::{Machine, Moment, Phase, RuleEvent};
 use super::normal::Normal;
 use super::sta_lta::Energy;
 use super::weather::{self, Hours};
-use super::window::Window;
+use super::window::{Of, Window};
 use super::{Level, Rule};
 
 /// One reading as a rule sees it. The value is finite; decoders let nothing else through.
@@ -223,6 +223,7 @@ impl RuleState {
     /// something was heard before.
     pub fn begin_listening(&mut self, at_ms: i64, uptime_ms: i64, position: u64) {
         if !matches!(self.memory, Memory::Heard(_)) {
+            self.machine.count_uptime(&self.memory, uptime_ms);
             self.memory = Memory::Heard(Heard {
                 uptime_ms,
                 at_ms,
@@ -233,8 +234,20 @@ impl RuleState {
 }
 
 /// A full window and a full normal, with their boxes.
-const WINDOW_BYTES: usize = 2600;
+const WINDOW_BYTES: usize = 1600;
 const NORMAL_BYTES: usize = 1200;
+
+impl Machine {
+    /// Durations of a rule about silence run on the time that this node has listened. Where its state was that of
+    /// another kind, which ran on the sensors' time, both would never meet.
+    fn count_uptime(&mut self, memory: &Memory, uptime_ms: i64) {
+        if matches!(memory, Memory::Heard(_)) {
+            self.time.elapsed_ms = self.time.elapsed_ms.max(uptime_ms);
+        } else {
+            self.begin_at(uptime_ms);
+        }
+    }
+}
 
 /// Evaluates one sample. Samples are given once each, in the order of their positions. `inputs` says which inputs of a
 /// virtual sensor it is, and means nothing to other kinds.
@@ -266,21 +279,23 @@ pub fn step(
                 return None;
             };
             let (stretch, window) = &mut **past;
-            let placed = window.push(*window_ms, stretch.advance(sample), sample.value);
-            placed.then(|| match rule.limits.raise {
-                Level::Above(_) => sample.value - window.min(),
-                Level::Below(_) => sample.value - window.max(),
-            })
+            // A rise is counted from the lowest of the window, a fall from the highest.
+            let of = match rule.limits.raise {
+                Level::Above(_) => Of::Min,
+                Level::Below(_) => Of::Max,
+            };
+            let from = window.push(*window_ms, of, stretch.advance(sample), sample.value);
+            from.map(|from| sample.value - from)
         }
         Measure::NoData => {
             moment.at_ms = sample.received_ms;
             moment.from_ms = sample.received_ms;
+            machine.count_uptime(memory, sample.uptime_ms);
             *memory = Memory::Heard(Heard {
                 uptime_ms: sample.uptime_ms,
                 at_ms: sample.received_ms,
                 position: sample.position,
             });
-            machine.time.advance_to(sample.uptime_ms);
             Some(0.0)
         }
         Measure::Deviation {
@@ -333,7 +348,7 @@ pub fn tick(rule: &Rule, state: &mut RuleState, tick: &Tick) -> Option<RuleEvent
     let silenced = rule.silence.covers(tick.at_ms);
     if let (Measure::NoData, Memory::Heard(heard)) = (&rule.measure, memory) {
         let silent_ms = tick.uptime_ms.saturating_sub(heard.uptime_ms);
-        machine.time.advance_to(tick.uptime_ms);
+        machine.time.elapsed_ms = machine.time.elapsed_ms.max(tick.uptime_ms);
         let moment = Moment {
             at_ms: tick.at_ms,
             from_ms: heard.at_ms,
@@ -389,17 +404,11 @@ impl InputMemory {
                 (place != Place::Passed).then_some(sample.value)
             }
             Function::Rise(window_ms) => self
-                .window(window_ms, place, sample)
-                .map(|window| sample.value - window.min()),
-            Function::Min(window_ms) => self
-                .window(window_ms, place, sample)
-                .map(|window| window.min()),
-            Function::Max(window_ms) => self
-                .window(window_ms, place, sample)
-                .map(|window| window.max()),
-            Function::Mean(window_ms) => self
-                .window(window_ms, place, sample)
-                .map(|window| window.mean()),
+                .window(window_ms, Of::Min, place, sample)
+                .map(|least| sample.value - least),
+            Function::Min(window_ms) => self.window(window_ms, Of::Min, place, sample),
+            Function::Max(window_ms) => self.window(window_ms, Of::Max, place, sample),
+            Function::Mean(window_ms) => self.window(window_ms, Of::Mean, place, sample),
             Function::NowcastAqiPm25 => return self.nowcast(&weather::PM25, sample),
             Function::NowcastAqiPm10 => return self.nowcast(&weather::PM10, sample),
         };
@@ -409,14 +418,12 @@ impl InputMemory {
         }
     }
 
-    fn window(&mut self, window_ms: i64, place: Place, sample: &Sample) -> Option<&Window> {
+    fn window(&mut self, window_ms: i64, of: Of, place: Place, sample: &Sample) -> Option<f64> {
         if !matches!(self.past, Past::Window(_)) {
             self.past = Past::Window(Box::default());
         }
         match &mut self.past {
-            Past::Window(window) => window
-                .push(window_ms, place, sample.value)
-                .then_some(&**window),
+            Past::Window(window) => window.push(window_ms, of, place, sample.value),
             _ => None,
         }
     }

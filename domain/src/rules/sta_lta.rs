@@ -93,9 +93,9 @@ mod tests {
 
     #[test]
     fn at_a_fixed_rate_it_is_the_published_recursion() {
-        let trace: Vec<f64> = (0..6000)
+        let trace: Vec<f64> = (0..12_000)
             .map(|n| {
-                let quake = if (3000..3400).contains(&n) { 5.0 } else { 0.0 };
+                let quake = if (8000..8400).contains(&n) { 5.0 } else { 0.0 };
                 noise(n) + quake * (n as f64 * 0.7).sin()
             })
             .collect();

@@ -519,6 +519,27 @@ fn a_rule_that_changes_its_kind_keeps_its_alarm_and_learns_anew() {
 }
 
 #[test]
+fn a_rule_that_becomes_one_about_silence_counts_from_then_on() {
+    let threshold = of_kind(json!({"kind": "threshold", "raise_above": 4, "clear_below": 3}));
+    let silence = of_kind(json!({"kind": "no_data", "after_s": 60, "hold_s": 5}));
+    let mut state = RuleState::default();
+    // Years of a sensor's own time, against minutes for which this node has listened.
+    step(&threshold, &mut state, &[], &sample(0, 1.0));
+    step(&threshold, &mut state, &[], &sample(100_000_000_000, 5.0));
+    assert!(state.is_raised());
+    state.begin_listening(0, 300_000, 0);
+    assert!(ticks(&silence, &mut state, 301, 350).is_empty());
+    assert_eq!(step(&silence, &mut state, &[], &heard(351, 1.0)), None);
+    let cleared = step(&silence, &mut state, &[], &heard(356, 1.0));
+    assert!(
+        matches!(cleared, Some(RuleEvent::Clear { .. })),
+        "{cleared:?}"
+    );
+    let raised = ticks(&silence, &mut state, 357, 420);
+    assert!(raised[0].starts_with("raise at 417"), "{raised:?}");
+}
+
+#[test]
 fn a_rule_that_cannot_mean_anything_is_refused_where_it_is_wrong() {
     let refused = |more: Value| -> Vec<String> {
         let mut fields = json!({

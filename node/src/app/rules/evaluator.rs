@@ -24,9 +24,9 @@ use crate::app::records::RuleEffect;
 /// that a node may have, twice; some 200 bytes each for a threshold.
 const STATES_MAX: usize = 200_000;
 
-/// What the states may take together: windows and normals are 2 KiB each, and all of it is written with the cursor.
-/// Past either bound a state that is clear begins anew, which loses no incident.
-const STATE_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// What the states may take together: a window is 1,600 bytes, and half of that in the cursor, all of which is written
+/// with each alarm. Past either bound a state that is clear begins anew, which loses no incident.
+const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Device and channel of a series.
 pub(super) type Names = (Arc<str>, Arc<str>);
@@ -228,7 +228,9 @@ impl Evaluator {
             if !needs_ticks(&instance.rule, &instance.state) {
                 continue;
             }
-            if !(around.approved)(&instance.names.0) {
+            // Nobody waits for a device that is switched off. (A virtual device has no document.)
+            let about_silence = instance.rule.measure == Measure::NoData;
+            if about_silence && !(around.approved)(&instance.names.0) {
                 instance.state.pause_listening(now.uptime_ms);
                 continue;
             }
