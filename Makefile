@@ -40,6 +40,17 @@ build: web ## Build the page and the program
 test: ## Run every check and every test, then say what was skipped
 	@./scripts/test.sh
 
+.PHONY: mqtt-clients
+mqtt-clients: target/mqtt-clients/.stamp ## Install the MQTT clients from PyPI that tests use, under target/
+
+# A file per client that can be imported, so that a test knows what is there.
+target/mqtt-clients/.stamp:
+	python3 -m venv target/mqtt-clients
+	target/mqtt-clients/bin/pip install --quiet paho-mqtt==2.2.0 aiomqtt==2.5.1
+	target/mqtt-clients/bin/python -c "import paho.mqtt.client" && touch target/mqtt-clients/paho-mqtt.ok
+	target/mqtt-clients/bin/python -c "import aiomqtt" && touch target/mqtt-clients/aiomqtt.ok
+	touch $@
+
 .PHONY: demo
 demo: build ## Three nodes, a flood, a cut and a healed network, told as it happens
 	exec $(BIN) demo $(ARGS)

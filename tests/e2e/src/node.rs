@@ -45,6 +45,9 @@ pub struct Addresses {
     pub http: SocketAddr,
     pub sync: SocketAddr,
     pub mqtt: SocketAddr,
+    /// Where TLS was asked for.
+    #[serde(default)]
+    pub mqtt_tls: Option<SocketAddr>,
 }
 
 /// What a command did.

@@ -8,5 +8,6 @@ mod demo;
 mod full_disk;
 mod kills;
 mod log_inspect;
+mod mqtt_clients;
 mod power_cuts;
 mod spine;
