@@ -6,5 +6,7 @@ mod documents;
 mod errors;
 mod events;
 mod harness;
+mod rules;
 mod schema;
+mod series;
 mod sessions;
