@@ -8,5 +8,4 @@ mod events;
 mod harness;
 mod rules;
 mod schema;
-mod series;
 mod sessions;
