@@ -324,7 +324,7 @@ pub struct Series {
     /// UCUM unit.
     #[schema(required)]
     pub unit: Option<String>,
-    /// How many readings.
+    /// How many readings came, those that are no longer kept included.
     pub count: u64,
     /// The newest.
     #[schema(required)]
@@ -358,13 +358,17 @@ pub struct SeriesPage {
 pub struct Readings {
     /// Id of the series.
     pub series: String,
-    /// `raw`.
+    /// As asked for: `raw`, `1m`, `15m` or `1h`.
     pub resolution: String,
     /// More lie in the range than the limit allows; these are the newest.
     pub truncated: bool,
-    /// Each is `[at, value]`, `at` in RFC 3339.
-    #[schema(value_type = Vec<(String, f64)>)]
+    /// Each is `[at, value]`, or `[at, min, mean, max, count]` of the time that begins at `at`; `at` in RFC 3339.
+    #[schema(value_type = Vec<Vec<Value>>)]
     pub points: Vec<Value>,
+    /// Only of raw readings, and where the device states how often it sends: each is `[from, to]`, the readings between
+    /// which others were expected.
+    #[schema(value_type = Vec<(String, String)>, required = false)]
+    pub gaps: Option<Vec<Value>>,
 }
 
 /// How fine readings are answered.

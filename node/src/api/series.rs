@@ -65,7 +65,7 @@ pub async fn read(
         ("id" = String, Path),
         ("from" = Option<String>, Query, format = DateTime, description = "Not before this time (RFC 3339)."),
         ("to" = Option<String>, Query, format = DateTime, description = "Not after this time (RFC 3339)."),
-        ("resolution" = Option<dto::Resolution>, Query, description = "raw where nothing is said; the others answer 501 for now."),
+        ("resolution" = Option<dto::Resolution>, Query, description = "raw where nothing is said. The others answer the whole minutes, quarters or hours that have part in the range; one without readings is not there."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000),
     ),
     responses((status = 200, description = "The readings, oldest first.", body = dto::Readings)),

@@ -250,6 +250,7 @@ impl App {
         ));
         *app.upkeep.lock() = Some(upkeep::start(
             app.store.clone(),
+            store::Retention::default(),
             move || clock.wall_ms(),
             upkeep::Timing::default(),
             app.stop.clone(),

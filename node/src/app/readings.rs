@@ -2,12 +2,16 @@
 //!
 //! Invariant: what was acknowledged to a sensor is in the answer of the next question.
 
+mod answers;
+mod archive;
+
 use std::sync::Arc;
 
 use domain::permissions::{Action, Subject};
 use serde_json::{Value, json};
 use store::{DeadLetter, DeadLetterQuery, DeadLetterState, SeriesId, SeriesQuery, StoreError};
 
+pub use self::answers::Resolution;
 use super::clock::rfc3339;
 use super::{App, AppError, Caller, Page};
 
@@ -18,36 +22,6 @@ const LIMIT_MAX: u32 = 500;
 /// Points of one answer where nothing is said, and at most: 10,000 points are half a megabyte of JSON.
 const POINTS_DEFAULT: u32 = 1000;
 const POINTS_MAX: u32 = 10_000;
-
-/// How fine an answer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Resolution {
-    /// Every reading.
-    #[default]
-    Raw,
-    /// One row a minute.
-    OneMinute,
-    /// One row a quarter of an hour.
-    FifteenMinutes,
-    /// One row an hour.
-    OneHour,
-}
-
-impl std::str::FromStr for Resolution {
-    type Err = AppError;
-
-    fn from_str(text: &str) -> Result<Self, AppError> {
-        match text {
-            "raw" => Ok(Resolution::Raw),
-            "1m" => Ok(Resolution::OneMinute),
-            "15m" => Ok(Resolution::FifteenMinutes),
-            "1h" => Ok(Resolution::OneHour),
-            other => Err(AppError::Unreadable(format!(
-                "resolution {other:?}: raw, 1m, 15m or 1h is expected"
-            ))),
-        }
-    }
-}
 
 impl App {
     /// Series in the order in which they were first heard. `device` and `channel` are exact names, `q` is a part of
@@ -109,11 +83,12 @@ impl App {
         info.as_ref().map(series_value).ok_or_else(|| no_series(id))
     }
 
-    /// Readings of a series with `from_ms ≤ at ≤ to_ms`, oldest first: `{"points": [[at, value], …], "truncated"}`.
-    /// Where there are more than `limit`, these are the newest, and `truncated` is true.
+    /// Readings of a series with `from_ms ≤ at ≤ to_ms`, oldest first: `{"points": [[at, value], …], "truncated"}`, or
+    /// `[at, min, mean, max, count]` of the minutes, quarters or hours that have part in the range. Where there are more
+    /// than `limit`, these are the newest, and `truncated` is true.
     ///
     /// # Errors
-    /// `NotYet` for rollups, `NotFound`, `Forbidden`, a limit or range that does not fit, a fault of the store.
+    /// `NotFound`, `Forbidden`, a limit or range that does not fit, a fault of the store.
     pub async fn readings(
         self: &Arc<Self>,
         caller: &Caller,
@@ -124,13 +99,8 @@ impl App {
         limit: Option<u32>,
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Read, Subject::Readings)?;
-        let series = series_id(id).filter(|id| self.store.readings().series_info(*id).is_some());
+        let series = series_id(id).and_then(|id| self.store.readings().series_info(id));
         let series = series.ok_or_else(|| no_series(id))?;
-        if resolution != Resolution::Raw {
-            return Err(AppError::NotYet(
-                "rollups are not built yet: ask for resolution=raw",
-            ));
-        }
         let limit = match limit {
             None => POINTS_DEFAULT,
             Some(limit @ 1..=POINTS_MAX) => limit,
@@ -145,20 +115,24 @@ impl App {
             return Err(AppError::Unreadable("from lies after to".into()));
         }
         let app = Arc::clone(self);
-        let page = blocking("read readings", move || {
+        let limit = limit as usize;
+        let Some(width) = resolution.width() else {
+            let page = blocking("read readings", move || {
+                app.store
+                    .readings()
+                    .points(series.id, from_ms, to_ms, limit)
+            })
+            .await?;
+            let expected_interval_ms = self.devices.expected_interval_ms(&series.device);
+            return Ok(answers::raw(id, &page, expected_interval_ms));
+        };
+        let page = blocking("read rollups", move || {
             app.store
                 .readings()
-                .points(series, from_ms, to_ms, limit as usize)
+                .buckets(series.id, width, from_ms, to_ms, limit)
         })
         .await?;
-        let points: Vec<Value> = page
-            .points
-            .iter()
-            .map(|point| json!([rfc3339(point.at_ms), point.value]))
-            .collect();
-        Ok(
-            json!({ "series": id, "resolution": "raw", "points": points, "truncated": page.truncated }),
-        )
+        Ok(answers::rollup(id, resolution, &page))
     }
 
     /// Payloads that could not be read, newest first. `state` is open, replayed or discarded.

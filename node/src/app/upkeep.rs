@@ -7,15 +7,16 @@
 //! | idempotency keys | 7 days, 100,000 | the contract; a flood of requests must not fill the disk |
 //! | audit records | 7 years, 1,000,000 | claims come years later; a small card must hold them |
 //! | dead letters | 90 days, 100,000, 256 MiB | a sensor is repaired within a season (numbers: as they come) |
+//! | readings | 30 days; their rollups for ever | `store::Retention`: a card must hold them, and a season is compared |
 //!
 //! The store owns all bounds but the first, because it also keeps them while it writes.
 //!
-//! Invariant: the log, what documents say now, readings and the journal are never touched from here. A failure costs a
+//! Invariant: the log, what documents say now, rollups and the journal are never touched from here. A failure costs a
 //! round, nothing else.
 
 use std::time::Duration;
 
-use store::{Store, StoreError, Ticket};
+use store::{Retention, Store, StoreError, Ticket};
 use tokio_util::sync::CancellationToken;
 
 /// `?at=` answers for the last 30 days.
@@ -47,6 +48,7 @@ impl Default for Timing {
 /// Starts the task, which ends when `stop` is cancelled. `wall_ms` is the time now, milliseconds since 1970.
 pub(in crate::app) fn start(
     store: Store,
+    retention: Retention,
     wall_ms: impl Fn() -> u64 + Send + 'static,
     timing: Timing,
     stop: CancellationToken,
@@ -56,7 +58,7 @@ pub(in crate::app) fn start(
             let mut wait = timing.first;
             loop {
                 tokio::time::sleep(wait).await;
-                round(&store, wall_ms()).await;
+                round(&store, retention, wall_ms()).await;
                 wait = timing.every;
             }
         };
@@ -65,7 +67,7 @@ pub(in crate::app) fn start(
     })
 }
 
-async fn round(store: &Store, now_ms: u64) {
+async fn round(store: &Store, retention: Retention, now_ms: u64) {
     let told = |what: &'static str, result: Result<(), StoreError>| {
         if let Err(error) = result {
             tracing::warn!(%error, "upkeep of {what} has to wait for the next round");
@@ -77,6 +79,12 @@ async fn round(store: &Store, now_ms: u64) {
     let now_signed_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
     let dead_letters = steps(|| store.readings().expire_dead_letters(now_signed_ms));
     told("dead letters", dead_letters.await);
+    let readings = store.readings();
+    let old_readings = steps(|| readings.expire_readings(now_signed_ms, retention));
+    told("readings", old_readings.await);
+    let (unapproved_bytes, unapproved_dropped) = readings.unapproved();
+    metrics::gauge!("muster_readings_unapproved_bytes").set(unapproved_bytes as f64);
+    metrics::counter!("muster_readings_unapproved_dropped_total").absolute(unapproved_dropped);
 }
 
 async fn history(store: &Store, now_ms: u64) -> Result<(), StoreError> {
@@ -209,7 +217,13 @@ mod tests {
             first: Duration::ZERO,
             every: Duration::from_millis(1),
         };
-        let task = start(store.clone(), move || now_ms, timing, stop.clone());
+        let task = start(
+            store.clone(),
+            Retention::default(),
+            move || now_ms,
+            timing,
+            stop.clone(),
+        );
         // Dead letters come last in a round.
         let until = Instant::now() + Duration::from_secs(30);
         while dead_letters(&store).len() > 3 {

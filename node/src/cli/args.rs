@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use super::export::Export;
 use super::log::Log;
 use super::simulate::SimulateArgs;
 
@@ -69,6 +70,8 @@ pub(super) enum Command {
     Faults(Faults),
     /// Look into the log: what was written, by whom, and whether it still verifies
     Log(Log),
+    /// Write what this node holds as files for other programs
+    Export(Export),
     /// Publish a simulated flood over MQTT
     Simulate(SimulateArgs),
     /// Show the whole story with three nodes on this machine

@@ -5,6 +5,7 @@
 
 mod args;
 mod demo;
+mod export;
 mod local;
 mod log;
 mod mqtt;
@@ -65,6 +66,7 @@ async fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Dlq(dlq) => local::dlq(&place, dlq).await,
         Command::Faults(faults) => local::faults(&place, faults).await,
         Command::Log(log) => log::log(&place, log).await,
+        Command::Export(args) => export::export(&place, args).await,
         Command::Simulate(simulate) => simulate::run(&place.data_dir, simulate).await,
         Command::Demo(demo) => Box::pin(demo::run(demo)).await,
     }

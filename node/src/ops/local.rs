@@ -106,6 +106,15 @@ pub enum LocalRequest {
     },
     /// `muster log inspect`
     LogInspect(LogQuery),
+    /// `muster export readings`, one day of it
+    ExportReadings {
+        /// A UTC day: 2026-11-20.
+        day: String,
+        /// The directory, an absolute path.
+        out: std::path::PathBuf,
+        /// Replace a file that is there.
+        again: bool,
+    },
     /// Approves devices by name (`muster simulate` does so before it publishes).
     ApproveDevices {
         /// Device names.
@@ -207,6 +216,9 @@ async fn carry_out(app: &Arc<App>, request: LocalRequest) -> Result<Value, AppEr
             .map(|page| json!({ "items": page.items, "next": page.next })),
         LocalRequest::FaultsSeen { id } => app.see_sync_faults(&caller, &id).await,
         LocalRequest::LogInspect(query) => app.inspect_log(&caller, query).await,
+        LocalRequest::ExportReadings { day, out, again } => {
+            app.export_readings(&caller, &day, &out, again).await
+        }
         LocalRequest::ApproveDevices { names } => {
             for name in &names {
                 let mut fields = Map::new();
