@@ -86,6 +86,8 @@ pub struct Script {
     source: String,
     variables: BTreeMap<String, String>,
     host: ScriptHost,
+    /// [`MEMORY_BYTES_MAX`], but where a test starves it.
+    memory_bytes_max: usize,
 }
 
 /// What one message gives to a script.
@@ -133,6 +135,7 @@ impl Script {
             source: source.to_owned(),
             variables: variables.clone(),
             host,
+            memory_bytes_max: MEMORY_BYTES_MAX,
         };
         sandbox::check(&script).map_err(|error| error.to_string())?;
         Ok(script)

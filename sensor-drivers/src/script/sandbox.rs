@@ -9,8 +9,7 @@ use rquickjs::context::{EvalOptions, intrinsic};
 use rquickjs::{Context, Ctx, Error, Exception, Function, Object, Runtime, Type, Value as JsValue};
 
 use super::{
-    ARRAY_LENGTH_MAX, BUDGET_STEPS, MEMORY_BYTES_MAX, STACK_BYTES_MAX, Script, ScriptInput,
-    ScriptOutput, WALL_MAX,
+    ARRAY_LENGTH_MAX, BUDGET_STEPS, STACK_BYTES_MAX, Script, ScriptInput, ScriptOutput, WALL_MAX,
 };
 use crate::tree::{Members, NODES_MAX, Value};
 use crate::{DEPTH_MAX, DecodeError};
@@ -47,13 +46,15 @@ pub(super) fn check(script: &Script) -> Result<(), DecodeError> {
         received_ms: 0,
     };
     contained(script, |meter| {
-        with_context(meter, |ctx| load(ctx, meter, script, &input).map(|_| ()))
+        with_context(meter, script.memory_bytes_max, |ctx| {
+            load(ctx, meter, script, &input).map(|_| ())
+        })
     })
 }
 
 pub(super) fn run(script: &Script, input: &ScriptInput<'_>) -> Result<ScriptOutput, DecodeError> {
     contained(script, |meter| {
-        with_context(meter, |ctx| {
+        with_context(meter, script.memory_bytes_max, |ctx| {
             let (decode, make_input) = load(ctx, meter, script, input)?;
             let variables = Object::new(ctx.clone())?;
             for (name, value) in &script.variables {
@@ -142,11 +143,12 @@ impl From<DecodeError> for Failure {
 
 fn with_context<T>(
     meter: &Rc<Meter>,
+    memory_bytes_max: usize,
     work: impl FnOnce(&Ctx<'_>) -> Result<T, Failure>,
 ) -> Result<T, DecodeError> {
     let start = || -> Result<(Runtime, Context), Error> {
         let runtime = Runtime::new()?;
-        runtime.set_memory_limit(MEMORY_BYTES_MAX);
+        runtime.set_memory_limit(memory_bytes_max);
         runtime.set_max_stack_size(STACK_BYTES_MAX);
         let handler = Rc::clone(meter);
         runtime.set_interrupt_handler(Some(Box::new(move || handler.spend(STEPS_PER_INTERRUPT))));
@@ -317,6 +319,9 @@ fn exception(thrown: &JsValue<'_>) -> DecodeError {
             .unwrap_or_else(|| thrown.type_name().to_owned()),
     };
     match text.as_str() {
+        "" => DecodeError::ScriptFailed {
+            detail: "an exception without a message".into(),
+        },
         "out of memory" => DecodeError::ScriptMemory,
         "stack overflow" | "Maximum call stack size exceeded" => DecodeError::ScriptStack,
         _ => DecodeError::ScriptFailed { detail: cut(&text) },

@@ -232,6 +232,38 @@ fn a_script_that_allocates_without_end_is_stopped() {
     );
 }
 
+/// Running out of memory in the middle of the engine's own work is where C engines break.
+#[test]
+fn wherever_memory_runs_out_the_script_ends_and_the_process_goes_on() {
+    for body in [
+        "const data = {}; for (let i = 0; i < 200; i++) data['k' + i] = [i, { a: 'x'.repeat(i) }];
+         try { JSON.parse('[' + JSON.stringify(data) + ']'); } catch (e) { data.e = String(e); }
+         return { data: { n: Object.keys(data).length } };",
+        "const m = new Map(); for (let i = 0; i < 500; i++) m.set({ i }, [i].concat([1, 2]).map(x => () => x));
+         return { data: { n: m.size } };",
+        "let s = ''; for (let i = 0; i < 500; i++) s += i.toString(36).replace(/[a-z]/g, c => c + c);
+         class A extends Array {} return { data: { n: A.from(s).filter(x => x > 'k').sort().length } };",
+        "function* g() { for (let i = 0; i < 300; i++) yield { i, f: () => i }; } const all = [];
+         for (const x of g()) try { all.push(x, new Date(), /a+b/.exec('aab' + x.i), new Uint8Array(100)); } catch (e) { all.push(e); }
+         return { data: { n: all.length } };",
+        "async function f() { await null; return [1]; } const p = []; for (let i = 0; i < 100; i++) p.push(f().then(x => x));
+         return { data: { n: p.length } };",
+    ] {
+        let mut starved = script(&format!("function decodeUplink(input) {{ {body} }}"));
+        let mut ended = [0, 0];
+        for memory in (100_000..1_400_000).step_by(23_001) {
+            starved.memory_bytes_max = memory;
+            let input = ScriptInput {
+                bytes: &[1, 2, 3],
+                f_port: 1,
+                received_ms: 0,
+            };
+            ended[usize::from(starved.run(&input).is_ok())] += 1;
+        }
+        assert!(ended[0] > 3 && ended[1] > 3, "{ended:?} {body}");
+    }
+}
+
 #[test]
 fn a_script_that_calls_itself_without_end_is_stopped() {
     assert_eq!(
@@ -389,6 +421,7 @@ fn results_that_are_none_say_so() {
         ("throw new Error('short payload');", "script-failed"),
         ("throw 'words';", "script-failed"),
         ("throw null;", "script-memory"),
+        ("throw new Error();", "script-failed"),
         ("return foo;", "script-failed"),
         ("return { data: {}, errors: ['no'] };", "script-refused"),
         ("return { data: {}, errors: [{}, 5] };", "script-refused"),
