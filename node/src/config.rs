@@ -1,5 +1,5 @@
 //! Configuration: `muster.toml` in the data directory, then `MUSTER_…` in the environment, then flags; the later wins.
-//! Tables (brokers, places for requests) stand in the file only.
+//! Tables (decoders, brokers, places for requests) stand in the file only.
 //!
 //! Invariant: a key that nobody reads is an error that names it and where it stands, because a misspelt setting on a
 //! node in the field is found out about when it is too late.
@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use sensor_drivers::DecoderConfig;
 
 use crate::api::RequestPlaces;
 use crate::ingest::broker::{self, BrokerSettings, BrokerSettingsError};
@@ -20,7 +22,7 @@ pub const FILE_NAME: &str = "muster.toml";
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Everything that can be configured, with the defaults of a node at a command post.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Page and API, TCP.
@@ -47,6 +49,8 @@ pub struct Config {
     pub key_file: Option<PathBuf>,
     /// Accept MQTT publishers without credentials from other machines too.
     pub mqtt_anonymous_anywhere: bool,
+    /// Which formats messages on other topics than Muster's own have.
+    pub decoders: Vec<DecoderConfig>,
     /// Brokers to listen to, beside the built-in endpoint.
     pub brokers: Vec<BrokerSettings>,
     /// Places for HTTP requests.
@@ -70,6 +74,7 @@ impl Default for Config {
             found: true,
             key_file: None,
             mqtt_anonymous_anywhere: false,
+            decoders: Vec::new(),
             brokers: Vec::new(),
             requests: RequestPlaces::default(),
             log: "info".into(),
@@ -387,7 +392,9 @@ mod tests {
         // Tables stand in the file only.
         let mut keys: Vec<&str> = table
             .iter()
-            .filter(|(name, value)| !value.is_table() && *name != "brokers")
+            .filter(|(name, value)| {
+                !value.is_table() && !["brokers", "decoders"].contains(&name.as_str())
+            })
             .map(|(name, _)| name.as_str())
             .collect();
         keys.sort_unstable();

@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 mod brokers;
+mod decoders;
 mod mqtt;
 mod nodes;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 pub use brokers::*;
+pub use decoders::*;
 pub use mqtt::*;
 pub use nodes::*;
 

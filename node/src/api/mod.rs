@@ -5,6 +5,7 @@
 //! [`gate`] needs a caller.
 
 mod bulkheads;
+mod decoders;
 mod dto;
 mod events;
 mod extract;
@@ -131,6 +132,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(series::list))
         .routes(routes!(series::read))
         .routes(routes!(series::readings))
+        .routes(routes!(decoders::list, decoders::put))
+        .routes(routes!(decoders::try_out))
         .routes(routes!(operations::list_dead_letters))
         .routes(routes!(operations::get_dead_letter))
         .routes(routes!(operations::replay_dead_letter))

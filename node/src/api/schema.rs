@@ -270,13 +270,21 @@ fn overlays(kind: Kind) -> Vec<(&'static str, SchemaOrRef)> {
             ("battery_pct", number("Charge of its battery in percent.")),
             ("rssi_dbm", number("Strength of its signal in dBm.")),
             (
+                "firmware",
+                nullable_if(true, described("Its firmware's version, as it says.")),
+            ),
+            (
+                "reported_location",
+                nullable_if(true, reference("Location")),
+            ),
+            (
                 "online",
                 nullable_if(
                     true,
                     ObjectBuilder::new()
                         .schema_type(Type::Boolean)
                         .description(Some(
-                            "Whether its own MQTT connection is there; null where it never had one.",
+                            "Whether it is there: by its own MQTT connection, else as its gateway said last; null where neither is known.",
                         ))
                         .into(),
                 ),

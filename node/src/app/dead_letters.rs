@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use sensor_drivers::{DecodeError, UnitString, decode_payload, decode_topic};
-use store::{CommitError, DeadLetter, DeadLetterFailure, IngestBatch, NewReading, SeriesRefused};
+use sensor_drivers::{DecodeError, Decoded, MUSTER_DECODER, Message, Route, UnitString};
+use store::{
+    CommitError, DeadLetter, DeadLetterFailure, IngestBatch, NewReading, SeriesRefused, flags,
+};
 use tokio_util::sync::CancellationToken;
 
+use super::ingest::judged;
 use super::readings::{blocking, fault};
 use super::{App, AppError};
 
@@ -53,8 +56,7 @@ impl Unreadable {
     /// Whether the same bytes may be read later although nobody has done anything.
     fn may_pass(&self) -> bool {
         match self {
-            // Slow by the clock: the machine may only have been busy.
-            Unreadable::Decode(error) => error.code() == "script-time",
+            Unreadable::Decode(error) => error.may_pass(),
             Unreadable::TooManyDevices | Unreadable::Series(_) => false,
         }
     }
@@ -123,15 +125,22 @@ impl App {
     /// # Errors
     /// A fault of the store.
     pub(in crate::app) async fn try_dead_letter(
-        &self,
+        self: &Arc<Self>,
         letter: &DeadLetter,
     ) -> Result<Result<(), String>, AppError> {
-        let reading = match self.decode_again(letter) {
-            Ok(reading) => reading,
+        let (app, again) = (Arc::clone(self), letter.clone());
+        // A script may take its time.
+        let decoded = tokio::task::spawn_blocking(move || app.decode_again(&again));
+        let (decoder, readings) = decoded.await.map_err(|error| AppError::Fault {
+            context: "replay a dead letter",
+            source: Box::new(error),
+        })?;
+        let readings = match readings {
+            Ok(readings) => readings,
             Err(error) => {
                 let now_ms = self.clock.wall_ms().cast_signed();
                 let failure = DeadLetterFailure {
-                    decoder: decoder_name(),
+                    decoder,
                     reason: error.to_string(),
                     code: error.code().to_owned(),
                     retry_at_ms: error.retry_at_ms(now_ms, letter.attempts + 1),
@@ -144,7 +153,7 @@ impl App {
             }
         };
         let batch = IngestBatch {
-            readings: vec![reading],
+            readings,
             replayed: vec![letter.id],
             ..IngestBatch::default()
         };
@@ -159,31 +168,52 @@ impl App {
         })
     }
 
-    fn decode_again(&self, letter: &DeadLetter) -> Result<NewReading, Unreadable> {
-        let names = decode_topic(&letter.topic)?;
-        let measurement = decode_payload(&letter.payload)?;
-        let unit = measurement.unit.as_ref().map_or("", UnitString::as_str);
-        let series = self.store.readings().intern_series(
-            names.device,
-            names.channel,
-            unit,
-            letter.received_ms,
-        )?;
-        Ok(NewReading {
-            series,
-            at_ms: measurement.device_time_ms.unwrap_or(letter.received_ms),
-            device_time: measurement.device_time_ms.is_some(),
+    /// With the decoders of now, whose name comes with the outcome.
+    fn decode_again(&self, letter: &DeadLetter) -> (String, Result<Vec<NewReading>, Unreadable>) {
+        let active = self.decoders.now();
+        let decoder = match active.table.route(&letter.topic) {
+            Some(Route::Entry(entry)) => format!("{} {}", entry.name(), entry.version()),
+            Some(Route::Muster) => format!("{} {}", MUSTER_DECODER.0, MUSTER_DECODER.1),
+            None => String::new(),
+        };
+        let decoded = active.table.decode(&Message {
+            topic: &letter.topic,
+            payload: &letter.payload,
             received_ms: letter.received_ms,
-            value: measurement.value,
-            flags: 0,
-            message: None,
-        })
+        });
+        let readings = decoded
+            .map_err(Unreadable::from)
+            .and_then(|decoded| self.old_readings(&decoded, letter.received_ms));
+        (decoder, readings)
     }
-}
 
-/// Which decoder refused a message, with the version of the program that it is part of.
-pub(in crate::app) fn decoder_name() -> String {
-    format!("muster {}", env!("CARGO_PKG_VERSION"))
+    fn old_readings(
+        &self,
+        decoded: &Decoded,
+        received_ms: i64,
+    ) -> Result<Vec<NewReading>, Unreadable> {
+        let mut readings = Vec::new();
+        for (device, sample) in decoded.samples() {
+            let unit = sample.unit.as_ref().map_or("", UnitString::as_str);
+            let series =
+                self.store
+                    .readings()
+                    .intern_series(device, &sample.channel, unit, received_ms)?;
+            let entry = self.devices.entry(device);
+            let approved = entry.is_some_and(|device| device.is_approved());
+            let judged = judged(sample.device_time_ms, received_ms);
+            readings.push(NewReading {
+                series,
+                at_ms: judged.estimated_ms,
+                device_time: judged.device_ms.is_some() && !judged.flag.is_absurd(),
+                received_ms,
+                value: sample.value,
+                flags: if approved { flags::KEPT } else { 0 },
+                message: None,
+            });
+        }
+        Ok(readings)
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use sensor_drivers::{DeviceFacts, Location};
 use serde_json::{Map, Value, json};
 use store::SeriesQuery;
 
@@ -56,6 +57,10 @@ pub(in crate::app) struct DeviceEntry {
     location: RwLock<Option<Value>>,
     /// How often it says that it sends; 0 where it does not say.
     expected_interval_ms: AtomicI64,
+    /// As it said itself, since the node started.
+    firmware: RwLock<Option<Box<str>>>,
+    /// Where it said that it is, since the node started: not where somebody put it.
+    reported_location: RwLock<Option<Location>>,
 }
 
 impl Default for DeviceEntry {
@@ -71,6 +76,8 @@ impl Default for DeviceEntry {
             presence: AtomicU8::new(presence::UNKNOWN),
             location: RwLock::new(None),
             expected_interval_ms: AtomicI64::new(0),
+            firmware: RwLock::new(None),
+            reported_location: RwLock::new(None),
         }
     }
 }
@@ -102,6 +109,27 @@ impl DeviceEntry {
         }
     }
 
+    /// A message said something of the device itself; what it does not say stays as it was.
+    pub(in crate::app) fn told(&self, facts: &DeviceFacts) {
+        if let Some(firmware) = &facts.firmware {
+            *self.firmware.write() = Some(firmware.as_str().into());
+        }
+        if let Some(location) = &facts.location {
+            *self.reported_location.write() = Some(*location);
+        }
+        // Its own connection says more than what somebody else says of it.
+        if let Some(online) = facts.online
+            && self.connections.load(Ordering::Acquire) == 0
+        {
+            let now = if online {
+                presence::ONLINE
+            } else {
+                presence::OFFLINE
+            };
+            self.presence.store(now, Ordering::Release);
+        }
+    }
+
     /// A value came that is shown beside the device.
     pub(in crate::app) fn note(&self, health: Health, value: f64) {
         let field = match health {
@@ -120,6 +148,14 @@ pub(in crate::app) enum Health {
 }
 
 impl Health {
+    /// The channel that says it.
+    pub(in crate::app) fn channel(self) -> &'static str {
+        match self {
+            Health::Battery => BATTERY_CHANNEL,
+            Health::Rssi => RSSI_CHANNEL,
+        }
+    }
+
     pub(in crate::app) fn of_channel(channel: &str) -> Option<Health> {
         match channel {
             BATTERY_CHANNEL => Some(Health::Battery),
@@ -130,22 +166,28 @@ impl Health {
 }
 
 /// What this node heard of a device, as the API shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(in crate::app) struct Overlay {
     pub(in crate::app) last_seen_ms: Option<i64>,
     pub(in crate::app) battery_pct: Option<f64>,
     pub(in crate::app) rssi_dbm: Option<f64>,
-    /// Whether its own MQTT connection is there; `None` where it never had one.
+    /// Whether it is there: by its own MQTT connection, else as its gateway said last; `None` where neither is known.
     pub(in crate::app) online: Option<bool>,
+    pub(in crate::app) firmware: Option<Box<str>>,
+    pub(in crate::app) reported_location: Option<Location>,
 }
 
 impl Overlay {
-    /// `last_seen`, `battery_pct`, `rssi_dbm`, `online`; null where nothing was heard.
+    /// What was heard of it; null where nothing was.
     pub(in crate::app) fn lay_over(&self, device: &mut Map<String, Value>) {
         device.insert("last_seen".into(), json!(self.last_seen_ms.map(rfc3339)));
         device.insert("battery_pct".into(), json!(self.battery_pct));
         device.insert("rssi_dbm".into(), json!(self.rssi_dbm));
         device.insert("online".into(), json!(self.online));
+        device.insert("firmware".into(), json!(self.firmware));
+        let location = self.reported_location;
+        let location = location.map(|place| json!({ "lat": place.lat, "lon": place.lon }));
+        device.insert("reported_location".into(), json!(location));
     }
 }
 
@@ -290,6 +332,8 @@ fn overlay_of(entry: &DeviceEntry) -> Overlay {
         last_seen_ms: Some(entry.last_seen_ms.load(Ordering::Relaxed)).filter(|&at| at != NEVER),
         battery_pct: value(&entry.battery_pct),
         rssi_dbm: value(&entry.rssi_dbm),
+        firmware: entry.firmware.read().clone(),
+        reported_location: *entry.reported_location.read(),
         online: match entry.presence.load(Ordering::Acquire) {
             presence::UNKNOWN => None,
             known => Some(known == presence::ONLINE),
@@ -362,8 +406,7 @@ mod tests {
             Overlay {
                 last_seen_ms: Some(2000),
                 battery_pct: Some(71.5),
-                rssi_dbm: None,
-                online: None
+                ..Overlay::default()
             }
         );
         devices.document_committed(&document("new", "unknown"), false);

@@ -11,12 +11,17 @@
 //!   nothing is acknowledged and nothing is thrown away.
 //! - The way of one message allocates nothing: names and series are looked up once per topic and session.
 
+mod formats;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use sensor_drivers::{UnitString, decode_payload, decode_topic};
+use sensor_drivers::{
+    DecodeError, Entry, JudgedTime, MUSTER_DECODER, Route, TimeLimits, UnitString, decode_payload,
+    decode_topic, judge_time,
+};
 use store::{
     CommitError, IngestBatch, Ingested, NewDeadLetter, NewReading, SeriesId, SessionNo, Store,
     Ticket, flags,
@@ -24,7 +29,8 @@ use store::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::clock::Clock;
-use super::dead_letters::{Unreadable, decoder_name};
+use super::dead_letters::Unreadable;
+use super::decoders::{Active, Decoders};
 use super::devices::{DeviceEntry, Devices, Health};
 use super::{App, AppError};
 
@@ -38,6 +44,16 @@ const TOPICS_MAX: usize = 1024;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// How far a sensor's clock is believed: it may have kept its readings for years while nobody fetched them, but nothing
+/// is measured in the future. (Rules look a day back, DESIGN §8.)
+const TIMES_BELIEVED: TimeLimits = TimeLimits {
+    past_ms: 10 * 366 * 24 * 3_600_000,
+    future_ms: 24 * 3_600_000,
+};
+
+/// 2026-01-01: a node whose own clock stands before this program was written judges nobody's.
+const CLOCK_SET_MS: i64 = 1_767_225_600_000;
+
 /// A writer whose queue is full has room again after a commit.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
@@ -49,6 +65,7 @@ struct Shared {
     store: Store,
     devices: Devices,
     clock: Clock,
+    decoders: Decoders,
     places: Arc<Semaphore>,
     cheats: bool,
 }
@@ -117,11 +134,17 @@ impl App {
 }
 
 impl Ingest {
-    pub(in crate::app) fn new(store: Store, devices: Devices, clock: Clock) -> Self {
+    pub(in crate::app) fn new(
+        store: Store,
+        devices: Devices,
+        clock: Clock,
+        decoders: Decoders,
+    ) -> Self {
         Ingest(Arc::new(Shared {
             store,
             devices,
             clock,
+            decoders,
             places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             cheats: cheats(),
         }))
@@ -150,6 +173,7 @@ impl Ingest {
         number: Option<SessionNo>,
     ) -> IngestSession {
         IngestSession {
+            decoders: self.0.decoders.now(),
             shared: Arc::clone(&self.0),
             source,
             number,
@@ -173,7 +197,9 @@ pub struct IngestSession {
     shared: Arc<Shared>,
     source: Arc<str>,
     number: Option<SessionNo>,
-    topics: HashMap<Box<str>, Topic>,
+    /// The table that `topics` was looked up in.
+    decoders: Arc<Active>,
+    topics: HashMap<Box<str>, Known>,
     /// Receive time of the batch being gathered.
     now_ms: i64,
     /// Messages in it, those that leave nothing to store among them.
@@ -184,6 +210,14 @@ pub struct IngestSession {
 }
 
 /// What a session remembers of a topic.
+enum Known {
+    /// One of Muster's own.
+    Muster(Topic),
+    /// A configured decoder reads it.
+    Entry(Arc<Entry>),
+}
+
+/// A topic of Muster's own.
 struct Topic {
     device: Arc<DeviceEntry>,
     /// This channel's last value is shown beside the device.
@@ -202,14 +236,37 @@ impl IngestSession {
             ..
         } = message;
         self.begin(topic, payload, delivery);
-        if let Err(reason) = self.reading(&message) {
+        if let Err((decoder, reason)) = self.read(&message) {
             let retry_at_ms = reason.retry_at_ms(self.now_ms, 1);
             self.dead_letter(
                 (topic, payload, delivery),
+                decoder,
                 (reason.code(), reason.to_string()),
                 retry_at_ms,
             );
         }
+    }
+
+    fn dead_letter(
+        &mut self,
+        (topic, payload, delivery): (&str, &[u8], Delivery),
+        decoder: String,
+        (code, reason): (&'static str, String),
+        retry_at_ms: Option<i64>,
+    ) {
+        metrics::counter!("muster_ingest_dead_letters_total", "reason" => code).increment(1);
+        let message = self.remember(topic, payload, delivery);
+        self.batch.dead.push(NewDeadLetter {
+            source: self.source.to_string(),
+            topic: topic.to_owned(),
+            decoder,
+            reason,
+            code: code.to_owned(),
+            received_ms: self.now_ms,
+            retry_at_ms,
+            payload: payload.to_vec(),
+            message,
+        });
     }
 
     /// Takes a message of which nothing but its packet id, and what is attached to it, is to be stored.
@@ -241,28 +298,12 @@ impl IngestSession {
         reason: String,
     ) {
         self.begin(topic, payload, delivery);
-        self.dead_letter((topic, payload, delivery), (code, reason), None);
-    }
-
-    fn dead_letter(
-        &mut self,
-        (topic, payload, delivery): (&str, &[u8], Delivery),
-        (code, reason): (&'static str, String),
-        retry_at_ms: Option<i64>,
-    ) {
-        metrics::counter!("muster_ingest_dead_letters_total", "reason" => code).increment(1);
-        let message = self.remember(topic, payload, delivery);
-        self.batch.dead.push(NewDeadLetter {
-            source: self.source.to_string(),
-            topic: topic.to_owned(),
-            decoder: decoder_name(),
-            reason,
-            code: code.to_owned(),
-            received_ms: self.now_ms,
-            retry_at_ms,
-            payload: payload.to_vec(),
-            message,
-        });
+        self.dead_letter(
+            (topic, payload, delivery),
+            String::new(),
+            (code, reason),
+            None,
+        );
     }
 
     /// The message taken last, as [`Submission::repeated`] names it; `None` where it cannot be told from another.
@@ -278,6 +319,11 @@ impl IngestSession {
     fn count(&mut self) {
         if self.taken == 0 {
             self.now_ms = self.shared.now_ms();
+            let decoders = self.shared.decoders.now();
+            if !Arc::ptr_eq(&decoders, &self.decoders) {
+                self.decoders = decoders;
+                self.topics.clear();
+            }
         }
         self.taken += 1;
     }
@@ -291,6 +337,25 @@ impl IngestSession {
         }
     }
 
+    /// Reads one message; where that fails, which decoder it was and why.
+    fn read(&mut self, message: &Message<'_>) -> Result<(), (String, Unreadable)> {
+        // Looked up twice where it is new: once per topic and session.
+        if !self.topics.contains_key(message.topic) {
+            self.learn(message.topic)
+                .map_err(|error| (String::new(), error))?;
+        }
+        match self.topics.get(message.topic) {
+            Some(Known::Entry(entry)) => {
+                let entry = Arc::clone(entry);
+                self.formatted(&entry, message)
+                    .map_err(|error| (format!("{} {}", entry.name(), entry.version()), error))
+            }
+            _ => self
+                .reading(message)
+                .map_err(|error| (muster_decoder(), error)),
+        }
+    }
+
     fn reading(&mut self, message: &Message<'_>) -> Result<(), Unreadable> {
         let Message {
             topic,
@@ -298,15 +363,13 @@ impl IngestSession {
             delivery,
             kept,
         } = *message;
-        // Looked up twice where it is new: once per topic and session.
-        if !self.topics.contains_key(topic) {
-            self.learn(topic)?;
-        }
-        let Some(known) = self.topics.get_mut(topic) else {
+        let Some(Known::Muster(known)) = self.topics.get_mut(topic) else {
             return Err(Unreadable::TooManyDevices);
         };
         let measurement = decode_payload(payload)?;
-        if kept && measurement.device_time_ms.is_none() {
+        let judged = judged(measurement.device_time_ms, self.now_ms);
+        let device_time = judged.device_ms.is_some() && !judged.flag.is_absurd();
+        if kept && !device_time {
             // A value of unknown age is no reading: stored with the time of receipt it would look fresh.
             metrics::counter!("muster_ingest_kept_copies_total").increment(1);
             return Ok(());
@@ -338,8 +401,8 @@ impl IngestSession {
         }
         let mut reading = NewReading {
             series,
-            at_ms: measurement.device_time_ms.unwrap_or(self.now_ms),
-            device_time: measurement.device_time_ms.is_some(),
+            at_ms: judged.estimated_ms,
+            device_time,
             received_ms: self.now_ms,
             value: measurement.value,
             // Rules look at approved readings only, and never at old news.
@@ -390,24 +453,23 @@ impl IngestSession {
     }
 
     fn learn(&mut self, topic: &str) -> Result<(), Unreadable> {
-        let names = decode_topic(topic)?;
-        let device = self
-            .shared
-            .devices
-            .entry(names.device)
-            .ok_or(Unreadable::TooManyDevices)?;
         if self.topics.len() >= TOPICS_MAX {
             self.topics.clear();
         }
-        let health = Health::of_channel(names.channel);
-        self.topics.insert(
-            topic.into(),
-            Topic {
-                device,
-                health,
-                series: Vec::new(),
-            },
-        );
+        let known = match self.decoders.table.route(topic) {
+            None => return Err(Unreadable::Decode(DecodeError::UnknownTopic)),
+            Some(Route::Entry(entry)) => Known::Entry(Arc::clone(entry)),
+            Some(Route::Muster) => {
+                let names = decode_topic(topic)?;
+                let device = self.shared.devices.entry(names.device);
+                Known::Muster(Topic {
+                    device: device.ok_or(Unreadable::TooManyDevices)?,
+                    health: Health::of_channel(names.channel),
+                    series: Vec::new(),
+                })
+            }
+        };
+        self.topics.insert(topic.into(), known);
         Ok(())
     }
 
@@ -603,6 +665,29 @@ impl Submission {
             }
         }
     }
+}
+
+/// How dead letters name Muster's own decoder.
+fn muster_decoder() -> String {
+    format!("{} {}", MUSTER_DECODER.0, MUSTER_DECODER.1)
+}
+
+/// Which time of a reading counts; a clock that cannot be believed is counted.
+pub(in crate::app) fn judged(device_time_ms: Option<i64>, received_ms: i64) -> JudgedTime {
+    let limits = if received_ms < CLOCK_SET_MS {
+        TimeLimits {
+            past_ms: u64::MAX,
+            future_ms: u64::MAX,
+        }
+    } else {
+        TIMES_BELIEVED
+    };
+    let judged = judge_time(device_time_ms, received_ms, limits);
+    if judged.flag.is_absurd() {
+        metrics::counter!("muster_ingest_absurd_clocks_total", "flag" => judged.flag.code())
+            .increment(1);
+    }
+    judged
 }
 
 /// Tells one message of a packet id from the next. Stored beside readings: the same in every version of the program.

@@ -9,6 +9,7 @@ mod clock;
 pub mod codec;
 pub mod conflicts;
 mod dead_letters;
+mod decoders;
 pub mod devices;
 mod documents;
 pub mod error;
@@ -94,6 +95,7 @@ pub struct App {
     pub(in crate::app) ingest: ingest::Ingest,
     pub(in crate::app) mqtt: mqtt::Mqtt,
     pub(in crate::app) brokers: brokers::BrokerBoard,
+    pub(in crate::app) decoders: decoders::Decoders,
     pub(in crate::app) rules: Arc<rules::Rules>,
     pub(in crate::app) invites: tokio::sync::Mutex<()>,
     pub(in crate::app) digest: proof::Cache,

@@ -199,7 +199,8 @@ impl App {
         })
         .map_err(OpenError::Thread)?;
         let (mismatches, to_look_into) = proof::Mismatches::new();
-        let ingest = ingest::Ingest::new(store.clone(), devices.clone(), clock);
+        let decoders = super::decoders::Decoders::default();
+        let ingest = ingest::Ingest::new(store.clone(), devices.clone(), clock, decoders.clone());
         let mqtt = super::mqtt::Mqtt::start(
             store.clone(),
             ingest.clone(),
@@ -209,6 +210,7 @@ impl App {
         )?;
         let app = Arc::new(App {
             ingest,
+            decoders,
             mqtt,
             brokers: super::brokers::BrokerBoard::default(),
             store,

@@ -13,7 +13,7 @@ use super::args::Run;
 use super::{Place, print, setup, stdin_ended};
 use crate::app::founding;
 use crate::app::{Addresses, App, OpenConfig, SyncSettings};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, FILE_NAME, Overrides};
 use crate::ingest::mqtt::{Listeners, Tls};
 use crate::ops::local::{LocalRequest, handle};
 use crate::ops::{logging, socket::LocalSocket};
@@ -39,6 +39,9 @@ pub(super) async fn run(place: &Place, args: Run) -> anyhow::Result<()> {
     )?;
     logging::start(&config.log);
     let app = open(place, &config).await?;
+    app.use_decoders(config.decoders.clone(), &place.data_dir)
+        .await
+        .with_context(|| format!("decoders in {}", place.data_dir.join(FILE_NAME).display()))?;
 
     // Before anybody is told that the node runs, so that a signal that follows at once ends it in order.
     let signals = Signals::listen(args.end_with_stdin)?;

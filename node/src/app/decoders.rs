@@ -1,0 +1,341 @@
+//! Which decoder reads which topic: entries of muster.toml first, then those that were added through the API.
+//!
+//! Invariants: a table that is in use was built without an error; it is replaced as a whole, and sessions notice; what
+//! the API added is on the disk before it is in use.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use domain::FieldError;
+use domain::permissions::{Action, Subject};
+use sensor_drivers::script::{SCRIPT_BYTES_MAX, ScriptHost};
+use sensor_drivers::{
+    ConfigErrors, Decoded, DecoderConfig, DecoderTable, ENTRIES_MAX, MUSTER_DECODER, Message, Route,
+};
+use serde_json::{Map, Value, json};
+
+use super::{App, AppError, Caller};
+
+/// Name of the setting with the entries that the API added.
+const SETTING: &str = "decoders";
+
+/// The decoders of a node. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::app) struct Decoders(Arc<ArcSwap<Active>>);
+
+/// What is in use.
+pub(in crate::app) struct Active {
+    pub(in crate::app) table: DecoderTable,
+    configured: Vec<DecoderConfig>,
+    added: Vec<DecoderConfig>,
+}
+
+/// Why the decoders of the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodersError {
+    /// A script that an entry names.
+    #[error("decoder of {topic}: read {file}: {source}")]
+    Script {
+        /// The entry's topic.
+        topic: String,
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Entries that do not fit.
+    #[error("{0}")]
+    Entries(ConfigErrors),
+    /// The store.
+    #[error(transparent)]
+    App(#[from] AppError),
+}
+
+/// Time since the process first asked: scripts end by it where the machine is too slow for their steps.
+fn monotonic() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
+
+const HOST: ScriptHost = ScriptHost {
+    monotonic: Some(monotonic),
+};
+
+impl Default for Decoders {
+    fn default() -> Self {
+        Decoders(Arc::new(ArcSwap::from_pointee(Active {
+            table: DecoderTable::default(),
+            configured: Vec::new(),
+            added: Vec::new(),
+        })))
+    }
+}
+
+impl Decoders {
+    pub(in crate::app) fn now(&self) -> Arc<Active> {
+        self.0.load_full()
+    }
+
+    fn replace(
+        &self,
+        configured: Vec<DecoderConfig>,
+        added: Vec<DecoderConfig>,
+    ) -> Result<(), ConfigErrors> {
+        let table = build(&configured, &added)?;
+        self.0.store(Arc::new(Active {
+            table,
+            configured,
+            added,
+        }));
+        Ok(())
+    }
+}
+
+fn build(
+    configured: &[DecoderConfig],
+    added: &[DecoderConfig],
+) -> Result<DecoderTable, ConfigErrors> {
+    DecoderTable::build(&[configured, added].concat(), HOST)
+}
+
+impl App {
+    /// Takes the decoders of the configuration into use, with those that were added through the API. Script files are
+    /// read relative to `directory`.
+    ///
+    /// # Errors
+    /// An entry that does not fit, a script that cannot be read, a fault of the store.
+    pub async fn use_decoders(
+        &self,
+        mut configured: Vec<DecoderConfig>,
+        directory: &Path,
+    ) -> Result<(), DecodersError> {
+        for entry in &mut configured {
+            read_script(entry, directory)?;
+        }
+        let saved = self.read(|reader| reader.setting(SETTING)).await?;
+        let added = match saved.as_deref().map(serde_json::from_slice) {
+            None => Vec::new(),
+            Some(Ok(added)) => added,
+            Some(Err(error)) => {
+                tracing::error!(%error, "the decoders that were added through the API cannot be read: they are not in use");
+                Vec::new()
+            }
+        };
+        if let Err(errors) = self.decoders.replace(configured.clone(), added) {
+            // What was added when another configuration stood must not keep the node from starting.
+            self.decoders
+                .replace(configured, Vec::new())
+                .map_err(DecodersError::Entries)?;
+            tracing::error!(%errors, "decoders that were added through the API no longer fit: they are not in use");
+        }
+        Ok(())
+    }
+
+    /// The decoders in the order in which they are asked.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub fn list_decoders(&self, caller: &Caller) -> Result<Value, AppError> {
+        self.authorise(caller, Action::Read, Subject::Node)?;
+        let active = self.decoders.now();
+        let built_in = json!({
+            "origin": "built-in",
+            "name": MUSTER_DECODER.0,
+            "version": MUSTER_DECODER.1,
+            "topic": "muster/v1/#",
+            "entry": Value::Null,
+        });
+        let configs = active.configured.iter().chain(&active.added);
+        let entries = active.table.entries().zip(configs).enumerate();
+        let rest = entries.map(|(index, (entry, config))| {
+            let origin = if index < active.configured.len() {
+                "configuration"
+            } else {
+                "api"
+            };
+            json!({
+                "origin": origin,
+                "name": entry.name(),
+                "version": entry.version(),
+                "topic": entry.topic(),
+                "entry": config,
+            })
+        });
+        let items: Vec<Value> = std::iter::once(built_in).chain(rest).collect();
+        Ok(
+            json!({ "items": items, "next": Value::Null, "since": self.event_position().to_string() }),
+        )
+    }
+
+    /// Replaces the decoders that were added through the API.
+    ///
+    /// # Errors
+    /// `Invalid` with every entry that does not fit; `Forbidden`; a fault of the store.
+    pub async fn put_decoders(
+        &self,
+        caller: &Caller,
+        mut members: Map<String, Value>,
+    ) -> Result<Value, AppError> {
+        self.authorise(caller, Action::Administer, Subject::Node)?;
+        let items = match members.remove("items") {
+            Some(Value::Array(items)) if members.is_empty() => items,
+            _ => {
+                return Err(AppError::Invalid(vec![FieldError::new(
+                    "/items",
+                    "a list of decoders is expected, and nothing else",
+                )]));
+            }
+        };
+        if items.len() > ENTRIES_MAX {
+            let detail = format!("at most {ENTRIES_MAX} decoders");
+            return Err(AppError::Invalid(vec![FieldError::new("/items", &detail)]));
+        }
+        let mut added = Vec::new();
+        let mut errors = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let pointer = format!("/items/{index}");
+            match serde_json::from_value::<DecoderConfig>(item) {
+                Ok(mut entry) => {
+                    if entry
+                        .script_mut()
+                        .is_some_and(|script| script.file.is_some())
+                    {
+                        let detail = "files belong to the configuration: send the script's source";
+                        errors.push(FieldError::new(&pointer, detail));
+                    }
+                    added.push(entry);
+                }
+                Err(error) => errors.push(FieldError::new(&pointer, &error.to_string())),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(AppError::Invalid(errors));
+        }
+        let configured = self.decoders.now().configured.clone();
+        let before = configured.len();
+        if let Err(errors) = build(&configured, &added) {
+            let place = |error: &sensor_drivers::ConfigError| {
+                let index = error.entry.saturating_sub(before + 1);
+                FieldError::new(&format!("/items/{index}"), &error.to_string())
+            };
+            return Err(AppError::Invalid(errors.0.iter().map(place).collect()));
+        }
+        let saved = serde_json::to_vec(&added).map_err(|error| AppError::Fault {
+            context: "save decoders",
+            source: Box::new(error),
+        })?;
+        self.store
+            .put_setting(SETTING, Some(saved))
+            .await
+            .map_err(|error| super::readings::fault("save decoders", error))?;
+        if let Err(errors) = self.decoders.replace(configured, added) {
+            tracing::error!(%errors, "decoders that were built a moment ago do not build");
+        }
+        self.list_decoders(caller)
+    }
+
+    /// What the decoders make of a message, without storing anything.
+    ///
+    /// # Errors
+    /// `Invalid` where the message cannot be read, with the reason; `Forbidden`.
+    pub async fn try_decoders(
+        self: &Arc<Self>,
+        caller: &Caller,
+        topic: String,
+        payload: Vec<u8>,
+    ) -> Result<Value, AppError> {
+        self.authorise(caller, Action::Read, Subject::Node)?;
+        let (app, received_ms) = (Arc::clone(self), self.clock.wall_ms().cast_signed());
+        let tried = tokio::task::spawn_blocking(move || {
+            let active = app.decoders.now();
+            let name = match active.table.route(&topic) {
+                Some(Route::Entry(entry)) => entry.name().to_owned(),
+                Some(Route::Muster) => MUSTER_DECODER.0.to_owned(),
+                None => String::new(),
+            };
+            let message = Message {
+                topic: &topic,
+                payload: &payload,
+                received_ms,
+            };
+            (name, active.table.decode(&message))
+        });
+        let (decoder, decoded) = tried.await.map_err(|error| AppError::Fault {
+            context: "try decoders",
+            source: Box::new(error),
+        })?;
+        match decoded {
+            Ok(decoded) => Ok(decoded_value(&decoder, &decoded)),
+            Err(error) => Err(AppError::Invalid(vec![FieldError::new(
+                "/payload_base64",
+                &error.to_string(),
+            )])),
+        }
+    }
+}
+
+fn read_script(entry: &mut DecoderConfig, directory: &Path) -> Result<(), DecodersError> {
+    let topic = entry.topic.clone();
+    let Some(script) = entry.script_mut() else {
+        return Ok(());
+    };
+    let Some(file) = script.file.take() else {
+        return Ok(());
+    };
+    let read = || -> std::io::Result<String> {
+        let path = directory.join(&file);
+        let bytes = std::fs::metadata(&path)?.len();
+        if bytes > SCRIPT_BYTES_MAX as u64 {
+            let detail = format!("{bytes} bytes: a script has at most {SCRIPT_BYTES_MAX}");
+            return Err(std::io::Error::other(detail));
+        }
+        std::fs::read_to_string(path)
+    };
+    let source = read().map_err(|source| DecodersError::Script {
+        topic,
+        file: file.clone(),
+        source,
+    })?;
+    script.source = Some(source);
+    Ok(())
+}
+
+fn decoded_value(decoder: &str, decoded: &Decoded) -> Value {
+    let devices: Vec<Value> = decoded
+        .devices
+        .iter()
+        .map(|report| {
+            let samples: Vec<Value> = report
+                .samples
+                .iter()
+                .map(|sample| {
+                    json!({
+                        "channel": sample.channel,
+                        "value": sample.value,
+                        "unit": sample.unit.as_ref().map(sensor_drivers::UnitString::as_str),
+                        "at": sample.device_time_ms.map(super::clock::rfc3339),
+                    })
+                })
+                .collect();
+            json!({
+                "device": report.device,
+                "readings": samples,
+                "battery_pct": report.facts.battery_pct,
+                "rssi_dbm": report.facts.rssi_dbm,
+                "firmware": report.facts.firmware,
+                "online": report.facts.online,
+                "texts": report.texts.iter().map(|text| text.text.clone()).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({
+        "decoder": decoder,
+        "devices": devices,
+        "skipped": decoded.skipped,
+        "noise": decoded.noise,
+    })
+}

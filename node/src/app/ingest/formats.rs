@@ -1,0 +1,160 @@
+//! Messages in other formats than Muster's own: many values of several devices, and what is said about those devices.
+//!
+//! Invariant: a message is stored as a whole or is a dead letter as a whole: every name is looked up before the first
+//! reading goes into the batch.
+
+use std::sync::Arc;
+
+use sensor_drivers::{ChannelSample, Decoded, DeviceFacts, Entry, Quality, UnitString};
+use store::{NewReading, flags};
+
+use super::{IngestSession, Message, Unreadable, judged};
+use crate::app::devices::{DeviceEntry, Health};
+
+/// UCUM's decibel milliwatt.
+const DECIBEL_MILLIWATT: &str = "dB[mW]";
+
+/// A value on its way into the batch.
+struct Ready {
+    device: Arc<DeviceEntry>,
+    health: Option<Health>,
+    reading: NewReading,
+}
+
+impl IngestSession {
+    /// Takes a message that a configured decoder reads.
+    pub(super) fn formatted(
+        &mut self,
+        entry: &Entry,
+        message: &Message<'_>,
+    ) -> Result<(), Unreadable> {
+        let received = sensor_drivers::Message {
+            topic: message.topic,
+            payload: message.payload,
+            received_ms: self.now_ms,
+        };
+        let decoded = if entry.takes_time() {
+            aside(|| entry.decode(&received))
+        } else {
+            entry.decode(&received)
+        }?;
+        if let Some(why) = decoded.noise {
+            metrics::counter!("muster_ingest_noise_total", "decoder" => entry.name().to_owned(), "why" => why)
+                .increment(1);
+        }
+        if decoded.skipped > 0 {
+            metrics::counter!("muster_ingest_members_skipped_total", "decoder" => entry.name().to_owned())
+                .increment(u64::from(decoded.skipped));
+        }
+        self.take_decoded(&decoded, message)
+    }
+
+    fn take_decoded(&mut self, decoded: &Decoded, message: &Message<'_>) -> Result<(), Unreadable> {
+        let mut ready = Vec::new();
+        for report in &decoded.devices {
+            let device = self
+                .shared
+                .devices
+                .entry(&report.device)
+                .ok_or(Unreadable::TooManyDevices)?;
+            for sample in report.samples.iter().chain(&of_facts(&report.facts)) {
+                if let Some(reading) = self.reading_of(&device, &report.device, sample, message)? {
+                    ready.push(reading);
+                }
+            }
+            if !message.kept {
+                device.heard(self.now_ms);
+                device.told(&report.facts);
+            }
+        }
+        // One row in the store of messages, whatever it brought.
+        let is_recognised = ready
+            .iter()
+            .any(|ready| !ready.reading.device_time || self.once.is_some());
+        let number = if is_recognised {
+            self.remember(message.topic, message.payload, message.delivery)
+        } else {
+            None
+        };
+        for Ready {
+            device,
+            health,
+            mut reading,
+        } in ready
+        {
+            if let Some(health) = health.filter(|_| !message.kept) {
+                device.note(health, reading.value);
+            }
+            if !reading.device_time || self.once.is_some() {
+                reading.message = number;
+            }
+            self.batch.readings.push(reading);
+        }
+        Ok(())
+    }
+
+    /// `None` for a value of unknown age.
+    fn reading_of(
+        &self,
+        device: &Arc<DeviceEntry>,
+        name: &str,
+        sample: &ChannelSample,
+        message: &Message<'_>,
+    ) -> Result<Option<Ready>, Unreadable> {
+        let judged = judged(sample.device_time_ms, self.now_ms);
+        let has_time = judged.device_ms.is_some() && !judged.flag.is_absurd();
+        if message.kept && !has_time {
+            metrics::counter!("muster_ingest_kept_copies_total").increment(1);
+            return Ok(None);
+        }
+        if sample.quality == Quality::Suspect {
+            metrics::counter!("muster_ingest_suspect_values_total").increment(1);
+        }
+        let unit = sample.unit.as_ref().map_or("", UnitString::as_str);
+        let series =
+            self.shared
+                .store
+                .readings()
+                .intern_series(name, &sample.channel, unit, self.now_ms)?;
+        // What its source doubts opens no incident.
+        let is_news = !message.kept && sample.quality == Quality::Good;
+        Ok(Some(Ready {
+            health: Health::of_channel(&sample.channel),
+            reading: NewReading {
+                series,
+                at_ms: judged.estimated_ms,
+                device_time: has_time,
+                received_ms: self.now_ms,
+                value: sample.value,
+                flags: match (device.is_approved(), is_news) {
+                    (true, true) => flags::APPROVED,
+                    (true, false) => flags::KEPT,
+                    (false, _) => 0,
+                },
+                message: None,
+            },
+            device: Arc::clone(device),
+        }))
+    }
+}
+
+/// The signal, as a channel of its own: it can be charted, and is there after a restart. (Formats give the battery as a
+/// channel themselves.)
+fn of_facts(facts: &DeviceFacts) -> Option<ChannelSample> {
+    facts.rssi_dbm.map(|value| ChannelSample {
+        channel: Health::Rssi.channel().to_owned(),
+        value,
+        unit: UnitString::parse(DECIBEL_MILLIWATT).ok().flatten(),
+        device_time_ms: None,
+        quality: Quality::Good,
+    })
+}
+
+/// Runs what takes long without keeping the thread's other tasks from running.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
