@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod decoders;
 mod documents;
 mod errors;
 mod events;
