@@ -42,26 +42,28 @@ pub(crate) fn points(
 ) -> Result<PointPage, StoreError> {
     // One more than asked for tells whether there are more.
     let wanted = limit.saturating_add(1);
-    let (in_memory, mirror_from, in_file) = {
+    let Some((in_memory, in_blocks, mirror_from)) = ({
         let tail = shared.tail.read();
-        let of_series = tail.series(series);
-        let has_blocks = of_series
-            .is_some_and(|of_series| of_series.blocks_last_at.is_some_and(|last| last >= from_ms));
-        (
-            of_series
-                .map(|of_series| of_series.newest_with_position(from_ms, to_ms, wanted))
-                .unwrap_or_default(),
-            tail.mirror_from,
-            has_blocks || tail.compacted_to + 1 < tail.mirror_from,
-        )
+        tail.series(series).map(|of_series| {
+            (
+                of_series.newest_with_position(from_ms, to_ms, wanted),
+                of_series.blocks_last_at.is_some_and(|last| last >= from_ms),
+                // Where no row that only the file has can be in the range, none is looked for.
+                of_series
+                    .has_unmirrored_since(from_ms)
+                    .then_some(tail.mirror_from),
+            )
+        })
+    }) else {
+        return Ok(PointPage::default());
     };
     let mut points: Vec<Point> = Vec::new();
     let mut compacted_to = i64::MIN;
-    if in_file {
+    if in_blocks || mirror_from.is_some() {
         pool.read(|connection| {
             compacted_to = meta_i64(connection, "compacted_to")?.unwrap_or(0);
             points = block_points(connection, series, (from_ms, to_ms), wanted)?;
-            let rows = (compacted_to, mirror_from);
+            let rows = (compacted_to, mirror_from.unwrap_or(0));
             unmirrored(connection, series, rows, (from_ms, to_ms), |point| {
                 points.push(point);
             })

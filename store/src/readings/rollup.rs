@@ -192,11 +192,12 @@ pub(crate) fn buckets(
     // Memory first, as in query.rs: the snapshot that is read next says which of these points it has in blocks.
     let (in_memory, mirror_from) = {
         let tail = shared.tail.read();
-        let points = tail
-            .series(series)
+        let of_series = tail.series(series);
+        let points = of_series
             .map(|of_series| of_series.newest_with_position(from_ms, to_ms, usize::MAX))
             .unwrap_or_default();
-        (points, tail.mirror_from)
+        let unmirrored = of_series.is_some_and(|series| series.has_unmirrored_since(from_ms));
+        (points, if unmirrored { tail.mirror_from } else { 0 })
     };
     pool.read(|connection| {
         let compacted_to = meta_i64(connection, "compacted_to")?.unwrap_or(0);

@@ -50,6 +50,8 @@ pub(crate) struct SeriesTail {
     pub(crate) last: Option<Point>,
     /// The greatest time in blocks.
     pub(crate) blocks_last_at: Option<i64>,
+    /// The greatest time of rows that are neither in blocks nor in memory: looking for them means reading all such rows.
+    unmirrored_last_at: Option<i64>,
 }
 
 /// All series.
@@ -128,13 +130,23 @@ impl Tail {
     pub(crate) fn forget_compacted(&mut self, to: i64) {
         self.compacted_to = to;
         self.forget_up_to(to);
+        if self.compacted_to + 1 >= self.mirror_from {
+            for series in &mut self.series {
+                series.unmirrored_last_at = None;
+            }
+        }
     }
 
     /// Drops the oldest positions when there are too many.
     pub(crate) fn bound(&mut self) {
         if self.in_memory > MIRROR_READINGS_MAX {
-            let keep = (MIRROR_READINGS_MAX / 2) as i64;
-            self.forget_up_to(self.newest - keep);
+            let to = self.newest - (MIRROR_READINGS_MAX / 2) as i64;
+            for series in &mut self.series {
+                let leaving = series.points.iter().filter(|point| point.position() <= to);
+                let last_at = leaving.map(|point| point.at_ms).max();
+                series.unmirrored_last_at = series.unmirrored_last_at.max(last_at);
+            }
+            self.forget_up_to(to);
         }
     }
 
@@ -155,6 +167,11 @@ impl Tail {
 }
 
 impl SeriesTail {
+    /// Whether rows of this series that only the file has can have such a time or a later one.
+    pub(crate) fn has_unmirrored_since(&self, at_ms: i64) -> bool {
+        self.unmirrored_last_at.is_some_and(|last| last >= at_ms)
+    }
+
     /// The newest `limit` points in `[from_ms, to_ms]` with their positions, newest first.
     pub(crate) fn newest_with_position(
         &self,

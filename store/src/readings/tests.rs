@@ -722,3 +722,81 @@ fn a_day_is_exported_whole_with_what_came_late_and_what_is_still_in_the_tail() {
         Err(StoreError::Io { .. })
     ));
 }
+
+#[test]
+fn a_device_with_too_many_channels_is_refused_more_and_others_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), small());
+    let intern = |device: &str, channel: u32| {
+        readings.intern_series(device, &channel.to_string(), "m", START_MS)
+    };
+    for channel in 0..SERIES_PER_DEVICE_MAX {
+        intern("loud", channel).unwrap();
+    }
+    assert_eq!(
+        intern("loud", SERIES_PER_DEVICE_MAX),
+        Err(SeriesRefused::DeviceFull)
+    );
+    // Those it has go on, and so does everybody else.
+    assert_eq!(intern("loud", 0), Ok(SeriesId(1)));
+    let quiet = intern("quiet", 0).unwrap();
+    let new = vec![
+        reading(SeriesId(1), START_MS, 1.0),
+        reading(quiet, START_MS, 2.0),
+    ];
+    assert_eq!(ingest(&readings, new).stored, 2);
+    // Ten such devices fill the node, whose memory is bounded too; one series is the quiet one's.
+    let mut device = 0;
+    let refused = loop {
+        device += 1;
+        let filled = (0..SERIES_PER_DEVICE_MAX)
+            .try_for_each(|channel| intern(&device.to_string(), channel).map(drop));
+        if let Err(refused) = filled {
+            break refused;
+        }
+    };
+    assert_eq!((refused, device), (SeriesRefused::Full, 9));
+}
+
+/// Rules that hang: nothing may leave the tail, and memory holds a part of it only.
+#[test]
+fn readings_that_are_neither_in_memory_nor_in_blocks_are_found_and_told_apart() {
+    const COUNT: i64 = 450_000;
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions::default();
+    let mut readings = Readings::open_with(&source(dir.path()), &options, None, small()).unwrap();
+    let series: Vec<_> = (0..2)
+        .map(|number| {
+            let channel = number.to_string();
+            readings.intern_series("d", &channel, "m", 0).unwrap()
+        })
+        .collect();
+    for from in (0..COUNT).step_by(4_500) {
+        let new = (from..from + 4_500).map(|n| {
+            reading(
+                series[(n % 2) as usize],
+                START_MS + n * 1_000,
+                (n % 1_000) as f64,
+            )
+        });
+        ingest(&readings, new.collect());
+    }
+    for _ in 0..2 {
+        assert_eq!(readings.tail_len(), COUNT as u64);
+        assert!(readings.shared.tail.read().mirror_from > 10_000);
+        let early = readings
+            .points(series[0], START_MS, START_MS + 9_000, 100)
+            .unwrap();
+        let times: Vec<_> = early.points.iter().map(|point| point.at_ms).collect();
+        assert_eq!(times, [0, 2, 4, 6, 8].map(|n| START_MS + n * 1_000));
+        let day = readings
+            .buckets(series[1], BucketWidth::Hour, START_MS, i64::MAX, 1_000)
+            .unwrap();
+        assert_eq!(day.buckets.len(), 125);
+        assert!(day.buckets.iter().all(|bucket| bucket.count == 1_800));
+        let again = ingest(&readings, vec![reading(series[1], START_MS + 1_000, 1.0)]);
+        assert_eq!(again.duplicates, 1);
+        readings.close();
+        readings = Readings::open_with(&source(dir.path()), &options, None, small()).unwrap();
+    }
+}

@@ -464,8 +464,10 @@ impl Writer {
             {
                 known = known.and(other.to_bits() == value);
             }
+            let unmirrored =
+                series.is_some_and(|series| series.has_unmirrored_since(reading.at_ms));
             (
-                tail.mirror_from,
+                if unmirrored { tail.mirror_from } else { 0 },
                 series.and_then(|series| series.blocks_last_at),
             )
         };
