@@ -11,7 +11,17 @@
 pub mod codec;
 mod engine;
 mod invite;
+mod mqtt;
+#[path = "../../../node/src/app/mqtt/words.rs"]
+#[allow(dead_code)]
+mod mqtt_words;
 pub mod payload;
+/// Under the name that the packets of MQTT know their words by.
+mod app {
+    pub(crate) mod mqtt {
+        pub(crate) use crate::mqtt_words::{Qos, Will};
+    }
+}
 mod sensors;
 
 /// A decoder and its bounds.
@@ -120,6 +130,17 @@ pub const TARGETS: &[Target] = &[
             fixed: 6 * MIB,
         },
         check: engine::packed_run,
+    },
+    Target {
+        name: "mqtt",
+        input_bytes_max: 64 * KIB,
+        // A filter of a SUBSCRIBE is four bytes on the wire and some 100 in memory, in the library's form and in ours; a
+        // property of a CONNECT is two and some 40.
+        memory: Memory {
+            per_byte: 96,
+            fixed: 4 * KIB as u64,
+        },
+        check: mqtt::stream,
     },
     Target {
         name: "invite",

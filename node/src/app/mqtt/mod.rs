@@ -31,6 +31,7 @@ mod sessions;
 mod state;
 mod topics;
 mod wills;
+mod words;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -43,14 +44,14 @@ use tokio_util::sync::CancellationToken;
 pub use self::accounts::{ACCOUNTS_MAX, Denied, Rights};
 pub use self::commands::{COMMANDS_MAX, COMMANDS_OPEN_MAX};
 pub use self::presence::Presence;
-pub use self::publisher::{Incoming, PublishRefused, Publisher, Qos, Submission};
+pub use self::publisher::{Incoming, PublishRefused, Publisher, Submission};
 pub use self::retained::{RETAINED_BYTES_MAX, RETAINED_MAX};
 pub use self::session::{
     Ended, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, Ready, Receiver, SUBSCRIPTIONS_MAX, Session,
 };
 pub use self::sessions::{OpenRefused, OpenRequest, Opened, SubscribeRequest};
 pub use self::topics::{FilterRefused, TOPIC_BYTES_MAX};
-pub use self::wills::Will;
+pub use self::words::{Qos, Will};
 
 use super::clock::Clock;
 use super::devices::Devices;

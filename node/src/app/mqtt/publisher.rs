@@ -12,27 +12,9 @@ use super::Mqtt;
 use super::accounts::Rights;
 use super::session::{Ended, Session};
 use super::topics::{TOPIC_BYTES_MAX, is_publishable};
+use super::words::Qos;
 use crate::app::AppError;
 use crate::app::ingest::{self, Delivery, IngestSession, Message};
-
-/// How a message was published (§4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Qos {
-    Zero,
-    One { packet_id: u16, dup: bool },
-    Two { packet_id: u16 },
-}
-
-impl Qos {
-    /// 0, 1 or 2.
-    pub fn level(self) -> u8 {
-        match self {
-            Qos::Zero => 0,
-            Qos::One { .. } => 1,
-            Qos::Two { .. } => 2,
-        }
-    }
-}
 
 /// A message as a client published it.
 #[derive(Debug, Clone, Copy)]

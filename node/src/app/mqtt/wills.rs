@@ -7,21 +7,9 @@
 use std::collections::HashMap;
 
 use super::accounts::Rights;
-use super::publisher::{Incoming, Publisher, Qos};
+use super::publisher::{Incoming, Publisher};
+use super::words::{Qos, Will};
 use super::{Mqtt, topics};
-
-/// A client's last words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Will {
-    pub topic: String,
-    pub payload: Vec<u8>,
-    pub qos: u8,
-    pub retain: bool,
-    /// As on the wire, without delay, expiry and identifiers.
-    pub properties: Vec<u8>,
-    pub expiry_s: Option<u32>,
-    pub delay_s: u32,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Wills {

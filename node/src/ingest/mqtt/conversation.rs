@@ -20,10 +20,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::End;
-use super::encode::{ack, push_ack, push_codes, push_ready};
+use super::encode::{ack, push_ack, push_codes};
 use super::frame::{Publish, Version};
 use super::greet::{Guest, Places};
 use super::limits::Rate;
+use super::outgoing::push_ready;
 use super::packets::{Ack, Subscribe, Unsubscribe};
 use super::protocol::{Protocol, Refusal, Step};
 use super::sessions::Registration;

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `frame`, `properties` | PUBLISH in place, without an allocation |
 //! | `packets`, `protocol` | every other packet of both versions, by `mqtt-protocol-core`; refusals and their codes |
-//! | `encode` | what the endpoint sends |
+//! | `encode`, `outgoing` | what the endpoint sends |
 //! | `greet`, `connection`, `conversation` | one client, from CONNECT to its end |
 //! | `sessions` | one connection per client identifier |
 //! | `limits`, `tls`, `wire` | rates and counts, certificates, the socket |
@@ -25,6 +25,7 @@ mod encode;
 mod frame;
 mod greet;
 mod limits;
+mod outgoing;
 mod packets;
 mod properties;
 mod protocol;

@@ -3,6 +3,7 @@
 //! `UPDATE_CORPUS=1 cargo test -p fuzz-checks --test corpus` writes the seeds anew. What a fuzzer finds is minimised and
 //! added beside them by hand, under a name that says what it was.
 
+mod mqtt;
 mod seeds;
 mod sensors;
 
@@ -13,7 +14,7 @@ use fuzz_checks::{TARGETS, check};
 use proptest::prelude::*;
 
 /// A corpus is to be read, not stored: a few files of a few hundred bytes each.
-const FILES_MAX: usize = 60;
+const FILES_MAX: usize = 64;
 const FILE_BYTES_MAX: u64 = 4096;
 
 fn folder() -> PathBuf {

@@ -55,6 +55,9 @@ pub fn all() -> Vec<Seed> {
     for (name, bytes) in trust() {
         add("trust", name, bytes);
     }
+    for (name, bytes) in crate::mqtt::conversations() {
+        add("mqtt", name, bytes);
+    }
     for (name, bytes) in invites() {
         add("invite", name, bytes);
     }
