@@ -270,6 +270,13 @@ fn pieces(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// A decoder of others may panic and be caught. Where a backtrace is asked for, the first one reads the program's debug
+/// information, tens of megabytes that are not the decoder's: here a panic says what it is and where, and no more.
+fn without_backtraces() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| std::panic::set_hook(Box::new(|panic| eprintln!("{panic}"))));
+}
+
 /// Runs one target on any bytes; says whether the decoder took them.
 ///
 /// # Panics
@@ -281,6 +288,7 @@ pub fn check(target: &str, data: &[u8]) -> bool {
         .unwrap_or_else(|| panic!("no target is called {target}"));
     // A longer frame is refused by its length.
     let data = &data[..data.len().min(target.input_bytes_max)];
+    without_backtraces();
     let mut taken = false;
     let held = allocation_counter::measure(|| taken = (target.check)(data)).bytes_max;
     let bound = target.memory.fixed + target.memory.per_byte * data.len() as u64;
