@@ -33,6 +33,7 @@ export function DeviceCard({ device, series }: { device: Device; series: Series[
   const overlay = [
     device.battery_pct != null && texts.battery(device.battery_pct),
     device.rssi_dbm != null && texts.signal(device.rssi_dbm),
+    device.firmware != null && texts.firmware(device.firmware),
   ].filter((part) => part !== false);
 
   return (
@@ -51,9 +52,12 @@ export function DeviceCard({ device, series }: { device: Device; series: Series[
             {overlay.map((part) => ` · ${part}`)}
           </p>
         </div>
-        <Tag tone={stateTone[device.state as keyof typeof stateTone] ?? "plain"}>
-          {device.state === "unknown" ? texts.notApproved : label(device.state)}
-        </Tag>
+        <span className="flex flex-wrap gap-2">
+          {device.online === false && <Tag tone="warn">{texts.offline}</Tag>}
+          <Tag tone={stateTone[device.state as keyof typeof stateTone] ?? "plain"}>
+            {device.state === "unknown" ? texts.notApproved : label(device.state)}
+          </Tag>
+        </span>
       </div>
       {series.length === 0 ? (
         <p className="text-sm text-ink-soft">{texts.noValues}</p>

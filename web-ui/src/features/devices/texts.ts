@@ -19,6 +19,8 @@ export const texts = {
   neverSeen: "Not heard yet",
   battery: (pct: number) => `Battery ${pct} %`,
   signal: (dbm: number) => `Signal ${dbm} dBm`,
+  firmware: (version: string) => `Firmware ${version}`,
+  offline: "Offline",
   readings: (count: number) => `${count.toLocaleString()} ${count === 1 ? "reading" : "readings"}`,
   noValues: "No values yet.",
   staleHint: "Older than expected: do not act on it as the present state.",
