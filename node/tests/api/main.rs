@@ -9,4 +9,5 @@ mod events;
 mod harness;
 mod rules;
 mod schema;
+mod series;
 mod sessions;
