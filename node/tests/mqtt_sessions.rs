@@ -722,6 +722,8 @@ async fn a_gateway_has_its_patterns_across_a_restart() {
     );
     let node = node.restart().await;
     let connect = Connect5 {
+        // Without a name it is found by its account all the same.
+        client_id: "",
         credentials: Some(("lora", &password)),
         ..Connect5::default()
     };

@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use store::{CommandState, DeviceCommand, MqttChange, MqttMessage};
 use uuid::Uuid;
 
-use super::session::{Session, encode_identifier};
+use super::queue::encode_identifier;
+use super::session::Session;
 use super::topics::fits;
 use super::{Mqtt, Taker};
 use crate::app::clock::rfc3339;

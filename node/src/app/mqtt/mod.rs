@@ -16,8 +16,10 @@
 //! | --- | --- | --- |
 //! | sessions that outlive their connection | [`sessions::PERSISTENT_MAX`], and per account | refused with a reason |
 //! | subscriptions of a session | [`SUBSCRIPTIONS_MAX`] | failure in SUBACK |
-//! | messages on their way to a session | [`QUEUE_MESSAGES_MAX`], [`QUEUE_BYTES_MAX`] | the new message is dropped and counted; QoS 1 and 2 end a connection that is too slow |
+//! | messages on their way to a session | [`QUEUE_MESSAGES_MAX`], [`QUEUE_BYTES_MAX`]; of all [`QUEUES_BYTES_MAX`] | the new message is dropped and counted; QoS 1 and 2 end a connection that is too slow |
 //! | retained messages | [`RETAINED_MAX`], [`RETAINED_BYTES_MAX`] | not kept, counted; delivered all the same |
+//! | delayed wills | [`wills::WAITING_MAX`] | said without the delay |
+//! | states of devices | [`state::STATES_BYTES_MAX`] | dead letter |
 //! | commands | [`COMMANDS_MAX`], [`COMMANDS_OPEN_MAX`] a device | the newest is refused to the person who gives it |
 //! | accounts | [`ACCOUNTS_MAX`] | refused |
 
@@ -25,6 +27,7 @@ pub(in crate::app) mod accounts;
 mod commands;
 mod presence;
 mod publisher;
+mod queue;
 mod retained;
 mod session;
 mod sessions;
@@ -47,7 +50,8 @@ pub use self::presence::Presence;
 pub use self::publisher::{Incoming, PublishRefused, Publisher, Submission};
 pub use self::retained::{RETAINED_BYTES_MAX, RETAINED_MAX};
 pub use self::session::{
-    Ended, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, Ready, Receiver, SUBSCRIPTIONS_MAX, Session,
+    Ended, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, QUEUES_BYTES_MAX, Ready, Receiver,
+    SUBSCRIPTIONS_MAX, Session,
 };
 pub use self::sessions::{OpenRefused, OpenRequest, Opened, SubscribeRequest};
 pub use self::topics::{FilterRefused, TOPIC_BYTES_MAX};

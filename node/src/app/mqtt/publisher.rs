@@ -270,7 +270,7 @@ impl Publisher {
             }
             Err(_) => {
                 dropped("queue-full");
-                if session.is_connected() {
+                if session.is_connected() && session.is_behind() {
                     session.end(Ended::TooSlow);
                 }
                 false

@@ -8,24 +8,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use store::{MqttChange, MqttMessage, MqttOutgoing, SessionNo};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::queue::{Copy, Entry, Inner, Phase, at_most_once, cost, encode_identifier, is_expired};
+
 /// Messages on their way to one session. A dashboard that was away for a quarter of an hour at one message a second.
 pub const QUEUE_MESSAGES_MAX: usize = 1_000;
-/// And their bytes. With 1,024 connections that are all full this is a gigabyte at most.
+/// And their bytes.
 pub const QUEUE_BYTES_MAX: usize = 1 << 20;
+/// Bytes on their way to all sessions together, those that are away among them: a hundred full queues.
+pub const QUEUES_BYTES_MAX: usize = 128 << 20;
 /// Subscriptions of one session; devices have one, dashboards a few.
 pub const SUBSCRIPTIONS_MAX: usize = 100;
 /// QoS 2 messages of a client that it has not released. As many as it may have unacknowledged at once
 /// ([`crate::ingest::mqtt::RECEIVE_MAXIMUM`]).
 pub const UNRELEASED_MAX: usize = 4_096;
-/// What a message takes beside its bytes.
-const MESSAGE_OVERHEAD_BYTES: usize = 128;
-
 /// A subscription as granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::app) struct Grant {
@@ -87,64 +89,6 @@ pub enum Ready {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Its row is being stored.
-    Promised,
-    Waiting,
-    Sent,
-    /// PUBREC came.
-    Released,
-}
-
-#[derive(Debug)]
-struct Entry {
-    outgoing: MqttOutgoing,
-    phase: Phase,
-    /// It may have been sent on an earlier connection.
-    dup: bool,
-    /// It has a row.
-    durable: bool,
-    command: Option<[u8; 16]>,
-}
-
-/// A copy that no acknowledgement is expected for, or that is made when there is room.
-#[derive(Debug)]
-struct Copy {
-    message: Arc<MqttMessage>,
-    qos: u8,
-    retain: bool,
-    identifiers: Box<[u8]>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    receiver: Option<Receiver>,
-    stop: CancellationToken,
-    ended: Option<Ended>,
-    /// 0: it ends with its connection.
-    expiry_s: u32,
-    /// Uptime when the client left; may lie before the start of the process.
-    left_uptime_ms: i64,
-    subscriptions: BTreeMap<String, Grant>,
-    entries: BTreeMap<u64, Entry>,
-    packet_ids: HashMap<u16, u64>,
-    waiting: BTreeSet<u64>,
-    in_flight: usize,
-    next_number: u64,
-    last_packet_id: u16,
-    /// QoS 0.
-    transient: VecDeque<Copy>,
-    /// Retained messages for a new subscription; they are kept elsewhere, so here they cost a pointer.
-    backlog: VecDeque<Copy>,
-    bytes: usize,
-    /// PUBRELs to send again after a reconnect.
-    pubrels: VecDeque<u16>,
-    /// Packet ids of QoS 2 that the client uses. The store decides what is a duplicate; this bounds their number, and
-    /// decides for a client without an identifier, of which the store knows nothing.
-    unreleased: HashSet<u16>,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Session {
@@ -166,6 +110,7 @@ impl Session {
         number: Option<SessionNo>,
         client_id: String,
         owner: String,
+        total_bytes: &Arc<AtomicUsize>,
     ) -> Session {
         Session {
             number,
@@ -187,6 +132,7 @@ impl Session {
                 transient: VecDeque::new(),
                 backlog: VecDeque::new(),
                 bytes: 0,
+                total_bytes: Arc::clone(total_bytes),
                 pubrels: VecDeque::new(),
                 unreleased: HashSet::new(),
             }),
@@ -199,8 +145,9 @@ impl Session {
         kept: store::MqttSession,
         now_ms: i64,
         uptime_ms: i64,
+        total_bytes: &Arc<AtomicUsize>,
     ) -> Session {
-        let session = Session::new(Some(kept.session), kept.client_id, kept.owner);
+        let session = Session::new(Some(kept.session), kept.client_id, kept.owner, total_bytes);
         {
             let mut inner = session.inner.lock();
             inner.expiry_s = kept.expiry_s;
@@ -263,7 +210,7 @@ impl Session {
             inner.expiry_s = expiry_s;
         }
         for copy in std::mem::take(&mut inner.transient) {
-            inner.bytes -= cost(&copy.message);
+            inner.refund(cost(&copy.message));
         }
         inner.backlog.clear();
     }
@@ -276,6 +223,11 @@ impl Session {
     /// It outlives its connection, so what is promised to it is stored.
     pub(in crate::app) fn persistent(&self) -> Option<SessionNo> {
         self.number.filter(|_| self.inner.lock().expiry_s > 0)
+    }
+
+    /// Whether it does not take its messages as fast as they come.
+    pub(in crate::app) fn is_behind(&self) -> bool {
+        self.inner.lock().is_behind()
     }
 
     pub(in crate::app) fn is_connected(&self) -> bool {
@@ -374,7 +326,7 @@ impl Session {
             released: false,
         };
         inner.next_number += 1;
-        inner.bytes += cost;
+        inner.charge(cost);
         inner.packet_ids.insert(outgoing.packet_id, outgoing.number);
         inner.entries.insert(
             outgoing.number,
@@ -423,7 +375,7 @@ impl Session {
         if !inner.has_room(cost) {
             return Err(Full);
         }
-        inner.bytes += cost;
+        inner.charge(cost);
         inner.transient.push_back(Copy {
             message: Arc::clone(message),
             qos: 0,
@@ -510,7 +462,7 @@ impl Session {
         while ready.len() < count_max
             && let Some(copy) = inner.transient.pop_front()
         {
-            inner.bytes -= cost(&copy.message);
+            inner.refund(cost(&copy.message));
             if !is_expired(&copy.message, now_ms) {
                 ready.push(at_most_once(copy));
             }
@@ -589,139 +541,85 @@ impl Session {
     }
 }
 
-impl Inner {
-    fn has_room(&self, cost: usize) -> bool {
-        self.entries.len() + self.transient.len() < QUEUE_MESSAGES_MAX
-            && self.bytes + cost <= QUEUE_BYTES_MAX
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn message(bytes: usize) -> Arc<MqttMessage> {
+        Arc::new(MqttMessage {
+            topic: "a".into(),
+            payload: vec![0; bytes].into(),
+            properties: Box::default(),
+            qos: 1,
+            received_ms: 0,
+            expires_ms: None,
+        })
     }
 
-    /// There are more ids than messages, so one is free.
-    fn free_packet_id(&mut self) -> u16 {
+    #[test]
+    fn all_queues_together_are_bounded_and_what_is_dropped_is_given_back() {
+        let total = Arc::new(AtomicUsize::new(0));
+        let large = message(60_000);
+        let mut sessions = Vec::new();
+        let mut full = 0;
+        for _ in 0..200 {
+            let session = Session::new(None, String::new(), String::new(), &total);
+            while session
+                .promise(&large, 1, false, Box::default(), None)
+                .is_ok()
+            {}
+            full += usize::from(session.is_behind());
+            sessions.push(session);
+        }
+        assert!(total.load(Ordering::Relaxed) <= QUEUES_BYTES_MAX);
+        assert!(
+            (100..200).contains(&full),
+            "{full}: the last ones are not behind themselves"
+        );
+        drop(sessions);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn messages_leave_in_order_and_within_what_the_client_takes() {
+        let total = Arc::new(AtomicUsize::new(0));
+        let session = Session::new(None, String::new(), String::new(), &total);
+        let receiver = Receiver { receive_maximum: 2 };
+        session.connect(receiver, 0, CancellationToken::new());
+        let mut numbers = Vec::new();
+        for bytes in 1..=3 {
+            let outgoing = session
+                .promise(&message(bytes), 1, false, Box::default(), None)
+                .unwrap();
+            numbers.push(outgoing.number);
+        }
+        // The later promise is kept first: its publisher's commit was quicker.
+        session.keep(numbers[1]);
+        session.keep(numbers[0]);
+        session.keep(numbers[2]);
+        let mut sizes = Vec::new();
+        let mut changes = Vec::new();
         loop {
-            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-            if !self.packet_ids.contains_key(&self.last_packet_id) {
-                return self.last_packet_id;
+            let ready = session.ready(0, 10, &mut changes);
+            if ready.is_empty() {
+                break;
+            }
+            assert!(ready.len() <= 2);
+            for packet in ready {
+                let Ready::Publish {
+                    packet_id, message, ..
+                } = packet
+                else {
+                    panic!("{packet:?}");
+                };
+                sizes.push(message.payload.len());
+                session.finished(packet_id.unwrap());
             }
         }
+        assert_eq!(sizes, [1, 2, 3]);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
     }
-
-    /// Retained copies become messages one by one.
-    fn take_backlog(&mut self, ready: &mut Vec<Ready>, count_max: usize, now_ms: i64) {
-        let receive_maximum = self
-            .receiver
-            .map_or(0, |receiver| usize::from(receiver.receive_maximum));
-        while ready.len() < count_max
-            && let Some(copy) = self.backlog.front()
-        {
-            let cost = cost(&copy.message);
-            if copy.qos > 0 && (self.in_flight >= receive_maximum || !self.has_room(cost)) {
-                return;
-            }
-            let Some(copy) = self.backlog.pop_front() else {
-                return;
-            };
-            if is_expired(&copy.message, now_ms) {
-                continue;
-            }
-            if copy.qos == 0 {
-                ready.push(at_most_once(copy));
-                continue;
-            }
-            let number = self.next_number;
-            self.next_number += 1;
-            let outgoing = MqttOutgoing {
-                number,
-                packet_id: self.free_packet_id(),
-                message: copy.message,
-                qos: copy.qos,
-                retain: true,
-                identifiers: copy.identifiers,
-                released: false,
-            };
-            self.bytes += cost;
-            self.in_flight += 1;
-            self.packet_ids.insert(outgoing.packet_id, number);
-            ready.push(Ready::Publish {
-                packet_id: Some(outgoing.packet_id),
-                dup: false,
-                qos: outgoing.qos,
-                retain: true,
-                message: Arc::clone(&outgoing.message),
-                identifiers: outgoing.identifiers.clone(),
-            });
-            let entry = Entry {
-                outgoing,
-                phase: Phase::Sent,
-                dup: false,
-                durable: false,
-                command: None,
-            };
-            self.entries.insert(number, entry);
-        }
-    }
-
-    fn restore(&mut self, outgoing: MqttOutgoing) {
-        let number = outgoing.number;
-        self.bytes += cost(&outgoing.message);
-        self.packet_ids.insert(outgoing.packet_id, number);
-        let phase = if outgoing.released {
-            Phase::Released
-        } else {
-            self.waiting.insert(number);
-            Phase::Waiting
-        };
-        let entry = Entry {
-            outgoing,
-            phase,
-            // Whether it was sent before the crash nobody knows; a copy must be marked.
-            dup: true,
-            durable: true,
-            command: None,
-        };
-        self.entries.insert(number, entry);
-    }
-
-    fn forget(&mut self, number: u64) -> Option<Entry> {
-        let entry = self.entries.remove(&number)?;
-        self.waiting.remove(&number);
-        self.packet_ids.remove(&entry.outgoing.packet_id);
-        self.bytes -= cost(&entry.outgoing.message);
-        Some(entry)
-    }
-}
-
-/// Property 11 as on the wire (MQTT 5 §3.3.2.3.8); nothing for 0.
-pub(in crate::app) fn encode_identifier(identifier: u32) -> Box<[u8]> {
-    if identifier == 0 {
-        return Box::default();
-    }
-    let mut bytes = vec![0x0b];
-    let mut rest = identifier;
-    loop {
-        let low = (rest % 128) as u8;
-        rest /= 128;
-        bytes.push(if rest > 0 { low | 0x80 } else { low });
-        if rest == 0 {
-            return bytes.into();
-        }
-    }
-}
-
-fn at_most_once(copy: Copy) -> Ready {
-    Ready::Publish {
-        packet_id: None,
-        dup: false,
-        qos: 0,
-        retain: copy.retain,
-        message: copy.message,
-        identifiers: copy.identifiers,
-    }
-}
-
-fn is_expired(message: &MqttMessage, now_ms: i64) -> bool {
-    message.expires_ms.is_some_and(|expires| expires <= now_ms)
-}
-
-fn cost(message: &MqttMessage) -> usize {
-    MESSAGE_OVERHEAD_BYTES + message.topic.len() + message.payload.len() + message.properties.len()
 }

@@ -5,15 +5,16 @@
 //! - What CONNACK says about a session is on the disk before it is said.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use store::{MqttChange, MqttSession};
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Rights;
 use super::publisher::Publisher;
-use super::session::{Ended, Grant, Receiver, Session, encode_identifier};
+use super::queue::encode_identifier;
+use super::session::{Ended, Grant, Receiver, Session};
 use super::topics::{FilterRefused, check_filter};
 use super::{Mqtt, Taker};
 use crate::app::AppError;
@@ -32,8 +33,12 @@ pub const EXPIRY_S_MAX: u32 = 30 * 24 * 3_600;
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     by_client: HashMap<String, Arc<Session>>,
+    /// Those of clients without an identifier, while they are connected.
+    unnamed: Vec<Weak<Session>>,
     persistent: HashMap<String, usize>,
     persistent_count: usize,
+    /// Bytes on their way to all of them.
+    total_bytes: Arc<AtomicUsize>,
 }
 
 /// A client that was let in wants a session.
@@ -124,7 +129,8 @@ impl Mqtt {
                 continue;
             }
             self.0.store.readings().pin_session(kept.session, true);
-            let session = Arc::new(Session::restored(kept, now_ms, uptime_ms));
+            let total_bytes = Arc::clone(&self.0.sessions.lock().total_bytes);
+            let session = Arc::new(Session::restored(kept, now_ms, uptime_ms, &total_bytes));
             for (filter, grant) in session.subscriptions() {
                 self.route(&session, &filter, grant);
             }
@@ -163,7 +169,12 @@ impl Mqtt {
         let mut changes = Vec::new();
         let (session, present) = if client_id.is_empty() {
             let owner = rights.owner().to_owned();
-            (Arc::new(Session::new(None, String::new(), owner)), false)
+            let mut sessions = self.0.sessions.lock();
+            let session = Session::new(None, String::new(), owner, &sessions.total_bytes);
+            let session = Arc::new(session);
+            sessions.unnamed.retain(|other| other.strong_count() > 0);
+            sessions.unnamed.push(Arc::downgrade(&session));
+            (session, false)
         } else {
             self.take_up(&client_id, &rights, clean_start, expiry_s, &mut changes)?
         };
@@ -223,7 +234,9 @@ impl Mqtt {
                 changes.push(MqttChange::SessionFresh { session: number });
             }
             let owner = rights.owner().to_owned();
-            Arc::new(Session::new(Some(number), client_id.to_owned(), owner))
+            let client_id = client_id.to_owned();
+            let total_bytes = &sessions.total_bytes;
+            Arc::new(Session::new(Some(number), client_id, owner, total_bytes))
         });
         if expiry_s > 0 {
             changes.push(MqttChange::SessionKept {
@@ -317,15 +330,16 @@ impl Mqtt {
 
     /// Ends the connections of an account, and its sessions.
     pub(super) fn end_owner(&self, owner: &str) {
-        let of_owner: Vec<Arc<Session>> = self
-            .0
-            .sessions
-            .lock()
+        let sessions = self.0.sessions.lock();
+        let unnamed = sessions.unnamed.iter().filter_map(Weak::upgrade);
+        let of_owner: Vec<Arc<Session>> = sessions
             .by_client
             .values()
-            .filter(|session| session.owner == owner)
             .cloned()
+            .chain(unnamed)
+            .filter(|session| session.owner == owner)
             .collect();
+        drop(sessions);
         for session in of_owner {
             session.end(Ended::AccountGone);
         }

@@ -7,29 +7,36 @@ const DEVICES_MAX: usize = 10_000;
 /// One state. A device has a dozen settings.
 pub(super) const STATE_BYTES_MAX: usize = 16 * 1024;
 
+/// All states together.
+pub(super) const STATES_BYTES_MAX: usize = 16 << 20;
+
 /// The last state of each device.
 #[derive(Debug, Default)]
 pub(super) struct DeviceStates {
     by_device: HashMap<String, (Vec<u8>, i64)>,
+    bytes: usize,
 }
 
 impl DeviceStates {
     pub(super) fn restore(states: Vec<(String, Vec<u8>, i64)>) -> Self {
-        DeviceStates {
-            by_device: states
-                .into_iter()
-                .map(|(device, payload, at)| (device, (payload, at)))
-                .collect(),
+        let mut restored = DeviceStates::default();
+        for (device, payload, at_ms) in states {
+            restored.put(&device, &payload, at_ms);
         }
+        restored
     }
 
     /// Answers whether there was room.
     pub(super) fn put(&mut self, device: &str, payload: &[u8], received_ms: i64) -> bool {
+        let before = self.by_device.get(device).map(|(old, _)| old.len());
+        let bytes = self.bytes - before.unwrap_or(0) + payload.len();
         if payload.len() > STATE_BYTES_MAX
-            || (self.by_device.len() >= DEVICES_MAX && !self.by_device.contains_key(device))
+            || bytes > STATES_BYTES_MAX
+            || (before.is_none() && self.by_device.len() >= DEVICES_MAX)
         {
             return false;
         }
+        self.bytes = bytes;
         self.by_device
             .insert(device.to_owned(), (payload.to_vec(), received_ms));
         true
@@ -37,5 +44,25 @@ impl DeviceStates {
 
     pub(super) fn get(&self, device: &str) -> Option<(Vec<u8>, i64)> {
         self.by_device.get(device).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_room_for_so_many_bytes() {
+        let mut states = DeviceStates::default();
+        let large = vec![1; STATE_BYTES_MAX];
+        let kept = (0..2_000)
+            .filter(|n| states.put(&format!("device {n}"), &large, 0))
+            .count();
+        assert_eq!(kept, STATES_BYTES_MAX / STATE_BYTES_MAX);
+        assert!(
+            states.put("device 0", b"small", 1),
+            "another state of one that has one"
+        );
+        assert!(!states.put("device 0", &[large, vec![1]].concat(), 1));
     }
 }

@@ -11,6 +11,9 @@ use super::publisher::{Incoming, Publisher};
 use super::words::{Qos, Will};
 use super::{Mqtt, topics};
 
+/// Wills that wait; each may have 64 KiB.
+pub(super) const WAITING_MAX: usize = 1_024;
+
 #[derive(Debug, Default)]
 pub(super) struct Wills {
     /// By client identifier, so at most one a session.
@@ -33,7 +36,8 @@ impl Mqtt {
     /// The client is lost: its will waits for its delay, or is published now.
     pub fn lost(&self, client_id: &str, will: Will, rights: Rights, session_expiry_s: u32) {
         let delay_s = will.delay_s.min(session_expiry_s);
-        if delay_s == 0 || client_id.is_empty() {
+        let is_full = self.0.wills.lock().waiting.len() >= WAITING_MAX;
+        if delay_s == 0 || client_id.is_empty() || is_full {
             self.publish_will(will, rights);
             return;
         }
