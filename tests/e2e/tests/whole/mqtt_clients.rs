@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use e2e::api::Api;
-use e2e::node::Node;
+use e2e::node::{Node, run_to_end};
 use e2e::skip::skipped;
 use e2e::third_party::{STORY_READINGS, Teller};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 
 async fn readings_of(api: &Api, device: &str) -> anyhow::Result<u64> {
     let series = api.get(&format!("/v1/series?device={device}")).await?;
@@ -151,5 +153,101 @@ async fn qos_2_counts_once_through_kills() -> anyhow::Result<()> {
             && counts.keys().copied().eq(0..i64::try_from(counts.len())?),
         "each of {done} once: {counts:?}"
     );
+    node.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_given_over_http_reaches_the_device_and_comes_back_answered() -> anyhow::Result<()>
+{
+    if let Some(tool) = Teller::Mosquitto.missing() {
+        skipped(
+            tool,
+            "a_command_given_over_http_reaches_the_device_and_comes_back_answered",
+        );
+        return Ok(());
+    }
+    let place = tempfile::tempdir()?;
+    let mut node = Node::found(&place.path().join("hq"), "HQ").await?;
+    let api = node.api().await?;
+    let device = api
+        .post(
+            "/v1/devices",
+            json!({ "name": "pump", "state": "approved" }),
+        )
+        .await?;
+    let path = format!("/v1/devices/{}", device["id"].as_str().context("id")?);
+    let made = api.post(&format!("{path}/credentials"), json!({})).await?;
+    let password = made["password"].as_str().context("password")?.to_owned();
+    let commands = format!("{path}/commands");
+    let given = api
+        .post(
+            &commands,
+            json!({ "payload": { "switch": "on" }, "expires_s": 600 }),
+        )
+        .await?;
+    let mqtt = node.addresses().mqtt;
+    let port = mqtt.port().to_string();
+    let as_pump = |program: &str, password: &str, words: &[&str]| {
+        let mut command = Command::new(program);
+        command
+            .args(["-h", "127.0.0.1", "-p", &port, "-V", "mqttv5", "-u", "pump"])
+            .args(["-P", password, "-q", "1"])
+            .args(words)
+            .kill_on_drop(true);
+        run_to_end(command)
+    };
+    let words = ["-t", "muster/v1/pump/cmd", "-C", "1", "-W", "20"];
+    let heard = as_pump("mosquitto_sub", &password, &words)
+        .await?
+        .success()?;
+    let heard: Value = serde_json::from_str(&heard.stdout)?;
+    ensure!(
+        heard["id"] == given["id"] && heard["payload"]["switch"] == "on",
+        "{heard}"
+    );
+    let answer = json!({ "id": heard["id"], "ok": true, "detail": "runs" }).to_string();
+    let words = ["-t", "muster/v1/pump/state", "-m", &answer];
+    as_pump("mosquitto_pub", &password, &words)
+        .await?
+        .success()?;
+    let listed = api.get(&commands).await?;
+    let command = &listed["items"][0];
+    ensure!(
+        command["state"] == "acknowledged" && command["detail"] == "runs",
+        "{listed}"
+    );
+
+    // A gateway's account, by the command line; and somebody who has none.
+    let words = [
+        "mqtt",
+        "account",
+        "add",
+        "lora",
+        "--publish",
+        "muster/v1/+/level",
+        "--json",
+    ];
+    let account = node.command(&words).await?.json()?;
+    let mut publish = Command::new("mosquitto_pub");
+    publish
+        .args(["-h", "127.0.0.1", "-p", &port, "-u", "lora", "-P"])
+        .arg(account["password"].as_str().context("password")?)
+        .args(["-q", "1", "-t", "muster/v1/buoy/level", "-m", "3"]);
+    run_to_end(publish).await?.success()?;
+    ensure!(readings_of(&api, "buoy").await? == 1);
+    let listed = node
+        .command(&["mqtt", "account", "list"])
+        .await?
+        .success()?;
+    ensure!(
+        listed.stdout.contains("lora") && listed.stdout.contains("pump"),
+        "{listed:?}"
+    );
+    node.command(&["mqtt", "account", "remove", "lora"])
+        .await?
+        .success()?;
+    let words = ["-t", "muster/v1/pump/level", "-m", "1"];
+    let refused = as_pump("mosquitto_pub", "wrong", &words).await?;
+    ensure!(refused.code != Some(0), "{refused:?}");
     node.stop().await
 }
