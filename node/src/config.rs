@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sensor_drivers::DecoderConfig;
 
 use crate::api::RequestPlaces;
+use crate::app::Storage;
 use crate::ingest::broker::{self, BrokerSettings, BrokerSettingsError};
 
 /// Name of the configuration file in the data directory.
@@ -53,6 +54,8 @@ pub struct Config {
     pub decoders: Vec<DecoderConfig>,
     /// Brokers to listen to, beside the built-in endpoint.
     pub brokers: Vec<BrokerSettings>,
+    /// What the data directory lies on: `disk`, or `sd-card`, which trades a later acknowledgement for wear.
+    pub storage: Storage,
     /// Places for HTTP requests.
     pub requests: RequestPlaces,
     /// What is logged to standard error, as `tracing` filter directives.
@@ -76,6 +79,7 @@ impl Default for Config {
             mqtt_anonymous_anywhere: false,
             decoders: Vec::new(),
             brokers: Vec::new(),
+            storage: Storage::default(),
             requests: RequestPlaces::default(),
             log: "info".into(),
         }
@@ -312,6 +316,7 @@ fn shapes() -> BTreeMap<&'static str, Shape> {
         ("found", Shape::Flag),
         ("key_file", Shape::Text),
         ("mqtt_anonymous_anywhere", Shape::Flag),
+        ("storage", Shape::Text),
         ("log", Shape::Text),
     ])
 }

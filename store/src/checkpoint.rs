@@ -1,6 +1,6 @@
 //! Moves pages from the WAL into the database file, beside the writer instead of in its commits.
 //!
-//! Always holds: below [`WAL_START_BYTES`] nothing is done, because every checkpoint costs two fsyncs; past
+//! Always holds: below [`crate::Wear::wal_start_bytes`] nothing is done, because every checkpoint costs two fsyncs; past
 //! [`WAL_RESTART_BYTES`] the writer itself is asked to begin the WAL anew, since nobody else finds a gap between the
 //! transactions of a flood.
 
@@ -14,8 +14,6 @@ use rusqlite::Connection;
 use crate::error::{Doing, StoreError};
 use crate::open::{BUSY_TIMEOUT, Role, Source};
 
-/// Start to copy here. Small enough that opening after a power cut reads the WAL in a few milliseconds.
-const WAL_START_BYTES: i64 = 4 << 20;
 /// Under constant writing a passive checkpoint never catches the last frame, and the WAL only grows. At this size the
 /// writer copies, between two transactions, the little that the passive pass before left over.
 const WAL_RESTART_BYTES: i64 = 64 << 20;
@@ -77,9 +75,10 @@ impl Checkpointer {
         let shared = Arc::new((Mutex::new(Signal::default()), Condvar::new()));
         let inner = shared.clone();
         let path = source.path.clone();
+        let start_bytes = source.wear.wal_start_bytes;
         let thread = std::thread::Builder::new()
             .name(format!("{name}-wal"))
-            .spawn(move || run(&connection, &inner))
+            .spawn(move || run(&connection, &inner, start_bytes))
             .map_err(|source| StoreError::Io {
                 what: "start thread for",
                 path,
@@ -105,7 +104,7 @@ impl Checkpointer {
     }
 }
 
-fn run(connection: &Connection, shared: &(Mutex<Signal>, Condvar)) {
+fn run(connection: &Connection, shared: &(Mutex<Signal>, Condvar), start_bytes: i64) {
     loop {
         {
             let mut signal = shared.0.lock();
@@ -122,7 +121,7 @@ fn run(connection: &Connection, shared: &(Mutex<Signal>, Condvar)) {
             }
             signal.written = false;
         }
-        match step(connection) {
+        match step(connection, start_bytes) {
             Ok(restart) => shared.0.lock().restart = restart,
             // A full disk ends here too: the WAL keeps everything, and the next commit brings us back.
             Err(error) => tracing::warn!(error = %error, "checkpoint put off"),
@@ -134,10 +133,10 @@ fn run(connection: &Connection, shared: &(Mutex<Signal>, Condvar)) {
 }
 
 /// Copies what is worth it; answers whether the WAL has grown so long that the writer must help.
-fn step(connection: &Connection) -> Result<bool, StoreError> {
+fn step(connection: &Connection, start_bytes: i64) -> Result<bool, StoreError> {
     let (log, copied) = checkpoint(connection, "NOOP")?;
     let long = log * FRAME_BYTES >= WAL_RESTART_BYTES;
-    if (log - copied) * FRAME_BYTES < WAL_START_BYTES && !long {
+    if (log - copied) * FRAME_BYTES < start_bytes && !long {
         return Ok(false);
     }
     checkpoint(connection, "PASSIVE")?;

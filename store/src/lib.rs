@@ -54,7 +54,7 @@ pub use muster::queries::{
 pub use muster::rebuild::RebuildCommit;
 pub use muster::sessions::{Invite, SessionRecord, SessionWrite};
 pub use muster::{Reader, Rebuild};
-pub use open::{OpenOptions, Synchronous};
+pub use open::{OpenOptions, Synchronous, Wear};
 pub use readings::*;
 pub use ticket::Ticket;
 

@@ -20,6 +20,34 @@ pub enum Synchronous {
     Off,
 }
 
+/// How much the disk is written on, and what that costs in time.
+///
+/// A commit writes whole pages and the journal of the file system, whatever is in it, so that few large commits wear a
+/// memory card far less than many small ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wear {
+    /// How long readings are gathered before they are committed: their acknowledgements wait for it. What people do
+    /// waits for nothing.
+    pub gather: Duration,
+    /// How large the write-ahead log grows before its pages move to the file, bytes: a page that changes often moves
+    /// once. Opening after a power cut reads it.
+    pub wal_start_bytes: i64,
+}
+
+impl Wear {
+    /// A disk that bears being written on: nothing waits. Opening after a power cut reads a few milliseconds.
+    pub const DISK: Wear = Wear {
+        gather: Duration::ZERO,
+        wal_start_bytes: 4 << 20,
+    };
+    /// A memory card: acknowledgements of readings come up to two seconds later. Opening after a power cut reads for
+    /// some tenths of a second.
+    pub const CARD: Wear = Wear {
+        gather: Duration::from_secs(2),
+        wal_start_bytes: 32 << 20,
+    };
+}
+
 /// How to open the store. `Default` is what a node uses.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
@@ -30,6 +58,8 @@ pub struct OpenOptions {
     pub readers: usize,
     /// The largest size of each file in pages of 4 KiB; `None` is SQLite's own bound. For tests of a full disk.
     pub pages_max: Option<u32>,
+    /// See [`Wear`].
+    pub wear: Wear,
 }
 
 impl Default for OpenOptions {
@@ -39,6 +69,7 @@ impl Default for OpenOptions {
             encrypt: true,
             readers: 4,
             pages_max: None,
+            wear: Wear::DISK,
         }
     }
 }
@@ -78,6 +109,7 @@ pub(crate) struct Source {
     pub(crate) pages_max: Option<u32>,
     /// Rows are changed in place, not only appended.
     pub(crate) edits: bool,
+    pub(crate) wear: Wear,
 }
 
 impl Source {
@@ -88,6 +120,7 @@ impl Source {
             synchronous: options.synchronous,
             pages_max: options.pages_max,
             edits: name == "muster.db",
+            wear: options.wear,
         }
     }
 

@@ -5,6 +5,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use common::*;
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use proptest::prelude::*;
 use store::{
     Batch, CommitError, DeadLetterFailure, DeadLetterQuery, DeadLetterState, Delivery, IngestBatch,
     Ingested, NewDeadLetter, NewReading, OpenOptions, Readings, RuleCursor, SeriesId, SeriesQuery,
-    SeriesRefused, Store, flags,
+    SeriesRefused, Store, Wear, flags,
 };
 use sync_engine::Lane;
 
@@ -353,7 +354,7 @@ fn a_full_disk_withholds_the_answer_and_forgets_the_readings() {
         pages_max: Some(120),
         ..OpenOptions::default()
     };
-    let store = Store::open(dir.path(), &key(), &options).unwrap();
+    let store = Store::open(dir.path(), &common::key(), &options).unwrap();
     let readings = store.readings();
     let series = readings.intern_series("d", "c", "m", 0).unwrap();
     let mut next = 0i64;
@@ -641,4 +642,47 @@ proptest! {
             prop_assert_eq!(found, expected);
         }
     }
+}
+
+#[test]
+fn where_writing_wears_the_disk_readings_are_committed_together_and_nobody_else_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions {
+        wear: Wear {
+            gather: Duration::from_millis(400),
+            ..Wear::CARD
+        },
+        ..OpenOptions::default()
+    };
+    let store = Store::open(dir.path(), &common::key(), &options).unwrap();
+    let readings = store.readings();
+    let commits = Arc::new(Mutex::new(Vec::new()));
+    readings.set_hook({
+        let commits = Arc::clone(&commits);
+        move |committed| {
+            let count = committed.last_position - committed.first_position + 1;
+            commits.lock().push(count);
+        }
+    });
+    let series = readings.intern_series("d", "level", "m", 0).unwrap();
+    let one = |at| batch(vec![reading(series, at, 1.0)]);
+    // Whatever was before: with this commit a time of gathering begins.
+    ingest(readings, one(1));
+    let began = Instant::now();
+    let tickets: Vec<_> = (2..7).map(|at| readings.ingest(one(at))).collect();
+    for ticket in tickets {
+        ticket.wait().unwrap();
+    }
+    let seen = commits.lock().clone();
+    assert_eq!(seen.iter().sum::<i64>(), 6);
+    assert!(seen.len() <= 3, "in few commits: {seen:?}");
+    assert!(began.elapsed() >= Duration::from_millis(100), "they waited");
+
+    // Somebody who waits ends it.
+    let ticket = readings.ingest(one(8));
+    let began = Instant::now();
+    readings.discard_dead_letter(1).wait().unwrap();
+    assert!(began.elapsed() < Duration::from_millis(300));
+    ticket.wait().unwrap();
+    assert_eq!(commits.lock().iter().sum::<i64>(), 7);
 }

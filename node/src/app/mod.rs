@@ -45,7 +45,7 @@ use sync_engine::{Incarnation, NodeId, OperationId, Role, Trust};
 pub use clock::{Clock, rfc3339, rfc3339_wall};
 pub use error::AppError;
 pub(in crate::app) use open::open_store;
-pub use open::{KeySource, OpenConfig, OpenError};
+pub use open::{KeySource, OpenConfig, OpenError, Storage};
 pub use proof::SYNC_FAULTS_LIMIT_MAX;
 pub use sync::SyncSettings;
 pub use types::*;
@@ -95,6 +95,7 @@ pub struct App {
     pub(in crate::app) ingest: ingest::Ingest,
     pub(in crate::app) mqtt: mqtt::Mqtt,
     pub(in crate::app) brokers: brokers::BrokerBoard,
+    pub(in crate::app) storage: Storage,
     pub(in crate::app) decoders: decoders::Decoders,
     pub(in crate::app) rules: Arc<rules::Rules>,
     pub(in crate::app) invites: tokio::sync::Mutex<()>,

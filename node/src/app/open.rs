@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use domain::{Author, Kind, RecordId};
 use ed25519_dalek::SigningKey;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{
-    DbKey, DocumentQuery, Identity, ListCursor, OpenOptions, Store, StoreError, Synchronous,
+    DbKey, DocumentQuery, Identity, ListCursor, OpenOptions, Store, StoreError, Synchronous, Wear,
 };
 use sync_engine::{LogId, NodeId, OperationId, Role, Seq, Trust, TrustRecord};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +52,37 @@ pub struct OpenConfig {
     pub data_dir: PathBuf,
     /// Its key.
     pub key: KeySource,
+    /// What it lies on.
+    pub storage: Storage,
+}
+
+/// What a data directory lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Storage {
+    /// A disk: nothing waits for anything.
+    #[default]
+    Disk,
+    /// A memory card, which wears out: readings are acknowledged up to two seconds later, and what rules have seen is
+    /// written down once a minute (after a crash they look at up to a minute of readings again, and do nothing twice).
+    SdCard,
+}
+
+impl Storage {
+    fn wear(self) -> Wear {
+        match self {
+            Storage::Disk => Wear::DISK,
+            Storage::SdCard => Wear::CARD,
+        }
+    }
+
+    /// How long what rules have seen may be newer in memory than on the disk.
+    pub(in crate::app) fn cursor_interval(self) -> Duration {
+        match self {
+            Storage::Disk => Duration::from_secs(1),
+            Storage::SdCard => Duration::from_secs(60),
+        }
+    }
 }
 
 impl OpenConfig {
@@ -58,6 +91,7 @@ impl OpenConfig {
         OpenConfig {
             data_dir: data_dir.to_owned(),
             key,
+            storage: Storage::default(),
         }
     }
 }
@@ -119,11 +153,14 @@ fn open_store_blocking(config: &OpenConfig) -> Result<Store, OpenError> {
         KeySource::Passphrase(words) => store::key_from_passphrase(words, dir, rand::random())?,
         KeySource::DataDir => store::key_in_data_dir(dir, rand::random())?,
     };
-    Ok(Store::open(dir, &key, &open_options())?)
+    Ok(Store::open(dir, &key, &open_options(config.storage))?)
 }
 
-fn open_options() -> OpenOptions {
-    let mut options = OpenOptions::default();
+fn open_options(storage: Storage) -> OpenOptions {
+    let mut options = OpenOptions {
+        wear: storage.wear(),
+        ..OpenOptions::default()
+    };
     // Only in builds for tests: the power-cut test must be able to show that it notices a missing fsync.
     if cfg!(debug_assertions) && std::env::var_os("MUSTER_TEST_SYNCHRONOUS_OFF").is_some() {
         tracing::error!("fault injection: the disk is not synchronised");
@@ -210,6 +247,7 @@ impl App {
         )?;
         let app = Arc::new(App {
             ingest,
+            storage: config.storage,
             decoders,
             mqtt,
             brokers: super::brokers::BrokerBoard::default(),

@@ -46,10 +46,6 @@ const SLICE: usize = 2048;
 /// Effects committed together.
 const EFFECTS_MAX: usize = 32;
 
-/// The cursor alone is committed at most so often: evaluating a second of readings again is cheap, a commit in
-/// muster.db is not.
-const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
-
 /// … and one second more for each so many bytes of state, so that many series do not become much writing.
 const CURSOR_BYTES_PER_S: usize = 64 * 1024;
 
@@ -426,7 +422,7 @@ impl Runner {
     fn cursor_due(&self) -> Option<Instant> {
         let more = Duration::from_secs((self.state_bytes / CURSOR_BYTES_PER_S) as u64);
         (self.position != self.last_cursor.position)
-            .then(|| self.committed_at + CURSOR_INTERVAL + more)
+            .then(|| self.committed_at + self.app.storage.cursor_interval() + more)
     }
 
     async fn commit_cursor(&mut self, stop: &CancellationToken) {

@@ -98,7 +98,11 @@ async fn open(place: &Place, config: &Config) -> anyhow::Result<Arc<App>> {
         setup::announce_password(founded.admin_password.as_deref().map(String::as_str));
     }
     setup::warn_of_key_beside_data(place, &key);
-    let app = App::open(OpenConfig::new(&place.data_dir, key)).await?;
+    let app = App::open(OpenConfig {
+        storage: config.storage,
+        ..OpenConfig::new(&place.data_dir, key)
+    })
+    .await?;
     let password = app
         .finish_founding(std::env::var("MUSTER_ADMIN_PASSWORD").ok())
         .await?;

@@ -123,6 +123,7 @@ impl Readings {
             shared.clone(),
             checkpointer.handle(),
             receiver,
+            source.wear.gather,
             wake.clone(),
             loaded,
         );

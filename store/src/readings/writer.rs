@@ -4,7 +4,7 @@
 //! Always holds: an answer means that everything of the batch is on the disk (or was there before); a failed transaction
 //! leaves no trace, in the file or in memory, and the writer goes on with the next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -92,6 +92,11 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     committing: Committing,
     jobs: Receiver<Job>,
+    /// Taken from `jobs` already, to be done first.
+    gathered: VecDeque<Job>,
+    /// See [`crate::Wear::gather`].
+    gather: Duration,
+    committed_at: Instant,
     wake_keeper: std::sync::mpsc::SyncSender<()>,
     deliveries: Deliveries,
     unreleased: Unreleased,
@@ -123,6 +128,7 @@ impl Writer {
         shared: Arc<Shared>,
         committing: Committing,
         jobs: Receiver<Job>,
+        gather: Duration,
         wake_keeper: std::sync::mpsc::SyncSender<()>,
         loaded: super::load::Loaded,
     ) -> Self {
@@ -131,6 +137,9 @@ impl Writer {
             shared,
             committing,
             jobs,
+            gathered: VecDeque::new(),
+            gather,
+            committed_at: Instant::now(),
             wake_keeper,
             deliveries: loaded.deliveries,
             unreleased: loaded.unreleased,
@@ -149,12 +158,16 @@ impl Writer {
     pub(crate) fn run(mut self) {
         loop {
             let job = match self.pause() {
+                _ if !self.gathered.is_empty() => {
+                    self.gathered.pop_front().ok_or(RecvTimeoutError::Timeout)
+                }
                 None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(pause) => self.jobs.recv_timeout(pause),
             };
             match job {
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(job) => {
+                    let job = self.gather_behind(job);
                     if self.take(job) {
                         break;
                     }
@@ -168,6 +181,32 @@ impl Writer {
             self.devices_written = Instant::now() - DEVICES_EVERY;
             self.group(None);
         }
+    }
+
+    /// Where writing wears the disk: waits for more readings to be committed with these. Whatever else comes ends the
+    /// wait, because somebody waits for it.
+    fn gather_behind(&mut self, first: Job) -> Job {
+        let mut readings = 0;
+        let until = self.committed_at + self.gather;
+        let mut last = &first;
+        while let Job::Ingest { batch, .. } = last {
+            readings += weight(batch);
+            let Some(rest) = until
+                .checked_duration_since(Instant::now())
+                .filter(|rest| !rest.is_zero() && readings < GROUP_READINGS_MAX)
+            else {
+                break;
+            };
+            match self.jobs.recv_timeout(rest) {
+                Ok(job) => self.gathered.push_back(job),
+                Err(_) => break,
+            }
+            match self.gathered.back() {
+                Some(job) => last = job,
+                None => break,
+            }
+        }
+        first
     }
 
     /// How long to wait for a job before doing what else is due.
@@ -254,7 +293,8 @@ impl Writer {
             next = if full || result.is_err() {
                 None
             } else {
-                self.jobs.try_recv().ok()
+                let gathered = self.gathered.pop_front();
+                gathered.or_else(|| self.jobs.try_recv().ok())
             };
         }
         let result = result.and_then(|()| self.commit(group.readings.len()));
@@ -528,6 +568,7 @@ impl Writer {
         self.shared.catalogue.settle(&written);
         self.deliveries.forget(&written.forgotten);
         self.unreleased.forget(&written.forgotten);
+        self.committed_at = Instant::now();
         self.deleted_to = self.deleted_to.max(delete_to);
         if devices_too {
             self.devices_written = Instant::now();
