@@ -225,33 +225,47 @@ impl Mqtt {
         if commands.open == 0 {
             return;
         }
-        let (over, queued): (Vec<DeviceCommand>, Vec<DeviceCommand>) = commands
+        let over: Vec<[u8; 16]> = commands
             .by_id
             .values()
-            .filter(|command| is_open(command))
-            .cloned()
-            .partition(|command| command.expires_ms <= now_ms);
+            .filter(|command| is_open(command) && command.expires_ms <= now_ms)
+            .map(|command| command.id)
+            .collect();
         let changes = over
             .iter()
-            .filter_map(|command| commands.settle(&command.id, CommandState::Expired, None, now_ms))
+            .filter_map(|id| commands.settle(id, CommandState::Expired, None, now_ms))
             .collect();
+        let found_no_room: Vec<DeviceCommand> = if self.is_listened_to() {
+            commands
+                .by_id
+                .values()
+                .filter(|command| command.state == CommandState::Queued)
+                .filter(|command| self.would_be_taken(command))
+                .cloned()
+                .collect()
+        } else {
+            Vec::new()
+        };
         drop(commands);
         self.write_soon(changes);
-        if self.is_listened_to() {
-            for command in queued {
-                if command.state == CommandState::Queued {
-                    self.dispatch_to_those_who_answer(&command);
+        for command in found_no_room {
+            for (taker, identifiers) in self.takers(&topic(&command.device)) {
+                if takes_commands(&taker) {
+                    self.hand_over(&command, &taker, identifiers);
                 }
             }
         }
     }
 
-    fn dispatch_to_those_who_answer(&self, command: &DeviceCommand) {
-        for (taker, identifiers) in self.takers(&topic(&command.device)) {
-            if answers_for(&taker) && taker.grant.qos > 0 {
-                self.hand_over(command, &taker, identifiers);
-            }
-        }
+    /// Whether a connection of its device is there that does not have it yet.
+    fn would_be_taken(&self, command: &DeviceCommand) -> bool {
+        self.takers(&topic(&command.device))
+            .iter()
+            .any(|(taker, _)| {
+                takes_commands(taker)
+                    && taker.session.is_connected()
+                    && !taker.session.carries(&command.id)
+            })
     }
 }
 
@@ -392,6 +406,11 @@ fn check(payload: &str, expires_s: u64) -> Result<(), AppError> {
 /// Whether what this subscription takes reaches the device: it names the device, or may speak for it.
 fn answers_for(taker: &Taker) -> bool {
     taker.exact || !taker.session.owner.is_empty()
+}
+
+/// Whether a command waits for this subscription's acknowledgement.
+fn takes_commands(taker: &Taker) -> bool {
+    answers_for(taker) && taker.grant.qos > 0
 }
 
 fn topic(device: &str) -> String {
