@@ -376,7 +376,7 @@ async fn what_a_stranger_can_reach_is_a_printed_table() {
         .body;
     let mut table = String::new();
     for (path, item) in interface["paths"].as_object().unwrap() {
-        for method in ["get", "post", "patch", "delete"] {
+        for method in ["get", "post", "put", "patch", "delete"] {
             if item.get(method).is_none() {
                 continue;
             }
