@@ -142,6 +142,19 @@ pub(super) fn status(value: &Value) -> String {
             age(&faults["last_at"])
         );
     }
+    for broker in value["brokers"].as_array().map_or(&[][..], Vec::as_slice) {
+        let why = match broker["last_error"].as_str() {
+            Some(error) => format!(": {error}"),
+            None => String::new(),
+        };
+        // The circuit breaker's words mean nothing to who reads this.
+        let state = match broker["state"].as_str().unwrap_or_default() {
+            "open" | "half_open" => "not reached, tried once a minute",
+            "waiting" => "not reached, tried again soon",
+            other => other,
+        };
+        let _ = writeln!(out, "broker       {}: {state}{why}", word(&broker["name"]));
+    }
     for warning in value["warnings"].as_array().map_or(&[][..], Vec::as_slice) {
         let _ = writeln!(out, "warning      {}", word(&warning["detail"]));
     }
