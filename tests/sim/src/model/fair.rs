@@ -73,6 +73,12 @@ impl Fairness {
     ) -> Result<(), String> {
         for run in runs {
             let log = run.log();
+            // What came from elsewhere was this sender's turn, too: it sent the same, a moment later.
+            for ((_, to, lane), backlog) in &mut self.0 {
+                if *to == receiver.id() && *lane == log.lane {
+                    backlog.runs.entry(log.author).or_default();
+                }
+            }
             let Some(backlog) = self.0.get_mut(&(sender, receiver.id(), log.lane)) else {
                 continue;
             };
