@@ -136,13 +136,12 @@ pub enum ConfigError {
         detail: String,
     },
     /// A broker that cannot be used.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Broker {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: BrokerSettingsError,
+        /// What is wrong with it; part of the text, so no source that would tell it twice.
+        cause: BrokerSettingsError,
     },
     /// An environment variable that nobody reads.
     #[error("unknown configuration key {name} in the environment (known: {known})")]
@@ -189,9 +188,9 @@ impl Config {
             config.apply_variable(&name, &value)?;
         }
         config.apply(overrides);
-        broker::check(&config.brokers).map_err(|source| ConfigError::Broker {
+        broker::check(&config.brokers).map_err(|cause| ConfigError::Broker {
             path: data_dir.join(FILE_NAME),
-            source,
+            cause,
         })?;
         Ok(config)
     }

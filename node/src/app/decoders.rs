@@ -37,15 +37,14 @@ pub(in crate::app) struct Active {
 #[derive(Debug, thiserror::Error)]
 pub enum DecodersError {
     /// A script that an entry names.
-    #[error("decoder of {topic}: read {file}: {source}")]
+    #[error("decoder of {topic}: read {file}: {cause}")]
     Script {
         /// The entry's topic.
         topic: String,
         /// The file.
         file: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
+        /// Why; part of the text, so no source that would tell it twice.
+        cause: std::io::Error,
     },
     /// Entries that do not fit.
     #[error("{0}")]
@@ -295,10 +294,10 @@ fn read_script(entry: &mut DecoderConfig, directory: &Path) -> Result<(), Decode
         }
         std::fs::read_to_string(path)
     };
-    let source = read().map_err(|source| DecodersError::Script {
+    let source = read().map_err(|cause| DecodersError::Script {
         topic,
         file: file.clone(),
-        source,
+        cause,
     })?;
     script.source = Some(source);
     Ok(())

@@ -82,15 +82,14 @@ pub enum BrokerSettingsError {
     #[error("brokers: {0}")]
     List(String),
     /// A file that it names.
-    #[error("broker {name}: read {path}: {source}")]
+    #[error("broker {name}: read {path}: {cause}")]
     File {
         /// Which broker.
         name: String,
         /// The file.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
+        /// Why; part of the text, so no source that would tell it twice.
+        cause: std::io::Error,
     },
 }
 
@@ -210,10 +209,10 @@ impl BrokerSettings {
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, BrokerSettingsError> {
-        let failed = |source| BrokerSettingsError::File {
+        let failed = |cause| BrokerSettingsError::File {
             name: self.name.clone(),
             path: path.to_owned(),
-            source,
+            cause,
         };
         let bytes = std::fs::metadata(path).map_err(failed)?.len();
         if bytes > FILE_BYTES_MAX {
