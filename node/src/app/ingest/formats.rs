@@ -63,7 +63,10 @@ impl IngestSession {
                 }
             }
             if !message.kept {
-                device.heard(self.now_ms);
+                // That it is gone is somebody else's word: nothing was heard of the device itself.
+                if report.facts.online != Some(false) {
+                    device.heard(self.now_ms);
+                }
                 device.told(&report.facts);
             }
         }

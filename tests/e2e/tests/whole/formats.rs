@@ -86,15 +86,30 @@ async fn every_configured_format_becomes_readings_and_a_script_without_end_a_dea
         )
         .await?;
     until_value(&api, "tent-2", "temperature", 21.5).await?;
-    until("the battery stands beside the device", || async {
+    let tent = || async {
         let devices = api.get("/v1/devices").await?;
         let mut items = devices["items"].as_array().into_iter().flatten();
-        let found = items.find(|device| device["name"] == "tent-2");
-        Ok(found
-            .filter(|device| device["battery_pct"] == 87.0)
-            .map(drop))
+        anyhow::Ok(items.find(|device| device["name"] == "tent-2").cloned())
+    };
+    let heard = until("the battery stands beside the device", || async {
+        Ok(tent().await?.filter(|device| device["battery_pct"] == 87.0))
     })
     .await?;
+    client
+        .publish(
+            mqtt,
+            "zigbee2mqtt/tent-2/availability",
+            r#"{"state":"offline"}"#,
+        )
+        .await?;
+    let gone = until("the device is offline", || async {
+        Ok(tent().await?.filter(|device| device["online"] == false))
+    })
+    .await?;
+    assert_eq!(
+        gone["last_seen"], heard["last_seen"],
+        "nothing was heard of it"
+    );
 
     client.publish(mqtt, "radar/bridge/raw", "A").await?;
     until_value(&api, "bridge", "level", 65.0).await?;
