@@ -155,16 +155,6 @@ impl Store {
         self.0.muster.put_identity(identity)
     }
 
-    /// Writes or deletes a small named value.
-    pub fn put_setting(&self, name: &str, value: Option<Vec<u8>>) -> Ticket<(), StoreError> {
-        let name = name.to_owned();
-        self.0.muster.local(move |connection| {
-            use error::Doing;
-            muster::identity::write_setting(connection, &name, value.as_deref())
-                .doing("write setting")
-        })
-    }
-
     /// Writes, ends or expires sessions.
     pub fn write_sessions(&self, changes: Vec<SessionWrite>) -> Ticket<(), StoreError> {
         self.0.muster.local(move |connection| {

@@ -5,6 +5,7 @@
 
 #![allow(dead_code)]
 
+mod audit;
 mod brokers;
 mod decoders;
 mod mqtt;
@@ -13,6 +14,7 @@ mod nodes;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+pub use audit::*;
 pub use brokers::*;
 pub use decoders::*;
 pub use mqtt::*;

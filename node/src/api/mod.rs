@@ -4,6 +4,7 @@
 //! in [`crate::app`]. Nothing here touches the store, and axum is known nowhere else. Whatever is not listed as open in
 //! [`gate`] needs a caller.
 
+mod audit;
 mod bulkheads;
 mod decoders;
 mod dto;
@@ -138,6 +139,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(operations::get_dead_letter))
         .routes(routes!(operations::replay_dead_letter))
         .routes(routes!(operations::discard_dead_letter))
+        .routes(routes!(audit::list))
         .routes(routes!(events::events))
 }
 

@@ -16,7 +16,10 @@ use sensor_drivers::{
     ConfigErrors, Decoded, DecoderConfig, DecoderTable, ENTRIES_MAX, MUSTER_DECODER, Message, Route,
 };
 use serde_json::{Map, Value, json};
+use store::Batch;
+use sync_engine::Lane;
 
+use super::audit;
 use super::{App, AppError, Caller};
 
 /// Name of the setting with the entries that the API added.
@@ -227,10 +230,16 @@ impl App {
             context: "save decoders",
             source: Box::new(error),
         })?;
-        self.store
-            .put_setting(SETTING, Some(saved))
-            .await
-            .map_err(|error| super::readings::fault("save decoders", error))?;
+        let mut batch = Batch::new(Lane::Coordination, self.clock.wall_ms());
+        batch.audit.push(audit::record(
+            batch.arrival_wall_ms,
+            &caller.name,
+            "decoders.put",
+            None,
+            &json!({ "topics": added.iter().map(|entry| &entry.topic).collect::<Vec<_>>() }),
+        ));
+        batch.settings.push((SETTING.to_owned(), Some(saved)));
+        self.store.commit(batch).await?;
         if let Err(errors) = self.decoders.replace(configured, added) {
             tracing::error!(%errors, "decoders that were built a moment ago do not build");
         }

@@ -3,6 +3,7 @@
 //! Invariant: api, ingest, ops and cli see this module and nothing below it. What an [`App`] method answers with `Ok`
 //! is on disk.
 
+mod audit;
 pub mod auth;
 pub mod brokers;
 mod clock;

@@ -213,6 +213,8 @@ impl App {
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Administer, Subject::DeadLetters)?;
         let letter = self.open_letter(id).await?;
+        self.note_audit(caller, "dead-letter.replay", json!({ "dead_letter": id }))
+            .await?;
         match self.try_dead_letter(&letter).await? {
             Ok(()) => self.letter(id).await.map(|letter| letter_value(&letter)),
             Err(reason) => Err(AppError::Conflict(format!(
@@ -232,6 +234,8 @@ impl App {
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Administer, Subject::DeadLetters)?;
         let letter = self.open_letter(id).await?;
+        self.note_audit(caller, "dead-letter.discard", json!({ "dead_letter": id }))
+            .await?;
         let discarded = self.store.readings().discard_dead_letter(letter.id).await;
         if !discarded.map_err(|error| fault("discard a dead letter", error))? {
             return Err(settled());

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use domain::{Document, Edit, EditError, FieldError, Kind, RecordId, Version};
 use serde_json::{Map, Value, json};
-use store::{AuditWrite, Batch, Disposition, FactWrite, IdempotencyWrite, LocalEntry};
+use store::{Batch, Disposition, FactWrite, IdempotencyWrite, LocalEntry};
 use sync_engine::{Entry, EntryHeader, EntryKind, GroupId, ObjectId, Payload};
 
 use super::queue::Class;
 use super::resident::{DocumentKey, Origin, Resident, fault};
 use super::worker::{ChangedDocument, Worker};
 use super::{By, EditRequest, IfExists, LocalCommand, Outcome, Step, lane_of, rows};
+use crate::app::audit;
 use crate::app::error::AppError;
 use crate::app::present::RowView;
 
@@ -97,14 +98,13 @@ impl Worker {
 
     fn finish(&mut self, draft: &mut Draft, request: &EditRequest) -> Result<(), AppError> {
         for outcome in &draft.outcomes {
-            draft.batch.audit.push(AuditWrite {
-                at_wall_ms: draft.wall_ms,
-                actor: request.actor.clone(),
-                action: request.action.to_owned(),
-                kind: None,
-                object: Some(ObjectId(outcome.id.0)),
-                detail: json!({ "version": outcome.version }).to_string(),
-            });
+            draft.batch.audit.push(audit::record(
+                draft.wall_ms,
+                &request.actor,
+                request.action,
+                Some(ObjectId(outcome.id.0)),
+                &json!({ "version": outcome.version }),
+            ));
         }
         if let Some(key) = &request.idempotency {
             let Some(outcome) = draft.outcomes.first() else {

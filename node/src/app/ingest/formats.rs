@@ -8,7 +8,8 @@ use std::sync::Arc;
 use sensor_drivers::{ChannelSample, Decoded, DeviceFacts, Entry, Quality, UnitString};
 use store::{NewReading, flags};
 
-use super::{IngestSession, Message, Unreadable, judged};
+use super::{IngestSession, Message, judged};
+use crate::app::dead_letters::Unreadable;
 use crate::app::devices::{DeviceEntry, Health};
 
 /// UCUM's decibel milliwatt.

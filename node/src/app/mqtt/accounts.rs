@@ -3,23 +3,21 @@
 //! Secrets are made here, shown once and kept as a keyed hash: they have 160 random bits, so that nobody can guess one,
 //! and checking one costs a microsecond instead of the tenth of a second that people's passwords need.
 //!
-//! Invariants: a device publishes only under its own name and hears only its own commands; an account that is removed,
-//! or given a new secret, ends its connections; every change is in the audit record.
+//! Invariants: an account that is removed, or given a new secret, ends its connections; every change is in the audit
+//! record.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use data_encoding::BASE32_NOPAD;
 use domain::permissions::{Action, Subject};
 use domain::{FieldError, Kind};
-use sensor_drivers::TOPIC_PREFIX;
 use serde_json::{Value, json};
-use store::{AuditWrite, Batch, MqttAccount, MqttChange};
+use store::{MqttAccount, MqttChange};
 use subtle::ConstantTimeEq;
-use sync_engine::Lane;
 
-use super::topics::{check_filter, covers, fits};
-use super::{Mqtt, actor};
+use super::Mqtt;
+use super::rights::Rights;
+use super::topics::check_filter;
 use crate::app::clock::rfc3339;
 use crate::app::{App, AppError, Caller, RecordKind};
 
@@ -33,75 +31,6 @@ const NAME_BYTES_MAX: usize = 128;
 const SECRET_BYTES: usize = 20;
 
 const DEVICES: Subject = Subject::Document(Kind::Device);
-
-/// What a connection may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rights {
-    /// Nobody in particular, where nobody is let in: everything but commands.
-    Anyone,
-    Device {
-        name: String,
-        /// `muster/v1/<device>/`
-        prefix: String,
-    },
-    Gateway {
-        name: String,
-        publish: Arc<[String]>,
-        subscribe: Arc<[String]>,
-    },
-}
-
-impl Rights {
-    fn of(account: &MqttAccount) -> Rights {
-        match &account.device {
-            Some(device) => Rights::Device {
-                name: account.name.clone(),
-                prefix: format!("{TOPIC_PREFIX}{device}/"),
-            },
-            None => Rights::Gateway {
-                name: account.name.clone(),
-                publish: account.publish.clone().into(),
-                subscribe: account.subscribe.clone().into(),
-            },
-        }
-    }
-
-    /// The account's name; empty for nobody.
-    pub fn owner(&self) -> &str {
-        match self {
-            Rights::Anyone => "",
-            Rights::Device { name, .. } | Rights::Gateway { name, .. } => name,
-        }
-    }
-
-    /// The device that it belongs to.
-    pub fn device(&self) -> Option<&str> {
-        match self {
-            Rights::Device { prefix, .. } => prefix
-                .strip_prefix(TOPIC_PREFIX)
-                .map(|device| device.trim_end_matches('/')),
-            Rights::Anyone | Rights::Gateway { .. } => None,
-        }
-    }
-
-    pub fn may_publish(&self, topic: &str) -> bool {
-        match self {
-            Rights::Anyone => true,
-            Rights::Device { prefix, .. } => topic.starts_with(prefix.as_str()),
-            Rights::Gateway { publish, .. } => publish.iter().any(|pattern| fits(pattern, topic)),
-        }
-    }
-
-    pub(super) fn may_subscribe(&self, filter: &str) -> bool {
-        match self {
-            Rights::Anyone => true,
-            Rights::Device { prefix, .. } => filter.strip_prefix(prefix.as_str()) == Some("cmd"),
-            Rights::Gateway { subscribe, .. } => {
-                subscribe.iter().any(|pattern| covers(pattern, filter))
-            }
-        }
-    }
-}
 
 /// The name or the secret is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -363,31 +292,6 @@ impl App {
             }),
         }
     }
-
-    /// Writes an audit record of something that is stored elsewhere: before it happens, so that nothing happens without
-    /// one.
-    pub(super) async fn note_audit(
-        &self,
-        caller: &Caller,
-        action: &'static str,
-        detail: Value,
-    ) -> Result<(), AppError> {
-        let now_ms = self.clock.wall_ms();
-        let mut batch = Batch::new(Lane::Coordination, now_ms);
-        batch.audit.push(AuditWrite {
-            at_wall_ms: now_ms,
-            actor: actor(caller),
-            action: action.to_owned(),
-            kind: Some(Kind::Device.spec().code),
-            object: None,
-            detail: detail.to_string(),
-        });
-        self.store
-            .commit(batch)
-            .await
-            .map(drop)
-            .map_err(super::not_stored)
-    }
 }
 
 fn check_gateway(name: &str, publish: &[String], subscribe: &[String]) -> Result<(), AppError> {
@@ -425,46 +329,6 @@ fn check_gateway(name: &str, publish: &[String], subscribe: &[String]) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn account(device: Option<&str>, publish: &[&str], subscribe: &[&str]) -> Rights {
-        let own = |patterns: &[&str]| patterns.iter().map(|&p| p.to_owned()).collect();
-        Rights::of(&MqttAccount {
-            name: "x".into(),
-            device: device.map(str::to_owned),
-            secret_hash: [0; 32],
-            publish: own(publish),
-            subscribe: own(subscribe),
-            created_ms: 0,
-        })
-    }
-
-    #[test]
-    fn a_device_speaks_for_itself_alone() {
-        let pump = account(Some("pump"), &[], &[]);
-        assert!(pump.may_publish("muster/v1/pump/level"));
-        assert!(!pump.may_publish("muster/v1/pump2/level"));
-        assert!(!pump.may_publish("zigbee2mqtt/pump"));
-        assert!(pump.may_subscribe("muster/v1/pump/cmd"));
-        for filter in [
-            "muster/v1/+/cmd",
-            "#",
-            "muster/v1/pump/#",
-            "muster/v1/pump/level",
-        ] {
-            assert!(!pump.may_subscribe(filter), "{filter}");
-        }
-        assert_eq!(pump.device(), Some("pump"));
-    }
-
-    #[test]
-    fn a_gateway_has_its_patterns_and_nothing_else() {
-        let gateway = account(None, &["buoys/#"], &["muster/v1/+/cmd"]);
-        assert!(gateway.may_publish("buoys/7/level"));
-        assert!(!gateway.may_publish("muster/v1/pump/level"));
-        assert!(gateway.may_subscribe("muster/v1/pump/cmd"));
-        assert!(gateway.may_subscribe("muster/v1/+/cmd"));
-        assert!(!gateway.may_subscribe("muster/v1/#"));
-    }
 
     #[test]
     fn patterns_that_are_no_filters_are_named() {

@@ -11,13 +11,13 @@
 //! - Commands are never dropped silently: each ends acknowledged, failed or expired, and is listed until
 //!   [`COMMANDS_MAX`] newer ones came.
 
+mod people;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::permissions::{Action, Subject};
-use domain::{FieldError, Kind};
 use sensor_drivers::TOPIC_PREFIX;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{CommandState, DeviceCommand, MqttChange, MqttMessage};
 use uuid::Uuid;
 
@@ -26,21 +26,13 @@ use super::session::Session;
 use super::topics::fits;
 use super::{Mqtt, Taker};
 use crate::app::clock::rfc3339;
-use crate::app::{App, AppError, Caller, Page};
 
 /// Commands kept, of all devices: the oldest that is over makes room.
 pub const COMMANDS_MAX: usize = 10_000;
 /// Commands of one device that are not over.
 pub const COMMANDS_OPEN_MAX: usize = 100;
-/// One command's payload. A device has a few KiB of memory.
-const PAYLOAD_BYTES_MAX: usize = 8 * 1024;
-/// Where nothing is said: an hour. A pump that is switched on by an order of yesterday is dangerous.
-const EXPIRES_S_DEFAULT: u64 = 3_600;
-const EXPIRES_S_MAX: u64 = 30 * 24 * 3_600;
 /// What a device says about a command, at most so much of it.
 const DETAIL_BYTES_MAX: usize = 1_024;
-
-const DEVICES: Subject = Subject::Document(Kind::Device);
 
 #[derive(Debug, Default)]
 pub(super) struct Commands {
@@ -269,140 +261,6 @@ impl Mqtt {
     }
 }
 
-impl App {
-    /// Stores a command for a device and publishes it: the command as [`App::list_commands`] shows it.
-    ///
-    /// # Errors
-    /// `Invalid` with pointers, `NotFound`, `Forbidden`, `Conflict` where too many wait, a fault of the store.
-    pub async fn send_command(
-        &self,
-        caller: &Caller,
-        id: &str,
-        payload: Value,
-        expires_s: Option<u64>,
-    ) -> Result<Value, AppError> {
-        self.authorise(caller, Action::Edit, DEVICES)?;
-        let text = payload.to_string();
-        let expires_s = expires_s.unwrap_or(EXPIRES_S_DEFAULT);
-        check(&text, expires_s)?;
-        let device = self.device_name(caller, id).await?;
-        let now_ms = self.mqtt.now_ms();
-        let command = DeviceCommand {
-            id: *Uuid::now_v7().as_bytes(),
-            device: device.clone(),
-            payload: text,
-            state: CommandState::Queued,
-            detail: None,
-            created_by: caller.name.clone(),
-            created_ms: now_ms,
-            expires_ms: now_ms.saturating_add(i64::try_from(expires_s * 1_000).unwrap_or(i64::MAX)),
-            changed_ms: now_ms,
-        };
-        let mut changes = {
-            let mut commands = self.mqtt.0.commands.lock();
-            if commands.open_of(&device).count() >= COMMANDS_OPEN_MAX
-                || commands.open >= COMMANDS_MAX
-            {
-                return Err(AppError::Conflict(format!(
-                    "{COMMANDS_OPEN_MAX} commands wait for this device already: let them arrive or expire"
-                )));
-            }
-            commands.make_room()
-        };
-        self.note_audit(
-            caller,
-            "device.command",
-            json!({ "device": device, "command": Uuid::from_bytes(command.id).to_string() }),
-        )
-        .await?;
-        changes.push(MqttChange::Command(command.clone()));
-        self.mqtt.write(changes).await?;
-        {
-            let mut commands = self.mqtt.0.commands.lock();
-            commands.by_id.insert(command.id, command.clone());
-            commands.open += 1;
-        }
-        metrics::counter!("muster_commands_total", "state" => "queued").increment(1);
-        self.mqtt.dispatch(&command);
-        Ok(value(&command))
-    }
-
-    /// Commands of a device, newest first, with what it last said about itself: `{"items","next","since","reported"}`.
-    ///
-    /// # Errors
-    /// `NotFound`, `Forbidden`, a cursor that does not fit.
-    pub async fn list_commands(
-        &self,
-        caller: &Caller,
-        id: &str,
-        cursor: Option<String>,
-        limit: Option<u32>,
-    ) -> Result<(Page, Value), AppError> {
-        self.authorise(caller, Action::Read, DEVICES)?;
-        let device = self.device_name(caller, id).await?;
-        let before = match cursor {
-            None => [0xff; 16],
-            Some(cursor) => Uuid::parse_str(&cursor)
-                .map(Uuid::into_bytes)
-                .map_err(|_| {
-                    AppError::Unreadable(
-                        "cursor: take it as it is from `next` of the page before".into(),
-                    )
-                })?,
-        };
-        let limit = limit.unwrap_or(50).clamp(1, 500) as usize;
-        let commands = self.mqtt.0.commands.lock();
-        let mut found = commands
-            .by_id
-            .range(..before)
-            .rev()
-            .map(|(_, command)| command)
-            .filter(|command| command.device == device)
-            .take(limit + 1)
-            .collect::<Vec<_>>();
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found
-            .last()
-            .filter(|_| more)
-            .map(|command| Uuid::from_bytes(command.id).to_string());
-        let items = found.into_iter().map(value).collect();
-        drop(commands);
-        let reported = self.mqtt.0.states.lock().get(&device);
-        let reported = reported.map_or(Value::Null, |(payload, at_ms)| {
-            let said: Value = serde_json::from_slice(&payload)
-                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&payload).into_owned()));
-            json!({ "at": rfc3339(at_ms), "state": said })
-        });
-        let since = self.store.readings().newest_position().to_string();
-        Ok((Page { items, next, since }, reported))
-    }
-}
-
-fn check(payload: &str, expires_s: u64) -> Result<(), AppError> {
-    let mut errors = Vec::new();
-    if payload.len() > PAYLOAD_BYTES_MAX {
-        errors.push(FieldError {
-            pointer: "/payload".into(),
-            detail: format!(
-                "{} bytes of JSON, at most {PAYLOAD_BYTES_MAX} fit a device",
-                payload.len()
-            ),
-        });
-    }
-    if !(1..=EXPIRES_S_MAX).contains(&expires_s) {
-        errors.push(FieldError {
-            pointer: "/expires_s".into(),
-            detail: format!("1 to {EXPIRES_S_MAX} seconds"),
-        });
-    }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(AppError::Invalid(errors))
-    }
-}
-
 /// Whether what this subscription takes reaches the device: it names the device, or may speak for it.
 fn answers_for(taker: &Taker) -> bool {
     taker.exact || !taker.session.owner.is_empty()
@@ -436,18 +294,4 @@ fn word(state: CommandState) -> &'static str {
         CommandState::Failed => "failed",
         CommandState::Expired => "expired",
     }
-}
-
-fn value(command: &DeviceCommand) -> Value {
-    json!({
-        "id": Uuid::from_bytes(command.id).to_string(),
-        "device": command.device,
-        "payload": serde_json::from_str::<Value>(&command.payload).unwrap_or_default(),
-        "state": word(command.state),
-        "detail": command.detail,
-        "created_by": command.created_by,
-        "created_at": rfc3339(command.created_ms),
-        "expires_at": rfc3339(command.expires_ms),
-        "changed_at": rfc3339(command.changed_ms),
-    })
 }

@@ -25,13 +25,17 @@
 
 pub(in crate::app) mod accounts;
 mod commands;
+mod grant;
 mod presence;
 mod publisher;
 mod queue;
 mod retained;
+mod rights;
 mod session;
 mod sessions;
 mod state;
+mod submission;
+mod subscriptions;
 mod topics;
 mod wills;
 mod words;
@@ -44,27 +48,30 @@ use parking_lot::{Mutex, RwLock};
 use store::{CommitError, MqttChange, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-pub use self::accounts::{ACCOUNTS_MAX, Denied, Rights};
+pub use self::accounts::{ACCOUNTS_MAX, Denied};
 pub use self::commands::{COMMANDS_MAX, COMMANDS_OPEN_MAX};
 pub use self::presence::Presence;
-pub use self::publisher::{Incoming, PublishRefused, Publisher, Submission};
+pub use self::publisher::{Incoming, PublishRefused, Publisher};
 pub use self::retained::{RETAINED_BYTES_MAX, RETAINED_MAX};
+pub use self::rights::Rights;
 pub use self::session::{
     Ended, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, QUEUES_BYTES_MAX, Ready, Receiver,
     SUBSCRIPTIONS_MAX, Session,
 };
-pub use self::sessions::{OpenRefused, OpenRequest, Opened, SubscribeRequest};
+pub use self::sessions::{OpenRefused, OpenRequest, Opened};
+pub use self::submission::Submission;
+pub use self::subscriptions::SubscribeRequest;
 pub use self::topics::{FilterRefused, TOPIC_BYTES_MAX};
 pub use self::words::{Qos, Will};
 
 use super::clock::Clock;
 use super::devices::Devices;
 use super::ingest::Ingest;
-use super::{App, AppError, Caller};
+use super::{App, AppError};
 use accounts::Accounts;
 use commands::Commands;
+use grant::Grant;
 use retained::Retained;
-use session::Grant;
 use sessions::Sessions;
 use state::DeviceStates;
 use topics::Trie;
@@ -210,9 +217,4 @@ fn not_stored(error: CommitError) -> AppError {
             source: Box::new(other),
         },
     }
-}
-
-/// Who did it, for the audit record.
-fn actor(caller: &Caller) -> String {
-    caller.name.clone()
 }

@@ -9,12 +9,12 @@ use sensor_drivers::TOPIC_PREFIX;
 use store::{MqttChange, MqttMessage};
 
 use super::Mqtt;
-use super::accounts::Rights;
+use super::rights::Rights;
 use super::session::{Ended, Session};
+use super::submission::{Published, Submission, Target, dropped};
 use super::topics::{TOPIC_BYTES_MAX, is_publishable};
 use super::words::Qos;
-use crate::app::AppError;
-use crate::app::ingest::{self, Delivery, IngestSession, Message};
+use crate::app::ingest::{Delivery, IngestSession, Message};
 
 /// A message as a client published it.
 #[derive(Debug, Clone, Copy)]
@@ -37,22 +37,6 @@ pub enum PublishRefused {
     NotAuthorised,
     /// Too many messages of QoS 2 are not released.
     Quota,
-}
-
-/// Whose copy of a message it is.
-struct Target {
-    session: Arc<Session>,
-    retain: bool,
-    identifiers: Box<[u8]>,
-    /// The place that it has; `None` at QoS 0.
-    promised: Option<u64>,
-}
-
-struct Published {
-    message: Arc<MqttMessage>,
-    /// As [`IngestSession::last_message`] named it.
-    origin: Option<u32>,
-    targets: Vec<Target>,
 }
 
 /// See the module.
@@ -341,108 +325,8 @@ impl Publisher {
     /// Sends what has gathered to the store; `None` if nothing has. `at_once` as in [`IngestSession::submit`].
     pub fn submit(&mut self, at_once: bool) -> Option<Submission> {
         let inner = self.ingest.submit(at_once)?;
-        Some(Submission {
-            inner: Some(inner),
-            published: std::mem::take(&mut self.published),
-        })
+        Some(Submission::new(inner, std::mem::take(&mut self.published)))
     }
-}
-
-/// Messages on their way to the disk, and to subscribers after it.
-pub struct Submission {
-    /// Taken when it is dropped.
-    inner: Option<ingest::Submission>,
-    published: Vec<Published>,
-}
-
-impl Submission {
-    /// Returns when everything in it is on the disk, and handed to subscribers. May be dropped and called again.
-    ///
-    /// # Errors
-    /// The store is closed.
-    pub async fn committed(&mut self) -> Result<(), AppError> {
-        if let Some(inner) = &mut self.inner {
-            inner.committed().await?;
-            deliver(std::mem::take(&mut self.published), inner.repeated());
-        }
-        Ok(())
-    }
-
-    /// Whether it is on the disk, without waiting.
-    pub fn is_committed(&mut self) -> bool {
-        let Some(inner) = &mut self.inner else {
-            return false;
-        };
-        if !inner.is_committed() {
-            return false;
-        }
-        deliver(std::mem::take(&mut self.published), inner.repeated());
-        true
-    }
-
-    /// The store has it, or had it and refused.
-    pub fn is_under_way(&self) -> bool {
-        self.inner
-            .as_ref()
-            .is_some_and(ingest::Submission::is_under_way)
-    }
-}
-
-impl Drop for Submission {
-    fn drop(&mut self) {
-        let published = std::mem::take(&mut self.published);
-        if published.is_empty() {
-            return;
-        }
-        let under_way = self.inner.take().filter(ingest::Submission::is_under_way);
-        match (under_way, tokio::runtime::Handle::try_current()) {
-            // The publisher is gone, but its messages may be stored: then subscribers get them.
-            (Some(mut inner), Ok(runtime)) => {
-                runtime.spawn(async move {
-                    if inner.settled().await {
-                        deliver(published, inner.repeated());
-                    } else {
-                        withdraw(published);
-                    }
-                });
-            }
-            _ => withdraw(published),
-        }
-    }
-}
-
-fn deliver(published: Vec<Published>, repeated: &[u32]) {
-    for one in published {
-        let is_repeated = one.origin.is_some_and(|origin| repeated.contains(&origin));
-        for target in one.targets {
-            match target.promised {
-                Some(number) if is_repeated => target.session.withdraw(number),
-                Some(number) => target.session.keep(number),
-                None if is_repeated => {}
-                None => {
-                    let offered =
-                        target
-                            .session
-                            .offer(&one.message, target.retain, target.identifiers);
-                    if offered.is_err() {
-                        dropped("qos0-queue-full");
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn withdraw(published: Vec<Published>) {
-    for target in published.into_iter().flat_map(|one| one.targets) {
-        if let Some(number) = target.promised {
-            target.session.withdraw(number);
-        }
-    }
-}
-
-fn dropped(reason: &'static str) {
-    metrics::counter!("muster_mqtt_outgoing_dropped_total", "reason" => reason).increment(1);
 }
 
 /// The device of `muster/v1/<device><suffix>`.

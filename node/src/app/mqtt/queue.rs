@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use store::{MqttMessage, MqttOutgoing};
 use tokio_util::sync::CancellationToken;
 
+use super::grant::Grant;
 use super::session::{
-    Ended, Grant, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, QUEUES_BYTES_MAX, Ready, Receiver,
+    Ended, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, QUEUES_BYTES_MAX, Ready, Receiver,
 };
 
 /// What a message takes beside its bytes.

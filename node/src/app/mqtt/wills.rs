@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::accounts::Rights;
 use super::publisher::{Incoming, Publisher};
+use super::rights::Rights;
 use super::words::{Qos, Will};
 use super::{Mqtt, topics};
 

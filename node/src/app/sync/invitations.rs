@@ -7,10 +7,11 @@ use std::time::Duration;
 use domain::permissions::{Action, Subject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{AuditWrite, Batch};
+use store::Batch;
 use sync_engine::{Grant, Lane, NodeId, Seq, TrustRecord};
 use sync_quic::{Invite, JoinRefusal, JoinReply, JoinRequest, MemberAddresses};
 
+use crate::app::audit;
 use crate::app::clock::rfc3339_wall;
 use crate::app::founding::{NodeRole, role_name, trust_entry};
 use crate::app::{App, AppError, Caller};
@@ -94,10 +95,12 @@ impl App {
         batch
             .settings
             .push((INVITES_SETTING.to_owned(), Some(encode(&open)?)));
-        batch.audit.push(self.audit(
+        batch.audit.push(audit::record(
+            batch.arrival_wall_ms,
             &caller.name,
             "node.invite",
-            json!({ "role": open.last().map(|o| &o.role) }),
+            None,
+            &json!({ "role": open.last().map(|o| &o.role) }),
         ));
         self.store.commit(batch).await?;
         Ok(json!({ "code": invite.code(), "expires_at": rfc3339_wall(expires_wall_ms) }))
@@ -116,17 +119,6 @@ impl App {
         };
         open.retain(|invite| invite.expires_wall_ms > now);
         Ok(open)
-    }
-
-    fn audit(&self, actor: &str, action: &str, detail: Value) -> AuditWrite {
-        AuditWrite {
-            at_wall_ms: self.clock.wall_ms(),
-            actor: actor.to_owned(),
-            action: action.to_owned(),
-            kind: None,
-            object: None,
-            detail: detail.to_string(),
-        }
     }
 
     /// Makes a node a member if it holds an open invitation.
@@ -160,10 +152,12 @@ impl App {
                     INVITES_SETTING.to_owned(),
                     Some(encode(&open).map_err(other)?),
                 ));
-                batch.audit.push(self.audit(
+                batch.audit.push(audit::record(
+                    now_ms,
                     "node",
                     "node.enrol",
-                    json!({ "node": peer.to_string(), "name": request.name }),
+                    None,
+                    &json!({ "node": peer.to_string(), "name": request.name }),
                 ));
                 self.store
                     .commit(batch)

@@ -15,8 +15,9 @@ use super::Shared;
 use super::conversation::Conversation;
 use super::greet::{self, Guest};
 use super::packets::Goodbye;
-use super::protocol::{Protocol, Refusal};
+use super::protocol::Protocol;
 use super::reason;
+use super::refusal::Refusal;
 use super::wire::{Broken, Wire};
 use crate::app::mqtt::Ended;
 

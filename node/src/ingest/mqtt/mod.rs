@@ -8,7 +8,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `frame`, `properties` | PUBLISH in place, without an allocation |
-//! | `packets`, `protocol` | every other packet of both versions, by `mqtt-protocol-core`; refusals and their codes |
+//! | `packets`, `protocol`, `refusal` | every other packet of both versions, by `mqtt-protocol-core`; refusals and their codes |
 //! | `encode`, `outgoing` | what the endpoint sends |
 //! | `greet`, `connection`, `conversation` | one client, from CONNECT to its end |
 //! | `sessions` | one connection per client identifier |
@@ -30,6 +30,7 @@ mod packets;
 mod properties;
 mod protocol;
 mod reason;
+mod refusal;
 mod sessions;
 mod tls;
 mod wire;

@@ -8,8 +8,8 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 
 use super::frame::Version;
 use super::properties::id;
-use super::protocol::Refusal;
 use super::reason;
+use super::refusal::Refusal;
 use crate::app::mqtt::Will;
 
 /// An acceptable CONNECT.

@@ -1,0 +1,353 @@
+//! One sender: its messages become a batch.
+//!
+//! Invariant: the way of one message on a topic that was seen before allocates nothing: names and series are looked up
+//! once per topic and session.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sensor_drivers::{
+    DecodeError, Entry, MUSTER_DECODER, Route, UnitString, decode_payload, decode_topic,
+};
+use store::{IngestBatch, NewDeadLetter, NewReading, SeriesId, SessionNo, flags};
+
+use super::hash::message_hash;
+use super::submission::Submission;
+use super::times::judged;
+use super::{Delivery, Message, Shared};
+use crate::app::dead_letters::Unreadable;
+use crate::app::decoders::Active;
+use crate::app::devices::{DeviceEntry, Health};
+
+/// Topics that a session remembers; a gateway publishes for some hundred sensors. Past it the memory starts anew.
+const TOPICS_MAX: usize = 1024;
+
+/// One sender. Messages gather until [`IngestSession::submit`].
+pub struct IngestSession {
+    pub(super) shared: Arc<Shared>,
+    source: Arc<str>,
+    number: Option<SessionNo>,
+    /// The table that `topics` was looked up in.
+    decoders: Arc<Active>,
+    topics: HashMap<Box<str>, Known>,
+    /// Receive time of the batch being gathered.
+    pub(super) now_ms: i64,
+    /// Messages in it, those that leave nothing to store among them.
+    taken: usize,
+    /// The message being taken, where it comes exactly once: index into the batch's messages.
+    pub(super) once: Option<u32>,
+    pub(super) batch: IngestBatch,
+}
+
+/// What a session remembers of a topic.
+enum Known {
+    /// One of Muster's own.
+    Muster(Topic),
+    /// A configured decoder reads it.
+    Entry(Arc<Entry>),
+}
+
+/// A topic of Muster's own.
+struct Topic {
+    device: Arc<DeviceEntry>,
+    /// This channel's last value is shown beside the device.
+    health: Option<Health>,
+    /// By unit: a sensor has one, or none and later one.
+    series: Vec<(Option<UnitString>, SeriesId)>,
+}
+
+impl IngestSession {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        source: Arc<str>,
+        number: Option<SessionNo>,
+    ) -> IngestSession {
+        IngestSession {
+            decoders: shared.decoders.now(),
+            shared,
+            source,
+            number,
+            topics: HashMap::new(),
+            now_ms: 0,
+            taken: 0,
+            once: None,
+            batch: IngestBatch::default(),
+        }
+    }
+
+    /// Takes one message.
+    pub fn message(&mut self, message: Message<'_>) {
+        let Message {
+            topic,
+            payload,
+            delivery,
+            ..
+        } = message;
+        self.begin(topic, payload, delivery);
+        if let Err((decoder, reason)) = self.read(&message) {
+            let retry_at_ms = reason.retry_at_ms(self.now_ms, 1);
+            self.dead_letter(
+                (topic, payload, delivery),
+                decoder,
+                (reason.code(), reason.to_string()),
+                retry_at_ms,
+            );
+        }
+    }
+
+    fn dead_letter(
+        &mut self,
+        (topic, payload, delivery): (&str, &[u8], Delivery),
+        decoder: String,
+        (code, reason): (&'static str, String),
+        retry_at_ms: Option<i64>,
+    ) {
+        metrics::counter!("muster_ingest_dead_letters_total", "reason" => code).increment(1);
+        let message = self.remember(topic, payload, delivery);
+        self.batch.dead.push(NewDeadLetter {
+            source: self.source.to_string(),
+            topic: topic.to_owned(),
+            decoder,
+            reason,
+            code: code.to_owned(),
+            received_ms: self.now_ms,
+            retry_at_ms,
+            payload: payload.to_vec(),
+            message,
+        });
+    }
+
+    /// Takes a message of which nothing but its packet id, and what is attached to it, is to be stored.
+    pub(in crate::app) fn bare_message(&mut self, delivery: Delivery) {
+        self.begin("", b"", delivery);
+    }
+
+    /// A packet id of [`Delivery::ExactlyOnce`] is free again.
+    pub(in crate::app) fn release(&mut self, packet_id: u16) {
+        if let Some(session) = self.number {
+            self.count();
+            self.batch.released.push((session, packet_id));
+        }
+    }
+
+    /// Stores a change in the same transaction; not at all where its `message` came already.
+    pub(in crate::app) fn attach(&mut self, change: store::MqttChange, message: Option<u32>) {
+        self.count();
+        self.batch.mqtt.push(store::MqttWrite { change, message });
+    }
+
+    /// Keeps a message that nothing is to be made of as a dead letter.
+    pub(in crate::app) fn reject(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        delivery: Delivery,
+        code: &'static str,
+        reason: String,
+    ) {
+        self.begin(topic, payload, delivery);
+        self.dead_letter(
+            (topic, payload, delivery),
+            String::new(),
+            (code, reason),
+            None,
+        );
+    }
+
+    /// The message taken last, as [`Submission::repeated`] names it; `None` where it cannot be told from another.
+    pub(in crate::app) fn last_message(&self) -> Option<u32> {
+        self.once
+    }
+
+    /// Receive time of the batch being gathered, milliseconds since 1970.
+    pub(in crate::app) fn received_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    fn count(&mut self) {
+        if self.taken == 0 {
+            self.now_ms = self.shared.now_ms();
+            let decoders = self.shared.decoders.now();
+            if !Arc::ptr_eq(&decoders, &self.decoders) {
+                self.decoders = decoders;
+                self.topics.clear();
+            }
+        }
+        self.taken += 1;
+    }
+
+    fn begin(&mut self, topic: &str, payload: &[u8], delivery: Delivery) {
+        self.count();
+        self.once = None;
+        if let Delivery::ExactlyOnce { .. } = delivery {
+            // Its packet id is stored whatever comes of it: what the sender gets for it is that promise.
+            self.once = self.remember(topic, payload, delivery);
+        }
+    }
+
+    /// Reads one message; where that fails, which decoder it was and why.
+    fn read(&mut self, message: &Message<'_>) -> Result<(), (String, Unreadable)> {
+        // Looked up twice where it is new: once per topic and session.
+        if !self.topics.contains_key(message.topic) {
+            self.learn(message.topic)
+                .map_err(|error| (String::new(), error))?;
+        }
+        match self.topics.get(message.topic) {
+            Some(Known::Entry(entry)) => {
+                let entry = Arc::clone(entry);
+                self.formatted(&entry, message)
+                    .map_err(|error| (format!("{} {}", entry.name(), entry.version()), error))
+            }
+            _ => self
+                .reading(message)
+                .map_err(|error| (muster_decoder(), error)),
+        }
+    }
+
+    fn reading(&mut self, message: &Message<'_>) -> Result<(), Unreadable> {
+        let Message {
+            topic,
+            payload,
+            delivery,
+            kept,
+        } = *message;
+        let Some(Known::Muster(known)) = self.topics.get_mut(topic) else {
+            return Err(Unreadable::TooManyDevices);
+        };
+        let measurement = decode_payload(payload)?;
+        let judged = judged(measurement.device_time_ms, self.now_ms);
+        let device_time = judged.device_ms.is_some() && !judged.flag.is_absurd();
+        if kept && !device_time {
+            // A value of unknown age is no reading: stored with the time of receipt it would look fresh.
+            metrics::counter!("muster_ingest_kept_copies_total").increment(1);
+            return Ok(());
+        }
+        let series = match known
+            .series
+            .iter()
+            .find(|(unit, _)| *unit == measurement.unit)
+        {
+            Some(&(_, series)) => series,
+            None => {
+                let names = decode_topic(topic)?;
+                let unit = measurement.unit.as_ref().map_or("", UnitString::as_str);
+                let series = self.shared.store.readings().intern_series(
+                    names.device,
+                    names.channel,
+                    unit,
+                    self.now_ms,
+                )?;
+                known.series.push((measurement.unit.clone(), series));
+                series
+            }
+        };
+        if !kept {
+            known.device.heard(self.now_ms);
+            if let Some(health) = known.health {
+                known.device.note(health, measurement.value);
+            }
+        }
+        let mut reading = NewReading {
+            series,
+            at_ms: judged.estimated_ms,
+            device_time,
+            received_ms: self.now_ms,
+            value: measurement.value,
+            // Rules look at approved readings only, and never at old news.
+            flags: if known.device.is_approved() && !kept {
+                flags::APPROVED
+            } else {
+                0
+            },
+            message: None,
+        };
+        if !reading.device_time || self.once.is_some() {
+            // Where the sensor states a time, that tells one reading from another, and there is nothing to remember.
+            reading.message = self.remember(topic, payload, delivery);
+        }
+        self.batch.readings.push(reading);
+        Ok(())
+    }
+
+    /// Notes the message that something came in, so that it is recognised if it is sent again.
+    pub(super) fn remember(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        delivery: Delivery,
+    ) -> Option<u32> {
+        if self.once.is_some() {
+            return self.once;
+        }
+        let session = self.number?;
+        let index = u32::try_from(self.batch.messages.len()).ok()?;
+        let delivery = match delivery {
+            Delivery::AtMostOnce => return None,
+            Delivery::AtLeastOnce {
+                packet_id,
+                redelivered,
+            } => store::Delivery {
+                session,
+                packet_id,
+                payload_hash: message_hash(topic, payload),
+                redelivered,
+                exactly_once: false,
+            },
+            Delivery::ExactlyOnce { packet_id } => store::Delivery {
+                session,
+                packet_id,
+                payload_hash: 0,
+                redelivered: false,
+                exactly_once: true,
+            },
+        };
+        self.batch.messages.push(delivery);
+        Some(index)
+    }
+
+    fn learn(&mut self, topic: &str) -> Result<(), Unreadable> {
+        if self.topics.len() >= TOPICS_MAX {
+            self.topics.clear();
+        }
+        let known = match self.decoders.table.route(topic) {
+            None => return Err(Unreadable::Decode(DecodeError::UnknownTopic)),
+            Some(Route::Entry(entry)) => Known::Entry(Arc::clone(entry)),
+            Some(Route::Muster) => {
+                let names = decode_topic(topic)?;
+                let device = self.shared.devices.entry(names.device);
+                Known::Muster(Topic {
+                    device: device.ok_or(Unreadable::TooManyDevices)?,
+                    health: Health::of_channel(names.channel),
+                    series: Vec::new(),
+                })
+            }
+        };
+        self.topics.insert(topic.into(), known);
+        Ok(())
+    }
+
+    /// Sends what has gathered to the store; `None` if nothing has. With `at_once` false it only starts when
+    /// [`Submission::committed`] is awaited: for a sender whose earlier batch has not started either.
+    pub fn submit(&mut self, at_once: bool) -> Option<Submission> {
+        if std::mem::take(&mut self.taken) == 0 {
+            return None;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let is_empty = batch.readings.is_empty()
+            && batch.dead.is_empty()
+            && batch.messages.is_empty()
+            && batch.released.is_empty()
+            && batch.mqtt.is_empty();
+        self.once = None;
+        let mut submission = Submission::new(Arc::clone(&self.shared), batch, is_empty);
+        if at_once {
+            submission.start_if_there_is_room();
+        }
+        Some(submission)
+    }
+}
+
+/// How dead letters name Muster's own decoder.
+fn muster_decoder() -> String {
+    format!("{} {}", MUSTER_DECODER.0, MUSTER_DECODER.1)
+}

@@ -1,0 +1,31 @@
+//! How far the clocks of sensors are believed.
+
+use sensor_drivers::{JudgedTime, TimeLimits, judge_time};
+
+/// How far a sensor's clock is believed: it may have kept its readings for years while nobody fetched them, but nothing
+/// is measured in the future. (Rules look a day back, DESIGN §8.)
+const TIMES_BELIEVED: TimeLimits = TimeLimits {
+    past_ms: 10 * 366 * 24 * 3_600_000,
+    future_ms: 24 * 3_600_000,
+};
+
+/// 2026-01-01: a node whose own clock stands before this program was written judges nobody's.
+const CLOCK_SET_MS: i64 = 1_767_225_600_000;
+
+/// Which time of a reading counts; a clock that cannot be believed is counted.
+pub(in crate::app) fn judged(device_time_ms: Option<i64>, received_ms: i64) -> JudgedTime {
+    let limits = if received_ms < CLOCK_SET_MS {
+        TimeLimits {
+            past_ms: u64::MAX,
+            future_ms: u64::MAX,
+        }
+    } else {
+        TIMES_BELIEVED
+    };
+    let judged = judge_time(device_time_ms, received_ms, limits);
+    if judged.flag.is_absurd() {
+        metrics::counter!("muster_ingest_absurd_clocks_total", "flag" => judged.flag.code())
+            .increment(1);
+    }
+    judged
+}
