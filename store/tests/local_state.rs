@@ -104,12 +104,14 @@ fn nothing_readable_is_on_the_disk() {
 fn identity_and_settings_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let store = node(dir.path());
-    store
-        .put_setting("snapshot", Some(vec![1, 2]))
-        .wait()
-        .unwrap();
-    store.put_setting("gone", Some(vec![3])).wait().unwrap();
-    store.put_setting("gone", None).wait().unwrap();
+    let put = |name: &str, value: Option<Vec<u8>>| {
+        let mut batch = Batch::new(Lane::Coordination, 0);
+        batch.settings.push((name.to_owned(), value));
+        store.commit(batch).wait().unwrap();
+    };
+    put("snapshot", Some(vec![1, 2]));
+    put("gone", Some(vec![3]));
+    put("gone", None);
     drop(store);
     let store = open(dir.path());
     let identity = store.read(|reader| reader.identity()).unwrap().unwrap();
