@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant};
 
 use store::{
-    Batch, BucketWidth, DbKey, Identity, IngestBatch, NewReading, OpenOptions, Readings, Retention,
-    RuleCursor, SeriesId, Store, flags,
+    Batch, BucketWidth, DbKey, Evaluated, Identity, IngestBatch, NewReading, OpenOptions, Readings,
+    Retention, RuleCursor, SeriesId, Store, flags,
 };
 use sync_engine::{Incarnation, Lane};
 use zeroize::Zeroizing;
@@ -65,6 +65,7 @@ fn open(dir: &std::path::Path) -> Store {
     batch.rule_cursor = Some(RuleCursor {
         file_id: store.readings().file_id(),
         position: i64::MAX,
+        evaluated: Evaluated::default(),
         state: Vec::new(),
     });
     store.commit(batch).wait().unwrap();

@@ -34,7 +34,7 @@ pub use key::{DbKey, KEY_FILE, key_from_file, key_from_passphrase, key_in_data_d
 pub use lock::DataDirLock;
 pub use muster::batch::{
     AuditWrite, Batch, CommitNo, Committed, ConflictState, ConflictWrite, Disposition,
-    DocumentWrite, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry, ReceiptWrite,
+    DocumentWrite, Evaluated, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry, ReceiptWrite,
     RewrittenViews, RuleCursor, RunEntry, RunWrite,
 };
 pub use muster::conflicts::{AuditRow, ConflictQuery, ConflictRow};

@@ -14,6 +14,7 @@ pub(crate) const MUSTER: &[&str] = &[
     include_str!("../migrations/muster/0001_log_and_local.sql"),
     include_str!("../migrations/muster/0002_receipts.sql"),
     include_str!("../migrations/muster/0003_marks_and_faults.sql"),
+    include_str!("../migrations/muster/0004_rules_evaluated.sql"),
 ];
 pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0001_readings.sql"),

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::*;
 use store::{
-    AuditWrite, Batch, CommitNo, EventSubject, IdempotencyWrite, Invite, OpenOptions, RuleCursor,
-    SessionRecord, SessionWrite, Store, StoreError,
+    AuditWrite, Batch, CommitNo, Evaluated, EventSubject, IdempotencyWrite, Invite, OpenOptions,
+    RuleCursor, SessionRecord, SessionWrite, Store, StoreError,
 };
 use sync_engine::{Lane, Seq};
 
@@ -377,12 +377,57 @@ fn marks_of_a_peer_are_thinned_out_and_never_claim_an_earlier_time() {
 }
 
 #[test]
+fn a_rule_cursor_of_an_older_version_counts_evaluations_from_now_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = OpenOptions {
+        encrypt: false,
+        ..OpenOptions::default()
+    };
+    Store::open(dir.path(), &key(), &plain).unwrap().close();
+    let before = rusqlite::Connection::open(dir.path().join("muster.db")).unwrap();
+    before
+        .execute_batch(
+            "ALTER TABLE rule_cursor DROP COLUMN evaluated; ALTER TABLE rule_cursor DROP COLUMN sequence; \
+             INSERT INTO rule_cursor VALUES (1, zeroblob(16), 7, x'01'); PRAGMA user_version = 3;",
+        )
+        .unwrap();
+    drop(before);
+    let store = Store::open(dir.path(), &key(), &plain).unwrap();
+    let cursor = store.read(|reader| reader.rule_cursor()).unwrap().unwrap();
+    assert_eq!((cursor.position, cursor.state), (7, vec![1]));
+    assert_eq!(cursor.evaluated, Evaluated::default());
+}
+
+#[test]
+fn the_number_of_a_sequence_of_evaluations_is_the_same_for_ever() {
+    let of = |positions: &[i64]| {
+        let mut evaluated = Evaluated::default();
+        positions
+            .iter()
+            .for_each(|position| evaluated.note(*position));
+        evaluated
+    };
+    let all = of(&[1, 2, 3, 4]);
+    assert_eq!(
+        (all.readings, all.sequence),
+        (4, 15_756_576_469_386_215_423)
+    );
+    for other in [&[1, 2, 4, 3][..], &[1, 2, 2, 4], &[1, 3, 4], &[2, 2, 3, 3]] {
+        assert_ne!(of(other).sequence, all.sequence, "{other:?}");
+    }
+}
+
+#[test]
 fn the_rule_cursor_is_committed_with_its_effect() {
     let dir = tempfile::tempdir().unwrap();
     let store = node(dir.path());
     let cursor = RuleCursor {
         file_id: store.readings().file_id(),
         position: 12,
+        evaluated: Evaluated {
+            readings: 11,
+            sequence: u64::MAX,
+        },
         state: vec![1],
     };
     let mut batch = edit(id(1), "raised", 1);

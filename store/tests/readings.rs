@@ -11,9 +11,9 @@ use common::*;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use store::{
-    Batch, CommitError, DeadLetterFailure, DeadLetterQuery, DeadLetterState, Delivery, IngestBatch,
-    Ingested, NewDeadLetter, NewReading, OpenOptions, Readings, RuleCursor, SeriesId, SeriesQuery,
-    SeriesRefused, Store, Wear, flags,
+    Batch, CommitError, DeadLetterFailure, DeadLetterQuery, DeadLetterState, Delivery, Evaluated,
+    IngestBatch, Ingested, NewDeadLetter, NewReading, OpenOptions, Readings, RuleCursor, SeriesId,
+    SeriesQuery, SeriesRefused, Store, Wear, flags,
 };
 use sync_engine::Lane;
 
@@ -470,6 +470,7 @@ fn pass_rules(store: &Store, position: i64) {
     cursor.rule_cursor = Some(RuleCursor {
         file_id: store.readings().file_id(),
         position,
+        evaluated: Evaluated::default(),
         state: vec![],
     });
     commit(store, cursor);

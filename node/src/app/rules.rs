@@ -13,6 +13,7 @@
 
 mod evaluator;
 mod folding;
+mod planted;
 mod reopen;
 mod saved;
 pub mod trial;
@@ -26,7 +27,9 @@ use domain::RecordId;
 use domain::rules::Rule;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use store::{CommittedReadings, RuleCursor, SeriesId, SeriesQuery, StoredReading};
+use store::{
+    CommittedReadings, Evaluated, RuleCursor, SeriesId, SeriesQuery, StoredReading, flags,
+};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +38,7 @@ use super::records::RuleEffect;
 use super::{App, AppError};
 use evaluator::{Effect, Evaluator, Names, Surroundings};
 pub(in crate::app) use folding::Folds;
+use planted::Planted;
 
 /// Commits of readings that wait for the runner; beyond that it reads from the store. 64 × 4,096 readings × 48 bytes is
 /// 12 MB at worst.
@@ -207,6 +211,8 @@ struct Runner {
     file_id: [u8; 16],
     /// Evaluated up to here.
     position: i64,
+    /// … and which that were.
+    evaluated: Evaluated,
     /// What is committed. Its position is −1 where the stored one means another file.
     last_cursor: RuleCursor,
     committed_at: Instant,
@@ -218,6 +224,7 @@ struct Runner {
     judges_silence_from: Instant,
     /// Effects were lost from memory because the node stopped: the cursor must not move past them.
     broken_off: bool,
+    planted: Planted,
 }
 
 impl Runner {
@@ -229,14 +236,16 @@ impl Runner {
         let none = || RuleCursor {
             file_id,
             position: 0,
+            evaluated: Evaluated::default(),
             state: Vec::new(),
         };
+        let planted = Planted::from_environment();
         let (position, last_cursor) = match stored {
             Some(cursor) if cursor.file_id == file_id => {
                 if let Err(error) = evaluator.restore(&cursor.state) {
                     tracing::error!(%error, "what rules have seen so far cannot be read: they begin anew from here");
                 }
-                (cursor.position, cursor)
+                (planted.begin_at(cursor.position), cursor)
             }
             // Another file (restored, or set aside as damaged): its readings were evaluated when they came, and
             // positions in it mean nothing here.
@@ -253,6 +262,7 @@ impl Runner {
             .newest
             .fetch_max(app.store.readings().newest_position(), Ordering::AcqRel);
         rules.position.store(position, Ordering::Release);
+        metrics::counter!("muster_rules_evaluated_total").absolute(last_cursor.evaluated.readings);
         let mut runner = Runner {
             rules,
             app,
@@ -260,6 +270,7 @@ impl Runner {
             rules_version: 0,
             file_id,
             position,
+            evaluated: last_cursor.evaluated,
             last_cursor,
             committed_at: Instant::now(),
             state_bytes: 0,
@@ -273,6 +284,7 @@ impl Runner {
                     Duration::ZERO
                 },
             broken_off: false,
+            planted,
         };
         runner.refresh_rules();
         Ok(runner)
@@ -386,6 +398,9 @@ impl Runner {
                     continue;
                 }
                 self.position = reading.position;
+                if reading.flags & flags::APPROVED != 0 {
+                    self.evaluated.note(reading.position);
+                }
                 let (app, cache) = (&self.app, &mut self.names);
                 self.evaluator.evaluate(
                     reading,
@@ -444,8 +459,13 @@ impl Runner {
         let cursor = RuleCursor {
             file_id: self.file_id,
             position: self.position,
+            evaluated: self.evaluated,
             state,
         };
+        if self.planted.cursor_before_effects {
+            self.commit_one(Vec::new(), cursor.clone(), stop).await;
+            tokio::time::sleep(planted::UNTIL_EFFECTS).await;
+        }
         metrics::counter!("muster_rules_effects_total").increment(effects.len() as u64);
         if self.commit_one(effects.clone(), cursor.clone(), stop).await == Attempt::Refused {
             // One of them cannot be done (its incident was deleted, a title does not fit). It must not hold up the
@@ -479,6 +499,8 @@ impl Runner {
                     self.rules
                         .position
                         .store(cursor.position, Ordering::Release);
+                    metrics::counter!("muster_rules_evaluated_total")
+                        .absolute(cursor.evaluated.readings);
                     self.last_cursor = cursor;
                     metrics::gauge!("muster_rules_behind_readings").set(self.rules.behind() as f64);
                     return Attempt::Done;

@@ -515,8 +515,17 @@ fn write_local_state(
     }
     if let Some(cursor) = &batch.rule_cursor {
         connection
-            .prepare_cached("INSERT OR REPLACE INTO rule_cursor (one, file_id, position, state) VALUES (1, ?1, ?2, ?3)")?
-            .execute(params![&cursor.file_id[..], cursor.position, cursor.state])?;
+            .prepare_cached(
+                "INSERT OR REPLACE INTO rule_cursor (one, file_id, position, evaluated, sequence, state) \
+                 VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                &cursor.file_id[..],
+                cursor.position,
+                cursor.evaluated.readings.cast_signed(),
+                cursor.evaluated.sequence.cast_signed(),
+                cursor.state
+            ])?;
     }
     for (name, value) in &batch.settings {
         identity::write_setting(connection, name, value.as_deref())?;

@@ -165,7 +165,26 @@ pub struct RewrittenViews {
 pub struct RuleCursor {
     pub file_id: [u8; 16],
     pub position: i64,
+    pub evaluated: Evaluated,
     pub state: Vec<u8>,
+}
+
+/// Which readings of a file the rules have evaluated, so that it can be shown that each was evaluated exactly once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Evaluated {
+    pub readings: u64,
+    /// Made of their positions in the order of evaluation: one left out, taken twice or out of turn gives another number.
+    pub sequence: u64,
+}
+
+impl Evaluated {
+    /// One more. What it does to `sequence` is the same in every version: it goes on in a file that an older one began.
+    pub fn note(&mut self, position: i64) {
+        self.readings += 1;
+        let next = self.sequence ^ position.cast_unsigned();
+        // 2⁶⁴ divided by the golden ratio, made odd: a bijection, so that a difference never vanishes by itself.
+        self.sequence = next.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
 }
 
 /// One atomic change of muster.db.

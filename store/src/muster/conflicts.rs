@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_engine::ObjectId;
 
-use super::batch::{AuditWrite, CommitNo, ConflictState, IdempotencyWrite, RuleCursor};
+use super::batch::{AuditWrite, CommitNo, ConflictState, Evaluated, IdempotencyWrite, RuleCursor};
 use super::upkeep::IDEMPOTENCY_KEPT_MS;
 use crate::error::{Doing, StoreError};
 use crate::sql::{blob, blob_option, millis, wall};
@@ -195,14 +195,20 @@ pub(crate) fn idempotency(
 
 pub(crate) fn rule_cursor(connection: &Connection) -> Result<Option<RuleCursor>, StoreError> {
     connection
-        .prepare_cached("SELECT file_id, position, state FROM rule_cursor WHERE one = 1")
+        .prepare_cached(
+            "SELECT file_id, position, evaluated, sequence, state FROM rule_cursor WHERE one = 1",
+        )
         .and_then(|mut statement| {
             statement
                 .query_row([], |row| {
                     Ok(RuleCursor {
                         file_id: blob(row, 0)?,
                         position: row.get(1)?,
-                        state: row.get(2)?,
+                        evaluated: Evaluated {
+                            readings: row.get::<_, i64>(2)?.cast_unsigned(),
+                            sequence: row.get::<_, i64>(3)?.cast_unsigned(),
+                        },
+                        state: row.get(4)?,
                     })
                 })
                 .optional()

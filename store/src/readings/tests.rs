@@ -10,6 +10,7 @@ use super::block::DAY_MS;
 use super::compact::Schedule;
 use super::*;
 use crate::key::DbKey;
+use crate::muster::batch::Evaluated;
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -59,6 +60,7 @@ fn pass_rules(readings: &Readings) {
     readings.rules_mark()(&RuleCursor {
         file_id: readings.file_id(),
         position: i64::MAX,
+        evaluated: Evaluated::default(),
         state: Vec::new(),
     });
 }

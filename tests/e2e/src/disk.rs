@@ -22,18 +22,26 @@ pub struct Ext4 {
 }
 
 impl Ext4 {
-    /// `None` where this process may not mount, or a program for it is missing.
+    /// Room for a minute of readings, and small enough for any temporary directory.
+    ///
+    /// # Errors
+    /// See [`Ext4::of_mebibytes`].
+    pub fn make(place: &Path) -> anyhow::Result<Option<Ext4>> {
+        Ext4::of_mebibytes(place, 256)
+    }
+
+    /// `None` where this process may not mount, or a program for it is missing. The file is sparse: it takes what was
+    /// written.
     ///
     /// # Errors
     /// Something else does not work.
-    pub fn make(place: &Path) -> anyhow::Result<Option<Ext4>> {
+    pub fn of_mebibytes(place: &Path, mebibytes: u64) -> anyhow::Result<Option<Ext4>> {
         let disk = Ext4 {
             image: place.join("disk.img"),
             at: place.join("disk"),
         };
         std::fs::create_dir(&disk.at)?;
-        // Room for a minute of readings, and small enough for any temporary directory.
-        std::fs::File::create(&disk.image)?.set_len(256 << 20)?;
+        std::fs::File::create(&disk.image)?.set_len(mebibytes << 20)?;
         let made = Command::new("mkfs.ext4")
             .args(["-q", "-F"])
             .arg(&disk.image)

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod broker;
 pub mod disk;
+pub mod flood;
 pub mod load;
 pub mod mqtt;
 pub mod node;

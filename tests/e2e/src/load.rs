@@ -169,7 +169,9 @@ impl Load {
 }
 
 /// Waits for all; there are a handful.
-async fn join_all<F: Future<Output = anyhow::Result<()>>>(work: impl Iterator<Item = F>) {
+pub(crate) async fn join_all<F: Future<Output = anyhow::Result<()>>>(
+    work: impl Iterator<Item = F>,
+) {
     let mut work: Vec<_> = work.map(Box::pin).collect();
     std::future::poll_fn(|context| {
         work.retain_mut(|one| one.as_mut().poll(context).is_pending());

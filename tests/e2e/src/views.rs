@@ -21,16 +21,7 @@ const VIEWS: [&str; 6] = [
 /// # Errors
 /// The file cannot be read.
 pub fn dump(data_dir: &Path) -> anyhow::Result<Vec<String>> {
-    let key = std::fs::read(data_dir.join("key"))?;
-    let hex: String = match std::str::from_utf8(&key) {
-        Ok(text) if text.trim().len() == 64 => text.trim().to_owned(),
-        _ => key.iter().map(|byte| format!("{byte:02x}")).collect(),
-    };
-    let connection = Connection::open_with_flags(
-        data_dir.join("muster.db"),
-        OpenFlags::SQLITE_OPEN_READ_WRITE,
-    )?;
-    connection.execute_batch(&format!("PRAGMA key = \"x'{hex}'\""))?;
+    let connection = open(data_dir)?;
     let mut lines = Vec::new();
     for sql in VIEWS {
         let mut statement = connection.prepare(sql).with_context(|| sql.to_owned())?;
@@ -45,6 +36,24 @@ pub fn dump(data_dir: &Path) -> anyhow::Result<Vec<String>> {
         }
     }
     Ok(lines)
+}
+
+/// muster.db of a node that does not run.
+///
+/// # Errors
+/// The file, or the key beside it, cannot be read.
+pub fn open(data_dir: &Path) -> anyhow::Result<Connection> {
+    let key = std::fs::read(data_dir.join("key"))?;
+    let hex: String = match std::str::from_utf8(&key) {
+        Ok(text) if text.trim().len() == 64 => text.trim().to_owned(),
+        _ => key.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    let connection = Connection::open_with_flags(
+        data_dir.join("muster.db"),
+        OpenFlags::SQLITE_OPEN_READ_WRITE,
+    )?;
+    connection.execute_batch(&format!("PRAGMA key = \"x'{hex}'\""))?;
+    Ok(connection)
 }
 
 fn show(value: ValueRef<'_>) -> String {

@@ -5,6 +5,7 @@ mod brokers;
 mod chain;
 mod commands;
 mod demo;
+mod exactly_once;
 mod formats;
 mod full_disk;
 mod kills;
