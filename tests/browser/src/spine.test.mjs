@@ -20,15 +20,15 @@ async function approveDevice(page, name) {
 
 async function addRule(page) {
   await go(page, "Rules");
-  await page.getByRole("button", { name: "Add a rule" }).click();
+  await page.getByRole("link", { name: "Add a rule" }).click();
   const form = page.getByRole("form", { name: "Add a rule" });
   await form.getByLabel("Name", { exact: true }).fill("River high");
-  await form.getByLabel("Device").fill("river-*");
-  await form.getByLabel("Channel").fill("level");
+  await form.getByLabel("Device", { exact: true }).fill("river-*");
+  await form.getByLabel("Channel", { exact: true }).fill("level");
   await form.getByLabel("Level", { exact: true }).fill("4");
   await form.getByLabel("Back to normal at").fill("3.5");
   await form.getByLabel("Title of the incident").fill("Water at {device} is {value} m");
-  await form.getByLabel("Severity").selectOption("Minor");
+  await form.getByLabel("Severity", { exact: true }).selectOption("Minor");
   await form.getByLabel("Category").selectOption("Weather and flood");
   await form.getByRole("button", { name: "Add", exact: true }).click();
   await page.getByRole("heading", { name: "River high" }).waitFor();

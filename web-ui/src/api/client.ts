@@ -51,7 +51,7 @@ export function onSessionLost(listener: () => void) {
 }
 
 interface RequestOptions {
-  method?: "GET" | "POST" | "PATCH" | "DELETE";
+  method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   body?: unknown;
   contentType?: string;
   headers?: Record<string, string>;
@@ -119,6 +119,9 @@ export const api = {
       body,
       headers: idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey },
     }),
+
+  /** Replaces the whole; sent twice it is the same. */
+  put: <Answer>(path: string, body: unknown) => send<Answer>(path, { method: "PUT", body }),
 
   /** `version` is what the person saw when the edit began, not what is newest. */
   patch: <Answer>(path: string, version: string, patch: unknown) =>

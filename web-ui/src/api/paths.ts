@@ -38,12 +38,26 @@ export const paths = {
   device: (id: string) => `/v1/devices/${part(id)}`,
   series: (filter: { device?: string; limit?: number; cursor?: string | null } = {}) =>
     `/v1/series${query({ ...filter })}`,
+  deviceHistory: (id: string, page: { limit?: number; cursor?: string | null } = {}) =>
+    `/v1/devices/${part(id)}/history${query({ ...page })}`,
+  deviceCommands: (id: string, page: { limit?: number; cursor?: string | null } = {}) =>
+    `/v1/devices/${part(id)}/commands${query({ ...page })}`,
+  deviceCredentials: (id: string) => `/v1/devices/${part(id)}/credentials`,
+  readings: (id: string, range: { from?: string; to?: string; resolution: string; limit: number }) =>
+    `/v1/series/${part(id)}/readings${query({ ...range })}`,
+  brokers: () => "/v1/brokers",
+  decoders: () => "/v1/decoders",
+  decodersTry: () => "/v1/decoders/try",
   deadLetters: (filter: { state?: "open"; limit?: number; cursor?: string | null } = {}) =>
     `/v1/dead-letters${query({ ...filter })}`,
   deadLetterAction: (id: string, action: "replay" | "discard") => `/v1/dead-letters/${part(id)}/${action}`,
 
   rules: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/rules${query({ ...page })}`,
   rule: (id: string) => `/v1/rules/${part(id)}`,
+  ruleRestore: (id: string) => `/v1/rules/${part(id)}/restore`,
+  ruleHistory: (id: string, page: { limit?: number; cursor?: string | null } = {}) =>
+    `/v1/rules/${part(id)}/history${query({ ...page })}`,
+  ruleTest: () => "/v1/rules/test",
 
   conflicts: (filter: { state?: "open" | "resolved"; limit?: number; cursor?: string | null } = {}) =>
     `/v1/conflicts${query({ ...filter })}`,

@@ -40,9 +40,22 @@ export const keys = {
   },
   resources: { all: () => ["resources"] as const },
   assignments: { all: () => ["assignments"] as const, of: (incident: string) => ["assignments", incident] as const },
-  devices: { all: () => ["devices"] as const, series: () => ["devices", "series"] as const },
+  devices: {
+    all: () => ["devices"] as const,
+    one: (id: string) => ["devices", "one", id] as const,
+    history: (id: string) => ["devices", "history", id] as const,
+    commands: (id: string) => ["devices", "commands", id] as const,
+    series: () => ["devices", "series"] as const,
+    readings: (series: string) => ["devices", "readings", series] as const,
+  },
+  brokers: { all: () => ["brokers"] as const },
+  decoders: { all: () => ["decoders"] as const },
   deadLetters: { all: () => ["dead-letters"] as const },
-  rules: { all: () => ["rules"] as const },
+  rules: {
+    all: () => ["rules"] as const,
+    one: (id: string) => ["rules", "one", id] as const,
+    history: (id: string) => ["rules", "history", id] as const,
+  },
   conflicts: {
     all: () => ["conflicts"] as const,
     open: () => ["conflicts", "open"] as const,
@@ -112,7 +125,17 @@ export const useDeadLetters = () =>
     VALUES_EVERY_MS,
   );
 
-export const useRules = () => usePages<Rule>(keys.rules.all(), (cursor) => paths.rules({ limit: WHOLE, cursor }));
+export const useRules = () => usePages<Rule>(["rules", "list"], (cursor) => paths.rules({ limit: WHOLE, cursor }));
+
+export const useRule = (id: string) =>
+  useQuery({
+    queryKey: keys.rules.one(id),
+    queryFn: ({ signal }) => api.get<Rule>(paths.rule(id), signal),
+    refetchInterval: SEEN_BY_EVERY_MS,
+  });
+
+export const useRuleHistory = (id: string) =>
+  usePages<HistoryEntry>(keys.rules.history(id), (cursor) => paths.ruleHistory(id, { limit: PAGE, cursor }));
 
 export const useOpenConflicts = () =>
   usePages<Conflict>(keys.conflicts.open(), (cursor) => paths.conflicts({ state: "open", limit: PAGE, cursor }));

@@ -22,7 +22,16 @@ export type Resource = Opened<Schemas["Resource"]>;
 export type Assignment = Opened<Schemas["Assignment"]>;
 export type Device = Opened<Schemas["Device"]>;
 export type Rule = Opened<Schemas["Rule"]>;
+export type RuleTestResult = Schemas["RuleTestResult"];
 export type Series = Schemas["Series"];
+export type Readings = Schemas["Readings"];
+export type Resolution = Schemas["Resolution"];
+export type Broker = Opened<Schemas["Broker"]>;
+export type Decoder = Opened<Schemas["Decoder"]>;
+export type DecodedMessage = Schemas["DecodedMessage"];
+export type DeviceCommand = Opened<Schemas["DeviceCommand"]>;
+export type DeviceCommandPage = Schemas["DeviceCommandPage"];
+export type DeviceCredentials = Schemas["DeviceCredentials"];
 export type Conflict = Opened<Schemas["Conflict"]>;
 export type ConflictValue = Conflict["values"][number];
 export type HistoryEntry = Schemas["HistoryEntry"];
@@ -53,6 +62,21 @@ export interface Page<Item> {
 /** The part of an incident that a person writes. */
 type IncidentField = "title" | "category" | "status" | "severity" | "description" | "location" | "tags";
 export type IncidentInput = Pick<Incident, IncidentField>;
+
+/** The part of a device that a person writes. */
+export type DeviceInput = Pick<Device, "location" | "expected_interval_s" | "description">;
+
+type RuleCreate = Schemas["RuleCreate"];
+export type RuleKind = NonNullable<RuleCreate["kind"]>;
+export type RuleExpression = NonNullable<RuleCreate["expression"]>;
+export type RuleExpressionInput = RuleExpression["inputs"][number];
+export type RuleFunction = NonNullable<RuleExpressionInput["function"]>;
+export type RuleWindow = NonNullable<RuleCreate["silence"]>[number];
+export type Severity = Schemas["Incident"]["severity"];
+/** All that a person writes about a rule, but whether it is on. */
+export type RuleInput = {
+  [Field in Exclude<keyof RuleCreate, "enabled">]-?: Exclude<RuleCreate[Field], undefined>;
+} & { [Field in "kind" | "for_s" | "hold_s" | "reopen_s" | "either_way"]: NonNullable<RuleCreate[Field]> };
 
 /** A list of all words of an enumeration: the compiler refuses one too few as well as one too many. */
 const every =
@@ -89,6 +113,16 @@ export const CATEGORIES = every<Schemas["Incident"]["category"]>()([
   "Infra",
   "CBRNE",
   "Other",
+]);
+export const RULE_KINDS = every<RuleKind>()(["threshold", "rate", "no_data", "deviation", "sta_lta", "expression"]);
+export const RULE_FUNCTIONS = every<RuleFunction>()([
+  "last",
+  "rise",
+  "min",
+  "max",
+  "mean",
+  "nowcast_aqi_pm25",
+  "nowcast_aqi_pm10",
 ]);
 export const ASSIGNMENT_STATES = every<Schemas["Assignment"]["state"]>()([
   "requested",

@@ -8,6 +8,8 @@ import { IncidentsPage } from "../features/incidents/incidents-page.tsx";
 import { ReportPage } from "../features/incidents/report-page.tsx";
 import { NodesPage } from "../features/nodes/nodes-page.tsx";
 import { ResourcesPage } from "../features/resources/resources-page.tsx";
+import { NewRulePage } from "../features/rules/new-rule-page.tsx";
+import { RulePage } from "../features/rules/rule-page.tsx";
 import { RulesPage } from "../features/rules/rules-page.tsx";
 import { Notice } from "../ui/notice.tsx";
 import { Shell } from "./shell.tsx";
@@ -54,6 +56,8 @@ export const router = createBrowserRouter([
       { path: "resources", Component: ResourcesPage },
       { path: "devices", Component: DevicesPage },
       { path: "rules", Component: RulesPage },
+      { path: "rules/new", Component: NewRulePage },
+      { path: "rules/:id", Component: RulePage },
       { path: "nodes", Component: NodesPage },
       { path: "*", Component: NotFound },
     ],

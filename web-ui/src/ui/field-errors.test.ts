@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { ApiError } from "../api/client.ts";
-import { errorsElsewhere, fieldErrors } from "./field-errors.ts";
+import { errorsElsewhere, fieldErrors, unshownErrors } from "./field-errors.ts";
 
 const refused = (pointers: string[]) =>
   new ApiError(422, { errors: pointers.map((pointer) => ({ pointer, detail: `at ${pointer}` })) });
@@ -22,4 +22,17 @@ test("pointers are unescaped as RFC 6901 says", () => {
 test("an error at no field of the form is kept for above it", () => {
   const errors = fieldErrors(refused(["", "/title", "/surprise/x"]));
   expect(errorsElsewhere(errors, ["title"]).map(([key]) => key)).toEqual(["", "surprise.x", "surprise"]);
+});
+
+test("of a form that fills one member of the request, pointers begin inside it", () => {
+  expect(fieldErrors(refused(["/rule/raise_above", "/from"]), "rule")).toEqual({
+    raise_above: "at /rule/raise_above",
+    from: "at /from",
+  });
+});
+
+test("no error is lost that no field shows, and none is told twice", () => {
+  const errors = fieldErrors(refused(["/expression/formula", "/expression/inputs/3/name", "/name", ""]));
+  const shown = new Set(["expression.formula", "name"]);
+  expect(unshownErrors(errors, shown).map(([key]) => key)).toEqual(["expression.inputs.3.name", ""]);
 });

@@ -7,12 +7,14 @@ export type FieldErrors = Record<string, string>;
 const unescapeToken = (token: string): string => token.replaceAll("~1", "/").replaceAll("~0", "~");
 
 /** Keys are dotted paths (`location.lat`). An error inside a field also stands at the field itself, so that a form
- * which shows `tags` as one line can show an error at `/tags/2`. */
-export function fieldErrors(error: unknown): FieldErrors {
+ * which shows `tags` as one line can show an error at `/tags/2`. `inside` is the member of the request that the form
+ * fills, where it is not all of it. */
+export function fieldErrors(error: unknown, inside?: string): FieldErrors {
   const errors: FieldErrors = {};
   if (!(error instanceof ApiError)) return errors;
   for (const { pointer, detail } of error.fields) {
-    const path = pointer.replace(/^#/, "").split("/").slice(1).map(unescapeToken);
+    const whole = pointer.replace(/^#/, "").split("/").slice(1).map(unescapeToken);
+    const path = inside !== undefined && whole[0] === inside ? whole.slice(1) : whole;
     const add = (key: string) => {
       errors[key] = errors[key] === undefined ? detail : `${errors[key]} ${detail}`;
     };
@@ -25,3 +27,9 @@ export function fieldErrors(error: unknown): FieldErrors {
 /** Errors for which the form has no field; they belong above it. */
 export const errorsElsewhere = (errors: FieldErrors, shown: readonly string[]): [string, string][] =>
   Object.entries(errors).filter(([key]) => !shown.includes(key) && !shown.includes(key.split(".")[0] ?? key));
+
+/** The same for a form that says exactly which keys it shows. What is only the sum of others is left out. */
+export const unshownErrors = (errors: FieldErrors, shown: ReadonlySet<string>): [string, string][] =>
+  Object.entries(errors).filter(
+    ([key]) => !shown.has(key) && !Object.keys(errors).some((other) => other.startsWith(`${key}.`)),
+  );

@@ -6,12 +6,12 @@ import { StaleTag } from "./badges.tsx";
 import { ErrorNotice } from "./notice.tsx";
 import { common } from "./texts.ts";
 
-interface QueryLike {
+export interface QueryLike<Item = unknown> {
   isPending: boolean;
   error: unknown;
   dataUpdatedAt: number;
   refetch: () => unknown;
-  data: readonly unknown[] | undefined;
+  data: readonly Item[] | undefined;
   hasNextPage?: boolean;
   isFetchingNextPage?: boolean;
   fetchNextPage?: () => unknown;

@@ -3,22 +3,22 @@ import { useState } from "react";
 import { Link, useLocation, useParams } from "react-router";
 import { ApiError } from "../../api/client.ts";
 import { inNodeTime, useConnection } from "../../api/connection.ts";
-import { useIncident, useStatus } from "../../api/queries.ts";
+import { useIncident, useIncidentHistory, useStatus } from "../../api/queries.ts";
 import type { Incident } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
 import { formatLocation } from "../../lib/location.ts";
 import { Age, lastChange, Provenance } from "../../ui/age.tsx";
 import { Severity, StaleTag, severityEdge, Tag } from "../../ui/badges.tsx";
+import { History } from "../../ui/history.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
 import { describeSeenBy, SaveState } from "../../ui/save-state.tsx";
+import { SeenBySection } from "../../ui/seen-by.tsx";
 import { common, label } from "../../ui/texts.ts";
 import { numberText } from "../../ui/value.tsx";
 import { ConflictCard } from "../conflicts/conflict-card.tsx";
 import { AssignmentsSection } from "../resources/assignments-section.tsx";
 import { type EditDraft, EditIncident, startEdit } from "./edit-incident.tsx";
 import { Evidence, heardBy } from "./evidence.tsx";
-import { IncidentHistory } from "./incident-history.tsx";
-import { SeenBySection } from "./seen-by.tsx";
 import { texts } from "./texts.ts";
 
 export function IncidentPage() {
@@ -48,6 +48,7 @@ function IncidentDetail({ incident, loadedAtMs }: { incident: Incident; loadedAt
   const [saved, setSaved] = useState(arrived?.saved === true);
   const { reachable } = useConnection();
   const { data: status } = useStatus();
+  const history = useIncidentHistory(incident.id);
 
   return (
     <article className="grid grid-cols-[minmax(0,1fr)] gap-4 xl:grid-cols-[minmax(0,1fr)_24rem] xl:items-start">
@@ -110,7 +111,7 @@ function IncidentDetail({ incident, loadedAtMs }: { incident: Incident; loadedAt
           />
         )}
         <AssignmentsSection incident={incident.id} />
-        <IncidentHistory id={incident.id} />
+        <History query={history} />
       </div>
       <SeenBySection seenBy={incident.seen_by} />
     </article>

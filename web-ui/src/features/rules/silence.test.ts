@@ -1,0 +1,33 @@
+import { expect, test } from "vitest";
+import { formOfWindow, newWindow, parseWindow, toLocal, toMoment, windowText } from "./silence.ts";
+
+test("a moment comes back from the form as it was, whatever zone this device is in", () => {
+  for (const moment of ["2026-11-20T08:00:00Z", "2026-03-29T01:30:15Z", "2026-11-20T08:00:00.250Z"])
+    expect(toMoment(toLocal(moment))).toBe(moment);
+  expect(toLocal("2026-11-20T08:00:00Z")).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d$/);
+  expect(toLocal("soon")).toBe("");
+  expect(toMoment("")).toBeNull();
+});
+
+test("days go in the order of the week, and all of them are no condition", () => {
+  const errors = {};
+  const window = parseWindow({ ...newWindow(), days: ["sun", "mon"], offset: "Z" }, "silence.0", errors);
+  expect(window).toEqual({ daily_from: "22:00", daily_to: "06:00", days: "mon sun", offset: "Z" });
+  const whole = { ...newWindow(), days: ["mon", "tue", "wed", "thu", "fri", "sat", "sun"] };
+  expect(parseWindow(whole, "silence.0", errors)).not.toHaveProperty("days");
+  expect(errors).toEqual({});
+});
+
+test("a range that ends before it begins is refused at its end", () => {
+  const errors: Record<string, string> = {};
+  const backwards = { ...newWindow(), mode: "range" as const, from: "2026-11-20T10:00", to: "2026-11-20T09:00" };
+  parseWindow(backwards, "silence.1", errors);
+  expect(Object.keys(errors)).toEqual(["silence.1.to"]);
+});
+
+test("hours without an offset are UTC, as the node takes them", () => {
+  expect(formOfWindow({ daily_from: "22:00", daily_to: "06:00" })).toMatchObject({ mode: "daily", offset: "Z" });
+  expect(windowText({ daily_from: "22:00", daily_to: "06:00", days: "sat sun", offset: "+05:45" })).toBe(
+    "Sat, Sun from 22:00 to 06:00 (+05:45)",
+  );
+});
