@@ -1,9 +1,14 @@
-//! Facts: immutable records that nobody edits. Here: the note.
+//! Facts: immutable records that nobody edits. Here: the note, and what all of them have in common.
 //!
 //! Invariants: a fact's bytes are canonical JSON and never change; fields that only a newer version knows are kept.
 
+mod message;
+
 use serde_json::{Map, Value};
 
+pub use self::message::{
+    DeviceMessage, MESSAGE_TEXT_BYTES_MAX, MESSAGE_TO_BYTES_MAX, check_message,
+};
 use crate::schema::{FieldError, by_name, canonical_json, reads_back};
 use crate::{FactKind, RecordId};
 
@@ -46,20 +51,7 @@ pub fn check_note(body: &Map<String, Value>) -> Result<Vec<u8>, Vec<FieldError>>
     {
         errors.push(FieldError::at("", key, "unknown field"));
     }
-    match body.get("text").and_then(Value::as_str) {
-        None => errors.push(FieldError::new("/text", "is required and must be a string")),
-        Some(text) if text.trim().is_empty() => {
-            errors.push(FieldError::new("/text", "cannot be empty"));
-        }
-        Some(text) if text.len() > NOTE_TEXT_BYTES_MAX => errors.push(FieldError {
-            pointer: "/text".into(),
-            detail: format!(
-                "may hold {NOTE_TEXT_BYTES_MAX} bytes, this has {}",
-                text.len()
-            ),
-        }),
-        Some(_) => {}
-    }
+    check_text(body, NOTE_TEXT_BYTES_MAX, &mut errors);
     let mut note = body.clone();
     match body.get("about") {
         None => {}
@@ -72,6 +64,21 @@ pub fn check_note(body: &Map<String, Value>) -> Result<Vec<u8>, Vec<FieldError>>
         Ok(canonical_json(&Value::Object(note)).into_bytes())
     } else {
         Err(errors)
+    }
+}
+
+/// Every fact that people write has a text.
+fn check_text(body: &Map<String, Value>, bytes_max: usize, errors: &mut Vec<FieldError>) {
+    match body.get("text").and_then(Value::as_str) {
+        None => errors.push(FieldError::new("/text", "is required and must be a string")),
+        Some(text) if text.trim().is_empty() => {
+            errors.push(FieldError::new("/text", "cannot be empty"));
+        }
+        Some(text) if text.len() > bytes_max => errors.push(FieldError {
+            pointer: "/text".into(),
+            detail: format!("may hold {bytes_max} bytes, this has {}", text.len()),
+        }),
+        Some(_) => {}
     }
 }
 

@@ -82,6 +82,15 @@ pub fn new_fact_id(code: u16, author: &[u8; 32], wall_ms: u64, random: &[u8; 10]
     id
 }
 
+/// The id (UUIDv8) of a fact of a kind with that code, written by `author`, from a hash over what makes it one: doing it
+/// twice makes one. Of two authors who write down the same thing, the first [`SHARED_BYTES`] are the same.
+pub fn hashed_fact_id(code: u16, author: &[u8; 32], hasher: &blake3::Hasher) -> RecordId {
+    let mut id = hashed_id(code, hasher);
+    let mark = author_mark(&id, author);
+    id.0[AUTHOR_MARK..].copy_from_slice(&mark);
+    id
+}
+
 /// Whether a fact with that id may be written by that author (a node's key).
 pub fn fits_author(id: RecordId, author: &[u8; 32]) -> bool {
     id.0[AUTHOR_MARK..] == author_mark(&id, author)
@@ -90,6 +99,9 @@ pub fn fits_author(id: RecordId, author: &[u8; 32]) -> bool {
 /// Where the id of a fact holds the mark of its author: four bytes, which a member with one key meets once in four
 /// thousand million ids.
 const AUTHOR_MARK: usize = 12;
+
+/// How much of an id made by [`hashed_fact_id`] does not depend on its author: 88 bits of the hash.
+pub const SHARED_BYTES: usize = AUTHOR_MARK;
 
 fn author_mark(id: &RecordId, author: &[u8; 32]) -> [u8; 4] {
     let mut hasher = blake3::Hasher::new_derive_key("muster 2026 fact id author v1");
@@ -164,6 +176,22 @@ mod tests {
         assert!(!fits_author(id, &[2; 32]));
         let other = new_fact_id(code, &[1; 32], 1_700_000_000_000, &[0; 10]);
         assert_ne!(id, other);
+    }
+
+    #[test]
+    fn what_two_authors_write_down_is_recognised_as_one_thing() {
+        let code = crate::FactKind::Message.code();
+        let mut hasher = blake3::Hasher::new_derive_key("test");
+        hasher.update(b"radio-1 says hello");
+        let (a, b) = (
+            hashed_fact_id(code, &[1; 32], &hasher),
+            hashed_fact_id(code, &[2; 32], &hasher),
+        );
+        assert_eq!(a, hashed_fact_id(code, &[1; 32], &hasher));
+        assert!(fits_author(a, &[1; 32]) && fits_author(b, &[2; 32]));
+        assert!(fits_kind(a, code) && a != b);
+        assert_eq!(a.0[..SHARED_BYTES], b.0[..SHARED_BYTES]);
+        assert_eq!(Uuid::from_bytes(a.0).get_version_num(), 8);
     }
 
     #[test]

@@ -1,18 +1,16 @@
 //! Calibration of a channel: what a raw value means in truth.
 //!
 //! Raw values are what is stored; a calibration is applied when they are read, so that a corrected one can be applied to
-//! everything again. Each has a version, which goes wherever a calibrated value goes.
+//! everything again. Each has an id, which goes wherever a calibrated value goes.
 //!
 //! Invariants: a calibration that was accepted gives a finite value for every finite raw one, or says that it cannot; of
-//! several, the one that was valid at the value's time counts, not the newest.
+//! several, the one that was valid at the value's time counts, not the newest; which one that is follows from the
+//! calibrations alone, in whatever order they came.
 
 use serde::{Deserialize, Serialize};
 
 /// Points of one curve: a laboratory certificate has 5 to 20, a rating curve of a river gauge some 40.
 pub const POINTS_MAX: usize = 64;
-
-/// Versions of one channel: yearly calibration for a century.
-pub const VERSIONS_MAX: usize = 100;
 
 /// What a raw value is made into.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,13 +22,15 @@ pub enum Curve {
     Points(Vec<(f64, f64)>),
 }
 
-/// One version of a channel's calibration.
+/// Names a calibration: the id of the document that says it.
+pub type CalibrationId = [u8; 16];
+
+/// What counts for a channel from a time on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Grows with each; names it in what was computed with it.
-    pub version: u32,
-    /// Values from this time on, ms since 1970.
+    pub id: CalibrationId,
+    /// Values from this time on, ms since 1970; `i64::MIN` for all.
     pub valid_from_ms: i64,
     pub curve: Curve,
 }
@@ -40,7 +40,7 @@ pub struct Calibration {
 pub struct Calibrated {
     /// Finite.
     pub value: f64,
-    pub version: u32,
+    pub id: CalibrationId,
     /// The raw value lies beyond the points that were measured.
     pub extrapolated: bool,
 }
@@ -56,12 +56,6 @@ pub enum CalibrationError {
     PointCount,
     #[error("the raw values of the points must rise from each to the next")]
     NotRising,
-    #[error("at most {VERSIONS_MAX} calibrations are kept for a channel")]
-    TooMany,
-    #[error("the version must be greater than that of every earlier calibration")]
-    VersionNotGrowing,
-    #[error("two calibrations are valid from the same time")]
-    SameTime,
 }
 
 impl Calibration {
@@ -94,6 +88,15 @@ impl Calibration {
         Ok(())
     }
 
+    /// Whether all raw values from `low` to `high` lie on one straight line: what is true of their least, greatest and
+    /// mean is then true of what is made of them.
+    pub fn is_straight(&self, low: f64, high: f64) -> bool {
+        match &self.curve {
+            Curve::Linear { .. } => true,
+            Curve::Points(points) => line_at(points, low) == line_at(points, high),
+        }
+    }
+
     /// The true value of a raw one; `None` where the result is beyond a double, or the calibration was never checked.
     pub fn apply(&self, raw: f64) -> Option<Calibrated> {
         let (value, extrapolated) = match &self.curve {
@@ -102,10 +105,16 @@ impl Calibration {
         };
         value.is_finite().then_some(Calibrated {
             value: value + 0.0,
-            version: self.version,
+            id: self.id,
             extrapolated,
         })
     }
+}
+
+/// The line that a raw value lies on, or the outer one that it lies beyond: the place of its upper point.
+fn line_at(points: &[(f64, f64)], raw: f64) -> usize {
+    let after = points.partition_point(|(known, _)| *known <= raw);
+    after.clamp(1, points.len().saturating_sub(1).max(1))
 }
 
 fn on_lines(points: &[(f64, f64)], raw: f64) -> Option<(f64, bool)> {
@@ -113,9 +122,7 @@ fn on_lines(points: &[(f64, f64)], raw: f64) -> Option<(f64, bool)> {
     if points.len() < 2 {
         return None;
     }
-    let after = points.partition_point(|(known, _)| *known <= raw);
-    // The line that the raw value lies on, or the outer one that it lies beyond.
-    let upper = after.clamp(1, points.len() - 1);
+    let upper = line_at(points, raw);
     let (&(r0, t0), &(r1, t1)) = (points.get(upper - 1)?, points.get(upper)?);
     let share = (raw - r0) / (r1 - r0);
     // Exact at both ends.
@@ -129,34 +136,40 @@ fn on_lines(points: &[(f64, f64)], raw: f64) -> Option<(f64, bool)> {
 
 /// All calibrations of a channel.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Calibrations(Vec<Calibration>);
+pub struct Calibrations {
+    /// By the time from which they count; no two from the same.
+    in_use: Vec<Calibration>,
+}
 
 impl Calibrations {
-    /// From what was kept, in any order.
-    ///
-    /// # Errors
-    /// The first thing that is wrong.
-    pub fn new(mut all: Vec<Calibration>) -> Result<Self, CalibrationError> {
-        if all.len() > VERSIONS_MAX {
-            return Err(CalibrationError::TooMany);
-        }
-        all.iter().try_for_each(Calibration::check)?;
-        all.sort_by_key(|calibration| calibration.valid_from_ms);
-        for pair in all.windows(2) {
-            if pair[0].valid_from_ms == pair[1].valid_from_ms {
-                return Err(CalibrationError::SameTime);
-            }
-            if pair[0].version >= pair[1].version {
-                return Err(CalibrationError::VersionNotGrowing);
-            }
-        }
-        Ok(Self(all))
+    /// From what was kept, in any order. Of two that count from the same time the one with the greater id does: that is
+    /// the one that was written later, where the ids say so. What fails its check counts for nothing.
+    pub fn new(mut all: Vec<Calibration>) -> Self {
+        all.retain(|calibration| calibration.check().is_ok());
+        all.sort_by_key(|calibration| (calibration.valid_from_ms, calibration.id));
+        // The later of two stays.
+        all.reverse();
+        all.dedup_by_key(|calibration| calibration.valid_from_ms);
+        all.reverse();
+        Self { in_use: all }
+    }
+
+    /// Whether none counts.
+    pub fn is_empty(&self) -> bool {
+        self.in_use.is_empty()
+    }
+
+    /// Those that count for some time, by the time from which they do.
+    pub fn in_use(&self) -> &[Calibration] {
+        &self.in_use
     }
 
     /// The one that counts for a value of this time; `None` before the first.
     pub fn at(&self, time_ms: i64) -> Option<&Calibration> {
-        let after = self.0.partition_point(|c| c.valid_from_ms <= time_ms);
-        after.checked_sub(1).and_then(|at| self.0.get(at))
+        let after = self
+            .in_use
+            .partition_point(|calibration| calibration.valid_from_ms <= time_ms);
+        after.checked_sub(1).and_then(|at| self.in_use.get(at))
     }
 
     /// The true value of a raw one; `None` where no calibration was valid or the result is beyond a double: the raw
@@ -173,9 +186,9 @@ mod tests {
 
     use super::*;
 
-    fn linear(version: u32, valid_from_ms: i64, scale: f64, offset: f64) -> Calibration {
+    fn linear(id: u8, valid_from_ms: i64, scale: f64, offset: f64) -> Calibration {
         Calibration {
-            version,
+            id: [id; 16],
             valid_from_ms,
             curve: Curve::Linear { scale, offset },
         }
@@ -183,7 +196,7 @@ mod tests {
 
     fn points(points: &[(f64, f64)]) -> Calibration {
         Calibration {
-            version: 1,
+            id: [1; 16],
             valid_from_ms: 0,
             curve: Curve::Points(points.to_vec()),
         }
@@ -192,7 +205,7 @@ mod tests {
     #[test]
     fn a_line_scales_and_shifts() {
         let calibrated = linear(3, 0, 2.0, -1.0).apply(10.0).unwrap();
-        assert_eq!((calibrated.value, calibrated.version), (19.0, 3));
+        assert_eq!((calibrated.value, calibrated.id), (19.0, [3; 16]));
         assert_eq!(linear(1, 0, 1e300, 0.0).apply(1e300), None);
         assert_eq!(linear(1, 0, 2.0, 0.0).apply(f64::NAN), None);
     }
@@ -216,6 +229,14 @@ mod tests {
                 "{raw}"
             );
         }
+    }
+
+    #[test]
+    fn a_range_on_one_line_is_straight() {
+        let curve = points(&[(0.0, 1.0), (10.0, 21.0), (20.0, 22.0)]);
+        assert!(curve.is_straight(-5.0, 9.0) && curve.is_straight(10.0, 50.0));
+        assert!(!curve.is_straight(9.0, 11.0));
+        assert!(linear(1, 0, -2.0, 0.0).is_straight(-1e9, 1e9));
     }
 
     #[test]
@@ -243,20 +264,23 @@ mod tests {
 
     #[test]
     fn the_calibration_that_was_valid_at_the_time_counts() {
-        let all =
-            Calibrations::new(vec![linear(2, 1000, 2.0, 0.0), linear(1, 0, 1.0, 0.5)]).unwrap();
+        let all = Calibrations::new(vec![linear(2, 1000, 2.0, 0.0), linear(1, 0, 1.0, 0.5)]);
         assert_eq!(all.apply(10.0, -1), None);
         assert_eq!(all.apply(10.0, 0).unwrap().value, 10.5);
-        assert_eq!(all.apply(10.0, 999).unwrap().version, 1);
+        assert_eq!(all.apply(10.0, 999).unwrap().id, [1; 16]);
         assert_eq!(all.apply(10.0, 1000).unwrap().value, 20.0);
-        assert_eq!(
-            Calibrations::new(vec![linear(1, 0, 1.0, 0.0), linear(1, 5, 1.0, 0.0)]),
-            Err(CalibrationError::VersionNotGrowing)
-        );
-        assert_eq!(
-            Calibrations::new(vec![linear(1, 5, 1.0, 0.0), linear(2, 5, 1.0, 0.0)]),
-            Err(CalibrationError::SameTime)
-        );
+    }
+
+    #[test]
+    fn of_two_from_one_time_the_same_counts_on_every_node() {
+        let (a, b) = (linear(1, 5, 2.0, 0.0), linear(2, 5, 3.0, 0.0));
+        let wrong = linear(9, 5, 0.0, 0.0);
+        for order in [
+            vec![a.clone(), b.clone(), wrong.clone()],
+            vec![wrong, b.clone(), a],
+        ] {
+            assert_eq!(Calibrations::new(order).in_use(), std::slice::from_ref(&b));
+        }
     }
 
     proptest! {

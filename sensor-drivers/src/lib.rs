@@ -32,7 +32,7 @@ pub mod ucum;
 mod unit;
 
 pub use calibration::{
-    Calibrated, Calibration, CalibrationError, Calibrations, Curve, POINTS_MAX, VERSIONS_MAX,
+    Calibrated, Calibration, CalibrationError, CalibrationId, Calibrations, Curve, POINTS_MAX,
 };
 pub use decoded::{
     ChannelSample, DEVICES_MAX, Decoded, DeviceFacts, DeviceReport, LABEL_BYTES_MAX, Location,

@@ -31,6 +31,8 @@ pub enum Kind {
     Rule,
     /// A person who signs in.
     User,
+    /// What raw values of a channel mean in truth, from a time on.
+    Calibration,
 }
 
 /// A kind of immutable record.
@@ -39,6 +41,8 @@ pub enum Kind {
 pub enum FactKind {
     /// A remark, possibly about a document.
     Note,
+    /// Words from a person or a device to others.
+    Message,
 }
 
 /// Every kind, in the order of their codes: the registry.
@@ -49,6 +53,7 @@ static KINDS: &[&KindSpec] = &[
     &kinds::device::SPEC,
     &kinds::rule::SPEC,
     &kinds::user::SPEC,
+    &kinds::calibration::SPEC,
 ];
 
 /// What there is to know about a kind of document.
@@ -265,6 +270,7 @@ impl FactKind {
     pub fn code(self) -> u16 {
         match self {
             FactKind::Note => 0x0201,
+            FactKind::Message => 0x0202,
         }
     }
 
@@ -272,6 +278,7 @@ impl FactKind {
     pub fn name(self) -> &'static str {
         match self {
             FactKind::Note => "note",
+            FactKind::Message => "message",
         }
     }
 
@@ -279,19 +286,20 @@ impl FactKind {
     pub fn plural(self) -> &'static str {
         match self {
             FactKind::Note => "notes",
+            FactKind::Message => "messages",
         }
     }
 
     /// Urgency lane (DESIGN §2).
     pub fn lane(self) -> u8 {
         match self {
-            FactKind::Note => 3,
+            FactKind::Note | FactKind::Message => 3,
         }
     }
 
     /// Every kind of fact.
     pub fn all() -> impl Iterator<Item = FactKind> {
-        [FactKind::Note].into_iter()
+        [FactKind::Note, FactKind::Message].into_iter()
     }
 
     /// The kind of fact with that number.
@@ -314,6 +322,7 @@ pub fn spec(kind: Kind) -> &'static KindSpec {
         Kind::Device => &kinds::device::SPEC,
         Kind::Rule => &kinds::rule::SPEC,
         Kind::User => &kinds::user::SPEC,
+        Kind::Calibration => &kinds::calibration::SPEC,
     }
 }
 

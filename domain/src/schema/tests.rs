@@ -292,3 +292,44 @@ fn a_resolution_takes_any_value_of_the_conflict_and_any_valid_other() {
     assert!(resolve("tags", json!([])).is_err());
     assert!(resolve("colour", json!(1)).is_err());
 }
+
+#[test]
+fn a_calibration_has_one_curve_that_gives_one_value_for_each_raw_one() {
+    let body = |curve: Value| json!({"device": "gauge", "channel": "level", "curve": curve});
+    for fits in [
+        json!({"offset": -0.3}),
+        json!({"scale": -1, "offset": 2}),
+        json!({"points": [{"raw": 0, "value": 1}, {"raw": 1, "value": 0}]}),
+    ] {
+        assert!(
+            check_create(Kind::Calibration, &object(body(fits.clone()))).is_ok(),
+            "{fits}"
+        );
+    }
+    for (curve, pointer) in [
+        (json!({}), "/curve"),
+        (json!({"scale": 0}), "/curve/scale"),
+        (
+            json!({"scale": 1, "points": [{"raw": 0, "value": 1}, {"raw": 1, "value": 0}]}),
+            "/curve",
+        ),
+        (json!({"points": [{"raw": 0, "value": 1}]}), "/curve/points"),
+        (
+            json!({"points": [{"raw": 0, "value": 1}, {"raw": 0, "value": 2}]}),
+            "/curve/points/1/raw",
+        ),
+        (
+            json!({"points": [{"raw": 0}, {"raw": 1, "value": 2}]}),
+            "/curve/points/0/value",
+        ),
+    ] {
+        assert_eq!(refused(Kind::Calibration, body(curve)), [pointer]);
+    }
+    assert_eq!(
+        refused(
+            Kind::Calibration,
+            json!({"device": "*", "channel": "level", "curve": {"offset": 1}})
+        ),
+        ["/device"]
+    );
+}

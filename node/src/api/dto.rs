@@ -373,6 +373,38 @@ pub struct Readings {
     /// which others were expected.
     #[schema(value_type = Vec<(String, String)>, required = false)]
     pub gaps: Option<Vec<Value>>,
+    /// `calibrated` where a calibration was applied to some of them, else `raw`.
+    pub values: String,
+    /// The calibrations that were applied, by the time from which they are valid.
+    pub calibrations: Vec<AppliedCalibration>,
+    /// How many of the points are raw although calibrated ones were asked for: none of the calibrations was valid then.
+    pub uncalibrated: u64,
+    /// Some value lies beyond the points that its curve was measured at.
+    pub extrapolated: bool,
+    /// Only of rollups: a curve that bends was applied to some least, greatest and mean, because the readings themselves
+    /// are no longer kept.
+    pub approximate: bool,
+}
+
+/// A calibration that was applied to readings.
+#[derive(ToSchema)]
+pub struct AppliedCalibration {
+    /// Id of its document.
+    pub id: String,
+    /// To readings from this time on; null for all.
+    #[schema(format = DateTime, required)]
+    pub valid_from: Option<String>,
+}
+
+/// Which values are answered.
+#[derive(ToSchema)]
+pub enum Values {
+    /// As their calibrations say.
+    #[schema(rename = "calibrated")]
+    Calibrated,
+    /// As they came.
+    #[schema(rename = "raw")]
+    Raw,
 }
 
 /// How fine readings are answered.

@@ -42,6 +42,7 @@ use super::{dto, schema};
         dto::Links,
         dto::RecordReference,
         dto::Resolution,
+        dto::Values,
         dto::HistoryEntry,
         dto::HistoryPage,
         dto::ChangeEvent,

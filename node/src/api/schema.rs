@@ -115,23 +115,58 @@ pub fn document_components(kind: Kind) -> Vec<(String, SchemaOrRef)> {
 
 /// Every component of a kind of fact: read, create, page.
 pub fn fact_components(kind: FactKind) -> Vec<(String, SchemaOrRef)> {
+    use domain::facts::{MESSAGE_TEXT_BYTES_MAX, MESSAGE_TO_BYTES_MAX, NOTE_TEXT_BYTES_MAX};
     let names = Names::of(kind.name());
-    let FactKind::Note = kind else {
-        return Vec::new();
-    };
-    let about = |nullable| nullable_if(nullable, reference("RecordReference"));
-    let text = || {
+    let text = |bytes_max: usize, what: &str| -> SchemaOrRef {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .min_length(Some(1))
-            .max_length(Some(domain::facts::NOTE_TEXT_BYTES_MAX))
-            .description(Some("What is to be remembered."))
+            .max_length(Some(bytes_max))
+            .description(Some(what))
             .into()
     };
-    let mut read = ObjectBuilder::new().description(Some("A remark; nobody edits it."));
+    let about = (
+        "about",
+        nullable_if(true, reference("RecordReference")),
+        false,
+    );
+    // What people write, and what only a node does: name, schema, always there.
+    let (what, written, of_the_node) = match kind {
+        FactKind::Note => {
+            let text = text(NOTE_TEXT_BYTES_MAX, "What is to be remembered.");
+            (
+                "A remark; nobody edits it.",
+                vec![("text", text, true), about],
+                vec![],
+            )
+        }
+        FactKind::Message => {
+            let to = text(
+                MESSAGE_TO_BYTES_MAX,
+                "To whom: a device, a user or a group, as the writer spells it; null for everybody.",
+            );
+            let written = vec![
+                ("text", text(MESSAGE_TEXT_BYTES_MAX, "What it says."), true),
+                ("to", nullable_if(true, to), false),
+                about,
+            ];
+            let what = "Words to others, from a person, or from a device that carries them; nobody edits it.";
+            (what, written, device_message_fields())
+        }
+        _ => return Vec::new(),
+    };
+    let mut read = ObjectBuilder::new().description(Some(what));
     read = with(read, "id", id_schema(None), true);
-    read = with(read, "text", text(), true);
-    read = with(read, "about", about(true), false);
+    let mut create = ObjectBuilder::new().additional_properties(Some(
+        utoipa::openapi::schema::AdditionalProperties::FreeForm(false),
+    ));
+    for (name, schema, required) in written {
+        read = with(read, name, schema.clone(), required);
+        create = with(create, name, schema, required);
+    }
+    for (name, schema) in of_the_node {
+        read = with(read, name, schema, false);
+    }
     for (name, schema, required) in common_fields() {
         // Nobody edits a fact, so it has no newer state, no conflicts and no end.
         if !matches!(
@@ -141,15 +176,40 @@ pub fn fact_components(kind: FactKind) -> Vec<(String, SchemaOrRef)> {
             read = with(read, name, schema, required);
         }
     }
-    let mut create = ObjectBuilder::new().additional_properties(Some(
-        utoipa::openapi::schema::AdditionalProperties::FreeForm(false),
-    ));
-    create = with(create, "text", text(), true);
-    create = with(create, "about", about(true), false);
     vec![
         (names.page, page(&names.read)),
         (names.read, read.into()),
         (names.create, create.into()),
+    ]
+}
+
+/// What a message of a device has beside its words.
+fn device_message_fields() -> Vec<(&'static str, SchemaOrRef)> {
+    let of = |kind: Type, what: &str| -> SchemaOrRef {
+        ObjectBuilder::new()
+            .schema_type(kind)
+            .description(Some(what))
+            .into()
+    };
+    vec![
+        ("device", described("The device that sent it.")),
+        ("channel", of(Type::Integer, "The radio's channel.")),
+        ("received_at", time_schema().into()),
+        ("sent_at", time_schema().into()),
+        (
+            "unapproved",
+            of(
+                Type::Boolean,
+                "True while nobody has approved the device: only this node has the message.",
+            ),
+        ),
+        (
+            "also_heard_by",
+            ArrayBuilder::new()
+                .items(described("A node."))
+                .description(Some("Other nodes that wrote down the same message."))
+                .into(),
+        ),
     ]
 }
 
@@ -310,6 +370,15 @@ fn overlays(kind: Kind) -> Vec<(&'static str, SchemaOrRef)> {
                     .into(),
             ),
         ],
+        Kind::Calibration => vec![(
+            "superseded_by",
+            nullable_if(
+                true,
+                described(
+                    "Another calibration of this channel that is valid from the same time and counts instead.",
+                ),
+            ),
+        )],
         Kind::Resource => vec![(
             "status",
             ObjectBuilder::new()

@@ -11,7 +11,7 @@ use super::extract::{PathId, Signed};
 use super::problem::Problem;
 use super::query::{LIST_LIMIT_MAX, QueryParameters};
 use super::records::page_answer;
-use crate::app::readings::Resolution;
+use crate::app::readings::{Resolution, Values};
 
 /// Points of one answer: some 400 KiB of JSON, a day of readings at one per ten seconds.
 const POINTS_MAX: u32 = 10_000;
@@ -66,6 +66,7 @@ pub async fn read(
         ("from" = Option<String>, Query, format = DateTime, description = "Not before this time (RFC 3339)."),
         ("to" = Option<String>, Query, format = DateTime, description = "Not after this time (RFC 3339)."),
         ("resolution" = Option<dto::Resolution>, Query, description = "raw where nothing is said. The others answer the whole minutes, quarters or hours that have part in the range; one without readings is not there."),
+        ("values" = Option<dto::Values>, Query, description = "calibrated where nothing is said: as the calibrations of this channel say, which are applied to what is stored when it is read. raw: as they came."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000),
     ),
     responses((status = 200, description = "The readings, oldest first.", body = dto::Readings)),
@@ -90,11 +91,21 @@ pub async fn readings(
             ));
         }
     };
+    let values = match query.text("values").as_deref() {
+        None | Some("calibrated") => Values::Calibrated,
+        Some("raw") => Values::Raw,
+        Some(_) => {
+            return Err(Problem::invalid_parameter(
+                "values",
+                "expected one of: calibrated, raw",
+            ));
+        }
+    };
     let limit = query.limit(POINTS_MAX)?;
-    query.finish(&["from", "to", "resolution", "limit"])?;
+    query.finish(&["from", "to", "resolution", "values", "limit"])?;
     Ok(Json(
         api.app
-            .readings(&caller, &id, from_ms, to_ms, resolution, limit)
+            .readings(&caller, &id, from_ms, to_ms, (resolution, values), limit)
             .await?,
     ))
 }

@@ -6,6 +6,7 @@
 mod audit;
 pub mod auth;
 pub mod brokers;
+mod calibrations;
 mod clock;
 pub mod codec;
 pub mod conflicts;
@@ -93,6 +94,7 @@ pub struct App {
     pub(in crate::app) writes_stopped: Arc<ArcSwapOption<String>>,
     pub(in crate::app) auth: auth::Auth,
     pub(in crate::app) devices: devices::Devices,
+    pub(in crate::app) calibrations: calibrations::CalibrationBook,
     pub(in crate::app) ingest: ingest::Ingest,
     pub(in crate::app) mqtt: mqtt::Mqtt,
     pub(in crate::app) brokers: brokers::BrokerBoard,

@@ -197,12 +197,14 @@ impl App {
         let writes_stopped = Arc::new(ArcSwapOption::empty());
         let events = EventFeed::new(&store)?;
         let devices = devices::Devices::default();
+        let calibrations = super::calibrations::CalibrationBook::default();
         let rules = Arc::new(rules::Rules::default());
         let sync = Arc::new(OnceLock::new());
         let moved = receipts::Moved::default();
         let followers = Arc::new(Followers {
             names: Arc::clone(&names),
             devices: devices.clone(),
+            calibrations: calibrations.clone(),
             rules: Arc::clone(&rules),
             sync: Arc::clone(&sync),
             moved: moved.clone(),
@@ -262,6 +264,7 @@ impl App {
             writes_stopped,
             auth: auth::Auth::new(),
             devices,
+            calibrations,
             rules: Arc::clone(&rules),
             invites: tokio::sync::Mutex::new(()),
             digest: proof::Cache::default(),
@@ -352,6 +355,7 @@ fn read_trust(store: &Store) -> Result<Option<Trust>, OpenError> {
 struct Followers {
     names: Arc<NameBook>,
     devices: devices::Devices,
+    calibrations: super::calibrations::CalibrationBook,
     rules: Arc<rules::Rules>,
     sync: Arc<OnceLock<sync_quic::SyncNode>>,
     moved: receipts::Moved,
@@ -362,7 +366,7 @@ impl Followers {
     fn start(&self, store: &Store) -> Result<(), StoreError> {
         /// Rows per read, so that no reader is held for long.
         const PAGE: usize = 500;
-        for kind in [Kind::User, Kind::Device, Kind::Rule] {
+        for kind in [Kind::User, Kind::Device, Kind::Calibration, Kind::Rule] {
             let mut after: Option<ListCursor> = None;
             loop {
                 let mut query = DocumentQuery::new(kind.spec().code, PAGE);
@@ -396,6 +400,10 @@ impl Committed for Followers {
                 }
             }
             Kind::Device => self.devices.document_committed(&row.fields, deleted),
+            Kind::Calibration => {
+                self.calibrations
+                    .document_committed(id, &row.fields, deleted);
+            }
             Kind::Rule => self.rules.document_committed(id, &row.fields, deleted),
             _ => {}
         }

@@ -4,6 +4,7 @@
 
 mod answers;
 mod archive;
+mod calibrated;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use store::{DeadLetter, DeadLetterQuery, DeadLetterState, SeriesId, SeriesQuery, StoreError};
 
 pub use self::answers::Resolution;
+pub use self::calibrated::Values;
 use super::clock::rfc3339;
 use super::{App, AppError, Caller, Page};
 
@@ -85,7 +87,8 @@ impl App {
 
     /// Readings of a series with `from_ms ≤ at ≤ to_ms`, oldest first: `{"points": [[at, value], …], "truncated"}`, or
     /// `[at, min, mean, max, count]` of the minutes, quarters or hours that have part in the range. Where there are more
-    /// than `limit`, these are the newest, and `truncated` is true.
+    /// than `limit`, these are the newest, and `truncated` is true. Values are as their calibrations say, or as they came;
+    /// the answer tells which calibrations were used.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`, a limit or range that does not fit, a fault of the store.
@@ -95,7 +98,7 @@ impl App {
         id: &str,
         from_ms: Option<i64>,
         to_ms: Option<i64>,
-        resolution: Resolution,
+        (resolution, values): (Resolution, Values),
         limit: Option<u32>,
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Read, Subject::Readings)?;
@@ -116,23 +119,36 @@ impl App {
         }
         let app = Arc::clone(self);
         let limit = limit as usize;
+        let calibrations = match values {
+            Values::Calibrated => self.calibrations.of(&series.device, &series.channel),
+            Values::Raw => None,
+        }
+        .unwrap_or_default();
         let Some(width) = resolution.width() else {
-            let page = blocking("read readings", move || {
+            let mut page = blocking("read readings", move || {
                 app.store
                     .readings()
                     .points(series.id, from_ms, to_ms, limit)
             })
             .await?;
             let expected_interval_ms = self.devices.expected_interval_ms(&series.device);
-            return Ok(answers::raw(id, &page, expected_interval_ms));
+            let told = calibrated::points(&calibrations, &mut page);
+            let mut answer = answers::raw(id, &page, expected_interval_ms);
+            told.lay_over(&mut answer);
+            return Ok(answer);
         };
-        let page = blocking("read rollups", move || {
-            app.store
-                .readings()
-                .buckets(series.id, width, from_ms, to_ms, limit)
+        let (page, told) = blocking("read rollups", move || {
+            let readings = app.store.readings();
+            let mut page = readings.buckets(series.id, width, from_ms, to_ms, limit)?;
+            let told = calibrated::buckets(&calibrations, width, &mut page, |from, to, limit| {
+                readings.points(series.id, from, to, limit)
+            })?;
+            Ok((page, told))
         })
         .await?;
-        Ok(answers::rollup(id, resolution, &page))
+        let mut answer = answers::rollup(id, resolution, &page);
+        told.lay_over(&mut answer);
+        Ok(answer)
     }
 
     /// Payloads that could not be read, newest first. `state` is open, replayed or discarded.

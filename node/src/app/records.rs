@@ -78,13 +78,6 @@ impl RecordKind {
             RecordKind::Fact(kind) => Subject::Fact(kind),
         }
     }
-
-    fn code(self) -> u16 {
-        match self {
-            RecordKind::Document(kind) => kind.spec().code,
-            RecordKind::Fact(kind) => kind.code(),
-        }
-    }
 }
 
 impl App {
@@ -249,13 +242,17 @@ impl App {
         }
         let step = match kind {
             RecordKind::Document(kind) => self.create_step(kind, fields)?,
-            RecordKind::Fact(FactKind::Note) => {
-                let bytes = domain::facts::check_note(&fields).map_err(AppError::Invalid)?;
-                let about = domain::facts::decode(FactKind::Note, &bytes)
+            RecordKind::Fact(kind @ (FactKind::Note | FactKind::Message)) => {
+                let check = match kind {
+                    FactKind::Message => domain::facts::check_message,
+                    _ => domain::facts::check_note,
+                };
+                let bytes = check(&fields).map_err(AppError::Invalid)?;
+                let about = domain::facts::decode(kind, &bytes)
                     .ok()
                     .and_then(|fact| fact.about);
                 Step::Fact {
-                    kind: FactKind::Note,
+                    kind,
                     id: ids::new_fact_id(
                         kind.code(),
                         &self.me.node.0,
@@ -596,6 +593,9 @@ impl App {
                 }
                 if kind == Kind::Incident {
                     related.folds.lay_over(RecordId(row.id.0), &mut value);
+                }
+                if kind == Kind::Calibration {
+                    self.calibrations.lay_over(RecordId(row.id.0), &mut value);
                 }
                 if kind == Kind::Device
                     && let Some(name) = value.get("name").and_then(Value::as_str).map(str::to_owned)

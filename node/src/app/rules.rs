@@ -334,6 +334,7 @@ impl Runner {
         let around = Surroundings {
             location: &|device| app.devices.location(device),
             approved: &|device| app.devices.is_approved(device),
+            calibrations: &app.calibrations,
         };
         let now_ms = wall_ms(app);
         self.evaluator
@@ -416,6 +417,7 @@ impl Runner {
                     &Surroundings {
                         location: &|device| app.devices.location(device),
                         approved: &|device| app.devices.is_approved(device),
+                        calibrations: &app.calibrations,
                     },
                     &mut self.effects,
                 );

@@ -27,6 +27,9 @@ async fn one_of_each(node: &Node) -> Vec<(RecordKind, Value)> {
                 "name": "High water", "match": { "device": "gauge-*", "channel": "level" },
                 "raise_above": 3.5, "clear_below": 3.0, "incident": { "title": "{device}: {value}" },
             }),
+            Kind::Calibration => json!({
+                "device": "gauge-1", "channel": "level", "curve": { "offset": -0.2 },
+            }),
             other => panic!("say here how a {other:?} is made"),
         };
         made.push((record, node.create(record, fields).await));
@@ -35,6 +38,7 @@ async fn one_of_each(node: &Node) -> Vec<(RecordKind, Value)> {
         let record = RecordKind::Fact(kind);
         let fields = match kind {
             FactKind::Note => json!({ "text": "Seen" }),
+            FactKind::Message => json!({ "text": "Come in", "to": "truck" }),
             other => panic!("say here how a {other:?} is made"),
         };
         made.push((record, node.create(record, fields).await));
@@ -89,6 +93,7 @@ async fn every_kind_of_document_and_fact_says_who_has_it_wherever_it_is_shown() 
         let fields = match kind {
             Kind::Assignment => json!({ "state": "committed" }),
             Kind::Device => json!({ "state": "disabled" }),
+            Kind::Calibration => json!({ "note": "Other" }),
             _ => json!({ name: "Other" }),
         };
         let app = &pair.hq.app;

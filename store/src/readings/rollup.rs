@@ -33,6 +33,11 @@ pub enum BucketWidth {
 }
 
 impl BucketWidth {
+    /// In milliseconds.
+    pub fn ms(self) -> i64 {
+        self.kind().width_ms()
+    }
+
     pub(crate) fn kind(self) -> Kind {
         match self {
             BucketWidth::Minute => Kind::Minutes,

@@ -1,6 +1,7 @@
 //! One file per kind of document.
 
 pub(super) mod assignment;
+pub(super) mod calibration;
 pub(super) mod device;
 pub(super) mod incident;
 pub(super) mod resource;

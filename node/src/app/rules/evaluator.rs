@@ -14,10 +14,12 @@ use domain::rules::{
     peak_field, rfc3339, step, tick,
 };
 use domain::{Kind, RecordId};
+use sensor_drivers::Calibrations;
 use serde_json::{Map, Value, json};
 use store::{SeriesId, StoredReading, flags};
 
 use super::saved::{self, Key};
+use crate::app::calibrations::CalibrationBook;
 use crate::app::records::RuleEffect;
 
 /// States kept in memory and in the cursor, one per rule and series (or device) that it looks at. 200,000: every series
@@ -51,6 +53,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) location: &'a (dyn Fn(&str) -> Option<Value> + Sync),
     /// Whether a device is approved now.
     pub(super) approved: &'a (dyn Fn(&str) -> bool + Sync),
+    /// What raw values mean.
+    pub(super) calibrations: &'a CalibrationBook,
 }
 
 /// What readings are evaluated with, and what was seen so far.
@@ -62,8 +66,8 @@ pub(super) struct Evaluator {
     rules: Vec<Arc<Rule>>,
     /// Some rule is about time.
     about_time: bool,
-    /// For each series that was heard: which instances look at it.
-    series: HashMap<SeriesId, Vec<Slot>>,
+    /// For each series that was heard: who looks at it.
+    series: HashMap<SeriesId, Watched>,
     instances: Vec<Instance>,
     by_key: HashMap<(RecordId, Key), usize>,
     /// From the cursor, for series that have not sent since.
@@ -72,6 +76,31 @@ pub(super) struct Evaluator {
     uptime_ms: i64,
     /// What the states took when they were saved last.
     state_bytes: usize,
+}
+
+/// A series that was heard.
+struct Watched {
+    slots: Vec<Slot>,
+    names: Names,
+    calibrations: Option<Arc<Calibrations>>,
+    /// The version of the book that they are from.
+    calibrations_version: Option<u64>,
+}
+
+impl Watched {
+    /// What a reading says in truth, by the calibration that is valid at its time as it is known now; as it came where
+    /// there is none.
+    fn value(&mut self, reading: &StoredReading, book: &CalibrationBook) -> f64 {
+        let version = Some(book.version());
+        if self.calibrations_version != version {
+            self.calibrations = book.of(&self.names.0, &self.names.1);
+            self.calibrations_version = version;
+        }
+        self.calibrations
+            .as_ref()
+            .and_then(|calibrations| calibrations.apply(reading.value, reading.at_ms))
+            .map_or(reading.value, |calibrated| calibrated.value)
+    }
 }
 
 struct Slot {
@@ -179,14 +208,14 @@ impl Evaluator {
             };
             self.watch(reading.series, &names);
         }
-        let Some(slots) = self.series.get(&reading.series) else {
+        let Some(watched) = self.series.get_mut(&reading.series) else {
             return;
         };
-        if slots.is_empty() {
+        if watched.slots.is_empty() {
             return;
         }
         let sample = Sample {
-            value: reading.value,
+            value: watched.value(reading, around.calibrations),
             at_ms: effective_time_ms(
                 (reading.flags & flags::DEVICE_TIME != 0).then_some(reading.at_ms),
                 reading.received_ms,
@@ -195,7 +224,7 @@ impl Evaluator {
             position: reading.position.unsigned_abs(),
             uptime_ms: self.uptime_ms,
         };
-        for slot in slots {
+        for slot in &watched.slots {
             let Some(instance) = self.instances.get_mut(slot.instance) else {
                 continue;
             };
@@ -296,7 +325,13 @@ impl Evaluator {
                 inputs: watch.inputs,
             });
         }
-        self.series.insert(series, slots);
+        let watched = Watched {
+            slots,
+            names: names.clone(),
+            calibrations: None,
+            calibrations_version: None,
+        };
+        self.series.insert(series, watched);
     }
 
     fn forget_clear(&mut self) {

@@ -212,6 +212,7 @@ fn evaluate(
     let around = Surroundings {
         location: &|_| None,
         approved: &approved,
+        calibrations: &app.calibrations,
     };
     let mut effects = Vec::new();
     let mut firings = Firings::default();

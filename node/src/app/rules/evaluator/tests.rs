@@ -1,6 +1,8 @@
 //! What evaluation makes of readings, ticks and crashes.
 
 #![allow(clippy::unwrap_used)]
+use std::sync::LazyLock;
+
 use super::*;
 
 const RULE: RecordId = RecordId([7; 16]);
@@ -48,21 +50,58 @@ fn names(series: SeriesId) -> Option<Names> {
     }
 }
 
-const AROUND: Surroundings<'static> = Surroundings {
-    location: &|_| Some(Value::Null),
-    approved: &|_| true,
-};
+static CALIBRATIONS: LazyLock<CalibrationBook> = LazyLock::new(CalibrationBook::default);
+
+fn around() -> Surroundings<'static> {
+    Surroundings {
+        location: &|_| Some(Value::Null),
+        approved: &|_| true,
+        calibrations: &CALIBRATIONS,
+    }
+}
 
 fn effects(evaluator: &mut Evaluator, readings: &[StoredReading]) -> Vec<RuleEffect> {
     let mut effects = Vec::new();
     for reading in readings {
         let around = Surroundings {
             location: &|_| Some(json!({"lat": 1.0, "lon": 2.0})),
-            ..AROUND
+            ..around()
         };
         evaluator.evaluate(reading, &mut names, &around, &mut effects);
     }
     plain(effects)
+}
+
+#[test]
+fn a_reading_is_judged_by_what_its_calibration_makes_of_it() {
+    let book = CalibrationBook::default();
+    let calibrate = |id: u8, valid_from: &str, scale: f64| {
+        let fields = json!({
+            "device": "river-01", "channel": "level", "valid_from": valid_from,
+            "curve": {"scale": scale},
+        });
+        book.document_committed(RecordId([id; 16]), fields.as_object().unwrap(), false);
+    };
+    let mut evaluator = evaluator();
+    let mut effects = Vec::new();
+    let mut judge = |position: i64, value: f64| {
+        let around = Surroundings {
+            calibrations: &book,
+            ..around()
+        };
+        let reading = reading(position, value);
+        evaluator.evaluate(&reading, &mut names, &around, &mut effects);
+        std::mem::take(&mut effects).len()
+    };
+    assert_eq!(judge(1, 2.5), 0);
+    // Valid from the second second of the test on.
+    calibrate(1, "2026-03-01T12:00:02Z", 2.0);
+    assert_eq!(judge(1, 2.5), 0, "before it is valid");
+    assert_eq!(judge(2, 2.5), 1, "5 m");
+    assert_eq!(judge(3, 1.4), 1, "2.8 m");
+    // Corrected: what comes from now on is judged by the correction.
+    calibrate(1, "2026-03-01T12:00:02Z", 1.0);
+    assert_eq!(judge(4, 2.5), 0);
 }
 
 fn plain(effects: Vec<Effect>) -> Vec<RuleEffect> {
@@ -210,7 +249,7 @@ fn a_cursor_of_format_1_goes_on_where_it_stood() {
     let mut seen = Vec::new();
     for reading in [gauge(1, 100, 1.0), gauge(3, 170, 5.0), gauge(1, 171, 1.0)] {
         let mut names = |_| Some(("river-01".into(), "level".into()));
-        evaluator.evaluate(&reading, &mut names, &AROUND, &mut seen);
+        evaluator.evaluate(&reading, &mut names, &around(), &mut seen);
     }
     let [
         RuleEffect::Open { fields: opened, .. },
@@ -270,9 +309,9 @@ fn play(evaluator: &mut Evaluator, turns: &[Turn]) -> Vec<RuleEffect> {
     for turn in turns {
         match turn {
             Turn::Reading(reading) => {
-                evaluator.evaluate(reading, &mut names, &AROUND, &mut effects);
+                evaluator.evaluate(reading, &mut names, &around(), &mut effects);
             }
-            Turn::Tick(now_ms) => evaluator.tick(1000, *now_ms, &AROUND, &mut effects),
+            Turn::Tick(now_ms) => evaluator.tick(1000, *now_ms, &around(), &mut effects),
         }
     }
     plain(effects)
@@ -356,7 +395,7 @@ fn ticks(evaluator: &mut Evaluator, number: i64, approved: bool) -> Vec<RuleEffe
     let mut effects = Vec::new();
     let around = Surroundings {
         approved: &|_| approved,
-        ..AROUND
+        ..around()
     };
     for _ in 0..number {
         evaluator.tick(1000, 1_772_366_500_000, &around, &mut effects);
