@@ -20,6 +20,8 @@ export default defineConfig({
     // Everything comes as a file: the node's content security policy allows no inline code and no data URLs.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // One file on purpose: a page that is open goes on working when the node behind it has lost its power.
+    chunkSizeWarningLimit: 700,
   },
   server: {
     proxy: Object.fromEntries(nodePaths.map((path) => [path, { target: node, configure: answerForTheSilent }])),

@@ -7,6 +7,8 @@ import type {
   Conflict,
   DeadLetter,
   Device,
+  DeviceCommand,
+  DeviceCommandPage,
   HistoryEntry,
   Incident,
   KnownPeer,
@@ -115,8 +117,45 @@ export const useAssignments = (incident: string) =>
 export const useDevices = () =>
   usePages<Device>(["devices", "list"], (cursor) => paths.devices({ limit: PAGE, cursor }), VALUES_EVERY_MS);
 
+export const useDevice = (id: string) =>
+  useQuery({
+    queryKey: keys.devices.one(id),
+    queryFn: ({ signal }) => api.get<Device>(paths.device(id), signal),
+    refetchInterval: VALUES_EVERY_MS,
+  });
+
+export const useDeviceHistory = (id: string) =>
+  usePages<HistoryEntry>(keys.devices.history(id), (cursor) => paths.deviceHistory(id, { limit: PAGE, cursor }));
+
+/** Commands, newest first, and what the device last said about itself. */
+export function useDeviceCommands(id: string) {
+  const query = useInfiniteQuery({
+    queryKey: keys.devices.commands(id),
+    initialPageParam: null as string | null,
+    queryFn: ({ pageParam, signal }) =>
+      api.get<DeviceCommandPage>(paths.deviceCommands(id, { limit: PAGE, cursor: pageParam }), signal),
+    getNextPageParam: (page) => page.next,
+    refetchInterval: VALUES_EVERY_MS,
+  });
+  const pages = query.data?.pages;
+  const items: DeviceCommand[] | undefined = pages?.flatMap((page) => page.items);
+  return { ...query, data: items, reported: pages?.[0]?.reported ?? null };
+}
+
+/** All channels of one device. */
+export const useSeriesOf = (device: string) =>
+  usePages<Series>(
+    [...keys.devices.series(), device],
+    (cursor) => paths.series({ device, limit: WHOLE, cursor }),
+    VALUES_EVERY_MS,
+  );
+
 export const useSeries = () =>
-  usePages<Series>(keys.devices.series(), (cursor) => paths.series({ limit: WHOLE, cursor }), VALUES_EVERY_MS);
+  usePages<Series>(
+    [...keys.devices.series(), null],
+    (cursor) => paths.series({ limit: WHOLE, cursor }),
+    VALUES_EVERY_MS,
+  );
 
 export const useDeadLetters = () =>
   usePages<DeadLetter>(

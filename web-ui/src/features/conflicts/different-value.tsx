@@ -4,7 +4,6 @@ import { ASSIGNMENT_STATES, CATEGORIES, INCIDENT_STATUSES, SEVERITIES } from "..
 import { parseLocation } from "../../lib/location.ts";
 import { SelectField, TextField } from "../../ui/field.tsx";
 import { common, fieldLabel, label } from "../../ui/texts.ts";
-import { texts as incidentTexts } from "../incidents/texts.ts";
 import { texts } from "./texts.ts";
 
 const enumerations: Record<string, readonly string[]> = {
@@ -54,13 +53,13 @@ export function DifferentValue({ field, saving, onValue, onCancel }: DifferentVa
       {field === "location" ? (
         <div className="grid grid-cols-2 gap-3">
           <TextField
-            label={incidentTexts.lat}
+            label={common.lat}
             value={location.lat}
             onChange={(lat) => setLocation({ ...location, lat })}
             error={errors.lat}
           />
           <TextField
-            label={incidentTexts.lon}
+            label={common.lon}
             value={location.lon}
             onChange={(lon) => setLocation({ ...location, lon })}
             error={errors.lon}

@@ -1,9 +1,9 @@
 /** The fields of an incident, for reporting and for editing. */
-import { useState } from "react";
 import { CATEGORIES, INCIDENT_STATUSES, SEVERITIES } from "../../api/types.ts";
 import { SelectField, TextField } from "../../ui/field.tsx";
 import type { FieldErrors } from "../../ui/field-errors.ts";
-import { common, label } from "../../ui/texts.ts";
+import { LocationFields } from "../../ui/location-fields.tsx";
+import { label } from "../../ui/texts.ts";
 import type { IncidentForm } from "./form.ts";
 import { texts } from "./texts.ts";
 
@@ -23,7 +23,6 @@ interface IncidentFieldsProps {
 
 export function IncidentFields({ form, onChange, errors }: IncidentFieldsProps) {
   const set = (field: keyof IncidentForm) => (value: string) => onChange({ ...form, [field]: value });
-  const locationError = errors["location.lat"] || errors["location.lon"] ? undefined : errors.location;
   return (
     <div className="grid gap-4">
       <TextField
@@ -65,29 +64,7 @@ export function IncidentFields({ form, onChange, errors }: IncidentFieldsProps) 
         error={errors.description}
         rows={5}
       />
-      <fieldset className="grid gap-2">
-        <legend className="mb-1 font-semibold">
-          {texts.location} <span className="font-normal text-ink-soft">({common.optional})</span>
-        </legend>
-        <div className="grid grid-cols-2 gap-4">
-          <TextField
-            label={texts.lat}
-            inputMode="text"
-            value={form.lat}
-            onChange={set("lat")}
-            error={errors["location.lat"] ?? locationError}
-          />
-          <TextField
-            label={texts.lon}
-            inputMode="text"
-            value={form.lon}
-            onChange={set("lon")}
-            error={errors["location.lon"]}
-          />
-        </div>
-        <p className="text-sm text-ink-soft">{texts.locationHint}</p>
-        <UsePosition onPosition={(lat, lon) => onChange({ ...form, lat, lon })} />
-      </fieldset>
+      <LocationFields text={form} onChange={(location) => onChange({ ...form, ...location })} errors={errors} />
       <TextField
         label={texts.tags}
         optional
@@ -96,35 +73,6 @@ export function IncidentFields({ form, onChange, errors }: IncidentFieldsProps) 
         onChange={set("tags")}
         error={errors.tags}
       />
-    </div>
-  );
-}
-
-/** Browsers give the position only to pages from a trusted origin; elsewhere the button would never work. */
-function UsePosition({ onPosition }: { onPosition: (lat: string, lon: string) => void }) {
-  const [failed, setFailed] = useState(false);
-  if (!window.isSecureContext || !("geolocation" in navigator)) return null;
-  return (
-    <div>
-      <button
-        type="button"
-        className="button"
-        onClick={() => {
-          setFailed(false);
-          navigator.geolocation.getCurrentPosition(
-            ({ coords }) => onPosition(coords.latitude.toFixed(6), coords.longitude.toFixed(6)),
-            () => setFailed(true),
-            { enableHighAccuracy: true, timeout: 20_000, maximumAge: 30_000 },
-          );
-        }}
-      >
-        {texts.usePosition}
-      </button>
-      {failed && (
-        <p role="alert" className="mt-1 font-semibold text-bad">
-          {texts.positionFailed}
-        </p>
-      )}
     </div>
   );
 }

@@ -129,7 +129,7 @@ function IncidentFacts({ incident }: { incident: Incident }) {
       {incident.description && <p className="mb-3 max-w-prose whitespace-pre-wrap">{incident.description}</p>}
       <dl className="grid gap-3 sm:grid-cols-2">
         <Fact name={texts.category}>{label(incident.category)}</Fact>
-        <Fact name={texts.location}>
+        <Fact name={common.location}>
           {incident.location ? <span className="tabular">{formatLocation(incident.location)}</span> : label(null)}
         </Fact>
         {incident.tags.length > 0 && (

@@ -1,0 +1,130 @@
+/** What a chart draws: samples in the order of their times, the gaps between them, and what they come to. Pure.
+ *
+ * Invariant: a line joins two samples only where no gap lies between them. */
+import type { Readings, Resolution } from "../../../api/types.ts";
+import { widthMs } from "./span.ts";
+
+/** A reading, or what all readings of a minute, a quarter or an hour come to. */
+export interface Sample {
+  /** Where it begins; the time itself of a reading. */
+  atMs: number;
+  endMs: number;
+  min: number;
+  mean: number;
+  max: number;
+  count: number;
+}
+
+export interface Gap {
+  fromMs: number;
+  toMs: number;
+  /** It has not ended: nothing came up to now. */
+  open: boolean;
+}
+
+/** A reading may come half an interval late before it counts as missing, as the node has it (`store/…/gaps.rs`). */
+const LATE = 1.5;
+/** Where nobody says how often a sensor sends, its own rhythm stands for it: three times the median distance is
+ * silence. */
+const SILENT_TIMES = 3;
+
+const isNumber = (value: unknown): value is number => typeof value === "number";
+
+/** Rows that are not what this page knows are left out rather than drawn wrongly. */
+export function samplesOf(answer: Pick<Readings, "points" | "resolution">): Sample[] {
+  const width = widthMs(answer.resolution as Resolution) ?? 0;
+  return answer.points.flatMap((point): Sample[] => {
+    const [at, first, mean, max, count] = point as unknown[];
+    const atMs = typeof at === "string" ? Date.parse(at) : Number.NaN;
+    if (Number.isNaN(atMs) || !isNumber(first)) return [];
+    const endMs = atMs + width;
+    if (answer.resolution === "raw") return [{ atMs, endMs, min: first, mean: first, max: first, count: 1 }];
+    return isNumber(mean) && isNumber(max) && isNumber(count) ? [{ atMs, endMs, min: first, mean, max, count }] : [];
+  });
+}
+
+/** The time between the beginnings of two samples past which something is missing; null where there is no telling. */
+export function silentAfterMs(
+  samples: readonly Sample[],
+  width: number,
+  expectedIntervalS: number | null,
+): number | null {
+  if (expectedIntervalS !== null) return LATE * expectedIntervalS * 1_000 + width;
+  const distances = samples.slice(1).map((sample, index) => sample.atMs - (samples[index]?.atMs ?? sample.atMs));
+  if (distances.length < 2) return null;
+  distances.sort((a, b) => a - b);
+  const median = distances[Math.floor(distances.length / 2)] ?? 0;
+  return Math.max(median, 1) * SILENT_TIMES;
+}
+
+export function gapsOf(samples: readonly Sample[], silentAfter: number | null, nowMs: number): Gap[] {
+  if (silentAfter === null) return [];
+  const gaps: Gap[] = [];
+  let before: Sample | undefined;
+  for (const sample of samples) {
+    if (before !== undefined && sample.atMs - before.atMs > silentAfter)
+      gaps.push({ fromMs: before.endMs, toMs: sample.atMs, open: false });
+    before = sample;
+  }
+  if (before !== undefined && nowMs - before.atMs > silentAfter)
+    gaps.push({ fromMs: before.endMs, toMs: nowMs, open: true });
+  return gaps;
+}
+
+/** Stretches without a gap in them. */
+export function stretchesOf(samples: readonly Sample[], gaps: readonly Gap[]): Sample[][] {
+  const ends = new Set(gaps.map((gap) => gap.fromMs));
+  const stretches: Sample[][] = [];
+  let current: Sample[] = [];
+  for (const sample of samples) {
+    current.push(sample);
+    if (ends.has(sample.endMs)) {
+      stretches.push(current);
+      current = [];
+    }
+  }
+  if (current.length > 0) stretches.push(current);
+  return stretches;
+}
+
+export interface Summary {
+  count: number;
+  min: Sample;
+  max: Sample;
+  mean: number;
+}
+
+/** null where there is nothing. The mean counts each reading once. */
+export function summaryOf(samples: readonly Sample[]): Summary | null {
+  const [first] = samples;
+  if (first === undefined) return null;
+  let [min, max, count, sum] = [first, first, 0, 0];
+  for (const sample of samples) {
+    if (sample.min < min.min) min = sample;
+    if (sample.max > max.max) max = sample;
+    count += sample.count;
+    sum += sample.mean * sample.count;
+  }
+  return { count, min, max, mean: sum / count };
+}
+
+const decimals = (value: number): number => String(Number(value.toPrecision(6))).split(".")[1]?.length ?? 0;
+
+/** A mean with one decimal more than what it was made of: the rest is arithmetic, not measurement. */
+export function meanOf(mean: number, ...of: number[]): number {
+  if (of.every((value) => value === mean)) return mean;
+  return Number(mean.toFixed(Math.min(Math.max(...of.map(decimals)) + 1, 20)));
+}
+
+/** The place of the sample whose time is nearest; -1 where there is none. */
+export function nearest(samples: readonly Sample[], atMs: number): number {
+  let [low, high] = [0, samples.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((samples[middle]?.atMs ?? 0) < atMs) low = middle + 1;
+    else high = middle;
+  }
+  const [before, after] = [samples[low - 1], samples[low]];
+  if (after === undefined) return samples.length - 1;
+  return before !== undefined && atMs - before.atMs < after.atMs - atMs ? low - 1 : low;
+}

@@ -1,0 +1,44 @@
+/** The readings of a chart, asked for again and again while it is on the screen. */
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { api } from "../../../api/client.ts";
+import { nodeNowMs } from "../../../api/connection.ts";
+import { paths } from "../../../api/paths.ts";
+import { keys } from "../../../api/queries.ts";
+import type { Readings, Resolution } from "../../../api/types.ts";
+import { lengthMs, refreshMs, resolutionOf, type Span } from "./span.ts";
+
+/** The most that the node answers. */
+const POINTS_MAX = 10_000;
+
+export interface Charted {
+  /** What it was asked for: an older one stands in while the new one comes. */
+  span: Span;
+  answer: Readings;
+  /** null: as far back as there are readings. */
+  fromMs: number | null;
+  toMs: number;
+}
+
+async function ask(series: string, span: Span, signal: AbortSignal): Promise<Charted> {
+  const toMs = nodeNowMs();
+  const length = lengthMs(span);
+  const fromMs = length === null ? null : toMs - length;
+  const range = {
+    ...(fromMs === null ? {} : { from: new Date(fromMs).toISOString() }),
+    to: new Date(toMs).toISOString(),
+    limit: POINTS_MAX,
+  };
+  const read = (resolution: Resolution) => api.get<Readings>(paths.readings(series, { ...range, resolution }), signal);
+  const answer = await read(resolutionOf(span));
+  // A seismometer sends more in an hour than can be drawn; its newest minutes alone would not be the hour.
+  return { answer: answer.truncated && answer.resolution === "raw" ? await read("1m") : answer, span, fromMs, toMs };
+}
+
+export const useCharted = (series: string, span: Span) =>
+  useQuery({
+    queryKey: [...keys.devices.readings(series), span],
+    queryFn: ({ signal }) => ask(series, span, signal),
+    refetchInterval: refreshMs(span),
+    // The old picture stays until the new one is there, but never that of another channel.
+    placeholderData: (previous, query) => (query?.queryKey[2] === series ? keepPreviousData(previous) : undefined),
+  });
