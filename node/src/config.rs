@@ -14,6 +14,7 @@ use sensor_drivers::DecoderConfig;
 
 use crate::api::RequestPlaces;
 use crate::app::Storage;
+use crate::app::ingest::{IngestPlaces, IngestPlacesError};
 use crate::ingest::broker::{self, BrokerSettings, BrokerSettingsError};
 
 /// Name of the configuration file in the data directory.
@@ -58,6 +59,8 @@ pub struct Config {
     pub storage: Storage,
     /// Places for HTTP requests.
     pub requests: RequestPlaces,
+    /// Places for messages of sensors on their way to the disk.
+    pub ingest: IngestPlaces,
     /// What is logged to standard error, as `tracing` filter directives.
     pub log: String,
 }
@@ -81,6 +84,7 @@ impl Default for Config {
             brokers: Vec::new(),
             storage: Storage::default(),
             requests: RequestPlaces::default(),
+            ingest: IngestPlaces::default(),
             log: "info".into(),
         }
     }
@@ -143,6 +147,14 @@ pub enum ConfigError {
         /// What is wrong with it; part of the text, so no source that would tell it twice.
         cause: BrokerSettingsError,
     },
+    /// Places that do not fit.
+    #[error("{path}: {cause}")]
+    Ingest {
+        /// The file.
+        path: PathBuf,
+        /// Why; part of the text, so no source that would tell it twice.
+        cause: IngestPlacesError,
+    },
     /// An environment variable that nobody reads.
     #[error("unknown configuration key {name} in the environment (known: {known})")]
     UnknownVariable {
@@ -189,6 +201,11 @@ impl Config {
         }
         config.apply(overrides);
         broker::check(&config.brokers).map_err(|cause| ConfigError::Broker {
+            path: data_dir.join(FILE_NAME),
+            cause,
+        })?;
+        let places = config.ingest.check(config.brokers.len());
+        places.map_err(|cause| ConfigError::Ingest {
             path: data_dir.join(FILE_NAME),
             cause,
         })?;
@@ -370,6 +387,19 @@ mod tests {
             .to_string();
         assert!(
             error.contains("lisen") && error.contains(FILE_NAME),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn places_that_do_not_fit_the_writer_are_refused_in_words() {
+        let config = load("[ingest]\ncommon_max = 1000\n", &[]).unwrap();
+        assert_eq!(config.ingest.common_max, 1_000);
+        let error = load("[ingest]\ncommon_max = 65000\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("common_max") && error.contains(FILE_NAME),
             "{error}"
         );
     }

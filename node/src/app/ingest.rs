@@ -7,31 +7,33 @@
 //! Invariants:
 //! - Every message given in ends as readings, as a counted duplicate, as counted old news ([`Message::kept`]), or as a
 //!   dead letter with its bytes; never as nothing.
+//! - No source of messages can keep another from the disk ([`places`]).
 //! - `Submission::committed` answers only after the commit. While the disk is full it waits and tries again, so that
 //!   nothing is acknowledged and nothing is thrown away.
 
 mod formats;
 mod hash;
+mod places;
 mod session;
 mod submission;
+#[cfg(test)]
+mod tests;
 mod times;
 
 use std::sync::Arc;
 
 use store::{SessionNo, Store};
-use tokio::sync::Semaphore;
 
 use super::App;
 use super::clock::Clock;
 use super::decoders::Decoders;
 use super::devices::Devices;
+use places::Places;
 
+pub use places::{IngestPlaces, IngestPlacesError};
 pub use session::IngestSession;
 pub use submission::Submission;
 pub(in crate::app) use times::judged;
-
-/// Messages on their way to the disk, over all sessions: a quarter of a second at 100,000/s, some 5 MB.
-const IN_FLIGHT_MAX: usize = 32_768;
 
 /// The way into the store for everything that hears sensors. Cheap to clone.
 #[derive(Clone)]
@@ -42,7 +44,7 @@ struct Shared {
     devices: Devices,
     clock: Clock,
     decoders: Decoders,
-    places: Arc<Semaphore>,
+    places: Places,
     cheats: bool,
 }
 
@@ -107,6 +109,11 @@ impl App {
     pub fn ingest(&self) -> &Ingest {
         &self.ingest
     }
+
+    /// Gives how the sources stand to the figures for Prometheus.
+    pub fn publish_ingest(&self) {
+        self.ingest.0.places.publish();
+    }
 }
 
 impl Ingest {
@@ -115,13 +122,14 @@ impl Ingest {
         devices: Devices,
         clock: Clock,
         decoders: Decoders,
+        places: IngestPlaces,
     ) -> Self {
         Ingest(Arc::new(Shared {
             store,
             devices,
             clock,
             decoders,
-            places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            places: Places::new(places),
             cheats: cheats(),
         }))
     }
@@ -139,16 +147,16 @@ impl Ingest {
             }
             None => (None, false),
         };
-        (self.session_of(key.source, number), known)
+        (self.session_of(&key.source, number), known)
     }
 
     /// A session of a sender whose number is known already.
     pub(in crate::app) fn session_of(
         &self,
-        source: Arc<str>,
+        source: &str,
         number: Option<SessionNo>,
     ) -> IngestSession {
-        IngestSession::new(Arc::clone(&self.0), source, number)
+        IngestSession::new(Arc::clone(&self.0), self.0.places.source(source), number)
     }
 }
 

@@ -54,6 +54,8 @@ pub struct OpenConfig {
     pub key: KeySource,
     /// What it lies on.
     pub storage: Storage,
+    /// Places for messages of sensors.
+    pub ingest: ingest::IngestPlaces,
 }
 
 /// What a data directory lies on.
@@ -92,6 +94,7 @@ impl OpenConfig {
             data_dir: data_dir.to_owned(),
             key,
             storage: Storage::default(),
+            ingest: ingest::IngestPlaces::default(),
         }
     }
 }
@@ -239,7 +242,13 @@ impl App {
         .map_err(OpenError::Thread)?;
         let (mismatches, to_look_into) = proof::Mismatches::new();
         let decoders = super::decoders::Decoders::default();
-        let ingest = ingest::Ingest::new(store.clone(), devices.clone(), clock, decoders.clone());
+        let ingest = ingest::Ingest::new(
+            store.clone(),
+            devices.clone(),
+            clock,
+            decoders.clone(),
+            config.ingest,
+        );
         let mqtt = super::mqtt::Mqtt::start(
             store.clone(),
             ingest.clone(),

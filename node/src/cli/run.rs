@@ -100,6 +100,7 @@ async fn open(place: &Place, config: &Config) -> anyhow::Result<Arc<App>> {
     setup::warn_of_key_beside_data(place, &key);
     let app = App::open(OpenConfig {
         storage: config.storage,
+        ingest: config.ingest,
         ..OpenConfig::new(&place.data_dir, key)
     })
     .await?;

@@ -12,6 +12,7 @@ mod compact;
 mod dead_letters;
 mod dedup;
 mod gaps;
+mod inbox;
 mod keeper;
 mod load;
 mod merge;
@@ -42,6 +43,7 @@ pub use self::dead_letters::{
     DeadLetter, DeadLetterCounts, DeadLetterFailure, DeadLetterQuery, DeadLetterState,
 };
 pub use self::gaps::{Gap, gaps};
+use self::inbox::Inbox;
 use self::keeper::{Keeper, Limits, REQUESTS_MAX, Request, Requests};
 pub use self::mqtt::{
     CommandState, DeviceCommand, MqttAccount, MqttChange, MqttMessage, MqttOutgoing, MqttSession,
@@ -54,7 +56,7 @@ pub use self::types::{
     NewReading, Point, PointPage, SERIES_MAX, SERIES_PER_DEVICE_MAX, SeriesId, SeriesInfo,
     SeriesQuery, SeriesRefused, SessionNo, StoredReading, flags,
 };
-use self::writer::{Job, Shared, Writer, weight};
+use self::writer::{Job, Reply, Shared, Writer};
 use crate::checkpoint::Checkpointer;
 use crate::error::{CommitError, Doing, StoreError, io};
 use crate::migrate;
@@ -67,9 +69,22 @@ use crate::ticket::{LocalJob, Ticket};
 pub const POINTS_MAX: usize = 10_000;
 /// SQLCipher's and SQLite's own; `open.rs` does not change it.
 const PAGE_BYTES: u64 = 4_096;
-/// Readings that may wait for the writer: half a second of a flood. Past it batches are refused, and the publishers'
-/// PUBACKs with them.
-const QUEUE_READINGS_MAX: usize = 65_536;
+/// What may wait for the writer, as [`IngestBatch::weight`] counts it: half a second of a flood of readings. Past it
+/// batches are refused, and the publishers' PUBACKs with them.
+pub const QUEUE_READINGS_MAX: usize = 65_536;
+
+/// The largest batch that goes ahead of a backlog: what a sensor sends that woke up, or one message of a gateway.
+pub const AHEAD_WEIGHT_MAX: usize = 64;
+
+/// How a batch is queued for the writer; usually behind what is there.
+#[derive(Default)]
+pub struct Queueing {
+    /// Ahead of others' backlog: of its sender nothing else is queued. Has an effect for small batches
+    /// ([`AHEAD_WEIGHT_MAX`]) that change nothing that later changes build on.
+    pub ahead: bool,
+    /// Dropped when the batch was answered, whether or not anybody still waits for the answer.
+    pub hold: Option<Box<dyn Send>>,
+}
 
 /// The open file. Shared through [`crate::Store`].
 pub struct Readings {
@@ -122,7 +137,7 @@ impl Readings {
             connection,
             shared.clone(),
             checkpointer.handle(),
-            receiver,
+            Inbox::new(receiver),
             source.wear.gather,
             wake.clone(),
             loaded,
@@ -199,16 +214,34 @@ impl Readings {
     ///
     /// Errors: `DiskFull`, `Busy` (too much is queued), `Fault`: nothing of the batch is stored.
     pub fn ingest(&self, batch: IngestBatch) -> Ticket<Ingested, CommitError> {
+        self.ingest_as(batch, Queueing::default())
+    }
+
+    /// The same, queued in another way.
+    pub fn ingest_as(
+        &self,
+        batch: IngestBatch,
+        queueing: Queueing,
+    ) -> Ticket<Ingested, CommitError> {
         let (reply, receiver) = oneshot::channel();
         let ticket = Ticket::new(receiver);
-        let weight = weight(&batch);
+        let weight = batch.weight();
         let before = self.shared.queued.fetch_add(weight, Ordering::Relaxed);
         if before > 0 && before + weight > QUEUE_READINGS_MAX {
             self.shared.queued.fetch_sub(weight, Ordering::Relaxed);
             let _ = reply.send(Err(CommitError::Busy { queue: "readings" }));
             return ticket;
         }
-        self.send(Job::Ingest { batch, reply });
+        // Later changes of what MQTT clients are promised build on earlier ones.
+        let ahead = queueing.ahead && batch.mqtt.is_empty() && weight <= AHEAD_WEIGHT_MAX;
+        self.send(Job::Ingest {
+            batch,
+            ahead,
+            reply: Reply {
+                answer: reply,
+                hold: queueing.hold,
+            },
+        });
         ticket
     }
 
@@ -224,8 +257,15 @@ impl Readings {
         let (reply, receiver) = oneshot::channel();
         self.shared
             .queued
-            .fetch_add(weight(&batch), Ordering::Relaxed);
-        self.send(Job::Ingest { batch, reply });
+            .fetch_add(batch.weight(), Ordering::Relaxed);
+        self.send(Job::Ingest {
+            batch,
+            ahead: false,
+            reply: Reply {
+                answer: reply,
+                hold: None,
+            },
+        });
         Ticket::new(receiver)
     }
 

@@ -91,6 +91,20 @@ pub struct IngestBatch {
     pub mqtt: Vec<MqttWrite>,
 }
 
+impl IngestBatch {
+    /// How much of the writer's queue it takes, in readings: about 64 bytes each.
+    pub fn weight(&self) -> usize {
+        // A dead letter carries its payload.
+        let dead: usize = self
+            .dead
+            .iter()
+            .map(|dead| 1 + dead.payload.len() / 64)
+            .sum();
+        let mqtt: usize = self.mqtt.iter().map(|write| write.change.weight()).sum();
+        self.readings.len() + dead + self.released.len() + mqtt + 1
+    }
+}
+
 /// The batch is on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ingested {

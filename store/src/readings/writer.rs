@@ -4,10 +4,10 @@
 //! Always holds: an answer means that everything of the batch is on the disk (or was there before); a failed transaction
 //! leaves no trace, in the file or in memory, and the writer goes on with the next.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -18,6 +18,7 @@ use super::blocks::Rewrite;
 use super::catalogue::Catalogue;
 use super::dead_letters::DeadLetters;
 use super::dedup::Deliveries;
+use super::inbox::Inbox;
 use super::mqtt::{MqttChange, Unreleased};
 use super::tail::Tail;
 use super::types::{
@@ -44,7 +45,9 @@ pub(crate) type ReadingsHook = Arc<dyn Fn(&CommittedReadings) + Send + Sync>;
 pub(crate) enum Job {
     Ingest {
         batch: IngestBatch,
-        reply: oneshot::Sender<Result<Ingested, CommitError>>,
+        /// Before what has to stay in order.
+        ahead: bool,
+        reply: Reply,
     },
     /// From the keeper.
     Rewrite {
@@ -58,6 +61,22 @@ pub(crate) enum Job {
         reply: oneshot::Sender<Result<bool, StoreError>>,
     },
     Stop,
+}
+
+/// Who waits for a batch.
+pub(crate) struct Reply {
+    pub(crate) answer: oneshot::Sender<Result<Ingested, CommitError>>,
+    /// See [`super::Queueing::hold`].
+    pub(crate) hold: Option<Box<dyn Send>>,
+}
+
+impl Reply {
+    fn send(self, result: Result<Ingested, CommitError>) {
+        // First, so that whoever hears the answer finds its place free.
+        drop(self.hold);
+        // A publisher that went away does not want to know.
+        let _ = self.answer.send(result);
+    }
 }
 
 /// What the writer, the handles and the keeper share.
@@ -78,7 +97,7 @@ pub(crate) struct Shared {
 
 enum Answer {
     Ingest {
-        reply: oneshot::Sender<Result<Ingested, CommitError>>,
+        reply: Reply,
         ingested: Ingested,
     },
     Local {
@@ -91,9 +110,7 @@ pub(crate) struct Writer {
     connection: Connection,
     shared: Arc<Shared>,
     committing: Committing,
-    jobs: Receiver<Job>,
-    /// Taken from `jobs` already, to be done first.
-    gathered: VecDeque<Job>,
+    inbox: Inbox,
     /// See [`crate::Wear::gather`].
     gather: Duration,
     committed_at: Instant,
@@ -127,7 +144,7 @@ impl Writer {
         connection: Connection,
         shared: Arc<Shared>,
         committing: Committing,
-        jobs: Receiver<Job>,
+        inbox: Inbox,
         gather: Duration,
         wake_keeper: std::sync::mpsc::SyncSender<()>,
         loaded: super::load::Loaded,
@@ -136,8 +153,7 @@ impl Writer {
             connection,
             shared,
             committing,
-            jobs,
-            gathered: VecDeque::new(),
+            inbox,
             gather,
             committed_at: Instant::now(),
             wake_keeper,
@@ -157,17 +173,11 @@ impl Writer {
     /// Works until it is told to stop; what was queued before that is done.
     pub(crate) fn run(mut self) {
         loop {
-            let job = match self.pause() {
-                _ if !self.gathered.is_empty() => {
-                    self.gathered.pop_front().ok_or(RecvTimeoutError::Timeout)
-                }
-                None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(pause) => self.jobs.recv_timeout(pause),
-            };
-            match job {
+            let pause = self.pause();
+            match self.inbox.first(pause) {
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(job) => {
-                    let job = self.gather_behind(job);
+                    self.gather_behind(&job);
                     if self.take(job) {
                         break;
                     }
@@ -185,28 +195,22 @@ impl Writer {
 
     /// Where writing wears the disk: waits for more readings to be committed with these. Whatever else comes ends the
     /// wait, because somebody waits for it.
-    fn gather_behind(&mut self, first: Job) -> Job {
-        let mut readings = 0;
+    fn gather_behind(&mut self, first: &Job) {
         let until = self.committed_at + self.gather;
-        let mut last = &first;
-        while let Job::Ingest { batch, .. } = last {
-            readings += weight(batch);
-            let Some(rest) = until
-                .checked_duration_since(Instant::now())
-                .filter(|rest| !rest.is_zero() && readings < GROUP_READINGS_MAX)
-            else {
-                break;
-            };
-            match self.jobs.recv_timeout(rest) {
-                Ok(job) => self.gathered.push_back(job),
-                Err(_) => break,
-            }
-            match self.gathered.back() {
-                Some(job) => last = job,
-                None => break,
-            }
+        if until <= Instant::now() {
+            return;
         }
-        first
+        let mut readings = 0;
+        let mut is_enough = |job: &Job| match job {
+            Job::Ingest { batch, .. } => {
+                readings += batch.weight();
+                readings >= GROUP_READINGS_MAX
+            }
+            _ => true,
+        };
+        if !is_enough(first) {
+            self.inbox.gather(until, is_enough);
+        }
     }
 
     /// How long to wait for a job before doing what else is due.
@@ -242,6 +246,7 @@ impl Writer {
         let started = Instant::now();
         let mut group = Group::default();
         let mut left = None;
+        let (mut readings_ahead, mut only_ahead) = (0, true);
         let before = self.position;
         let mut result = self
             .connection
@@ -249,11 +254,19 @@ impl Writer {
             .map_err(CommitError::from);
         let mut next = first;
         while let Some(job) = next {
+            only_ahead &= matches!(job, Job::Ingest { ahead: true, .. });
             match job {
-                Job::Ingest { batch, reply } => {
+                Job::Ingest {
+                    batch,
+                    ahead,
+                    reply,
+                } => {
+                    if ahead {
+                        readings_ahead += batch.weight();
+                    }
                     self.shared
                         .queued
-                        .fetch_sub(weight(&batch), Ordering::Relaxed);
+                        .fetch_sub(batch.weight(), Ordering::Relaxed);
                     self.ingest(&batch, reply, &mut group, &mut result);
                 }
                 Job::Local(LocalJob { run, done }) => {
@@ -290,11 +303,13 @@ impl Writer {
             }
             let full =
                 group.readings.len() >= GROUP_READINGS_MAX || started.elapsed() >= GROUP_WORK_MAX;
+            let may_go_ahead = readings_ahead < GROUP_READINGS_MAX / 2
+                && (readings_ahead == 0 || started.elapsed() < GROUP_WORK_MAX / 2);
             next = if full || result.is_err() {
+                self.inbox.is_full(only_ahead);
                 None
             } else {
-                let gathered = self.gathered.pop_front();
-                gathered.or_else(|| self.jobs.try_recv().ok())
+                self.inbox.next(may_go_ahead)
             };
         }
         let result = result.and_then(|()| self.commit(group.readings.len()));
@@ -309,12 +324,12 @@ impl Writer {
     fn ingest(
         &mut self,
         batch: &IngestBatch,
-        reply: oneshot::Sender<Result<Ingested, CommitError>>,
+        reply: Reply,
         group: &mut Group,
         result: &mut Result<(), CommitError>,
     ) {
         if let Err(error) = self.check(batch) {
-            let _ = reply.send(Err(error));
+            reply.send(Err(error));
             return;
         }
         let mut ingested = Ingested {
@@ -611,8 +626,7 @@ impl Writer {
         }
         for answer in group.answers {
             match answer {
-                // A publisher that went away does not want to know.
-                Answer::Ingest { reply, ingested } => drop(reply.send(Ok(ingested))),
+                Answer::Ingest { reply, ingested } => reply.send(Ok(ingested)),
                 Answer::Local { done, result } => done(result),
             }
         }
@@ -634,7 +648,7 @@ impl Writer {
         self.dead_letters.roll_back();
         for answer in group.answers {
             match answer {
-                Answer::Ingest { reply, .. } => drop(reply.send(Err(error.clone()))),
+                Answer::Ingest { reply, .. } => reply.send(Err(error.clone())),
                 Answer::Local { done, result } => done(result.and(Err(error.clone().into()))),
             }
         }
@@ -686,18 +700,6 @@ impl Known {
             Known::Other
         }
     }
-}
-
-/// How much of the queue's bound a batch takes.
-pub(crate) fn weight(batch: &IngestBatch) -> usize {
-    // A dead letter carries its payload.
-    let dead: usize = batch
-        .dead
-        .iter()
-        .map(|dead| 1 + dead.payload.len() / 64)
-        .sum();
-    let mqtt: usize = batch.mqtt.iter().map(|write| write.change.weight()).sum();
-    batch.readings.len() + dead + batch.released.len() + mqtt + 1
 }
 
 fn insert(

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use sensor_drivers::{
     DecodeError, Entry, MUSTER_DECODER, Route, UnitString, decode_payload, decode_topic,
@@ -12,7 +13,8 @@ use sensor_drivers::{
 use store::{IngestBatch, NewDeadLetter, NewReading, SeriesId, SessionNo, flags};
 
 use super::hash::message_hash;
-use super::submission::Submission;
+use super::places::Source;
+use super::submission::{OnItsWay, Submission};
 use super::times::judged;
 use super::{Delivery, Message, Shared};
 use crate::app::dead_letters::Unreadable;
@@ -25,8 +27,10 @@ const TOPICS_MAX: usize = 1024;
 /// One sender. Messages gather until [`IngestSession::submit`].
 pub struct IngestSession {
     pub(super) shared: Arc<Shared>,
-    source: Arc<str>,
+    source: Arc<Source>,
     number: Option<SessionNo>,
+    /// Batches of this sender.
+    on_their_way: Arc<AtomicUsize>,
     /// The table that `topics` was looked up in.
     decoders: Arc<Active>,
     topics: HashMap<Box<str>, Known>,
@@ -59,7 +63,7 @@ struct Topic {
 impl IngestSession {
     pub(super) fn new(
         shared: Arc<Shared>,
-        source: Arc<str>,
+        source: Arc<Source>,
         number: Option<SessionNo>,
     ) -> IngestSession {
         IngestSession {
@@ -67,6 +71,7 @@ impl IngestSession {
             shared,
             source,
             number,
+            on_their_way: Arc::default(),
             topics: HashMap::new(),
             now_ms: 0,
             taken: 0,
@@ -105,7 +110,7 @@ impl IngestSession {
         metrics::counter!("muster_ingest_dead_letters_total", "reason" => code).increment(1);
         let message = self.remember(topic, payload, delivery);
         self.batch.dead.push(NewDeadLetter {
-            source: self.source.to_string(),
+            source: self.source.name().to_owned(),
             topic: topic.to_owned(),
             decoder,
             reason,
@@ -339,7 +344,13 @@ impl IngestSession {
             && batch.released.is_empty()
             && batch.mqtt.is_empty();
         self.once = None;
-        let mut submission = Submission::new(Arc::clone(&self.shared), batch, is_empty);
+        let mut submission = Submission::new(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.source),
+            batch,
+            is_empty,
+            OnItsWay::begin(&self.on_their_way),
+        );
         if at_once {
             submission.start_if_there_is_room();
         }

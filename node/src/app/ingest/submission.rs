@@ -1,13 +1,19 @@
 //! A batch on its way to the disk: it takes its place, is queued, tried again while the disk is full.
+//!
+//! Invariant: its places are free when the store has answered, whether or not anybody still waits for the answer: a client
+//! that does not read its acknowledgements takes no places from others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
-use store::{CommitError, IngestBatch, Ingested, Ticket};
-use tokio::sync::OwnedSemaphorePermit;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{IN_FLIGHT_MAX, Shared};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use store::{AHEAD_WEIGHT_MAX, CommitError, IngestBatch, Ingested, Queueing, Ticket};
+
+use super::Shared;
+use super::places::{Held, Need, Source};
 use crate::app::AppError;
 
 /// After a failed commit the next attempt waits at first so long, then twice as long each time up to the second bound.
@@ -22,28 +28,61 @@ pub struct Submission {
     shared: Arc<Shared>,
     /// Kept until it is committed, to try again with.
     batch: IngestBatch,
-    place: Option<OwnedSemaphorePermit>,
+    source: Arc<Source>,
+    need: Need,
     state: State,
     retry: Duration,
     repeated: Vec<u32>,
     submitted_at: Instant,
+    on_its_way: Option<OnItsWay>,
 }
 
 enum State {
-    /// For a place, or for the batch before it.
+    /// For the batch before it.
     Waiting,
+    /// For places; this keeps its turn.
+    ForPlaces(BoxFuture<'static, Held>),
     Queued(Ticket<Ingested, CommitError>),
     /// It failed; the next attempt is then.
     Pausing(tokio::time::Instant),
     Committed,
 }
 
+/// Counts the batches of one sender that are on their way.
+pub(super) struct OnItsWay(Arc<AtomicUsize>);
+
+impl OnItsWay {
+    /// Answers whether it is the only one, too.
+    pub(super) fn begin(of_sender: &Arc<AtomicUsize>) -> (Self, bool) {
+        let before = of_sender.fetch_add(1, Ordering::Relaxed);
+        (OnItsWay(Arc::clone(of_sender)), before == 0)
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Submission {
-    pub(super) fn new(shared: Arc<Shared>, batch: IngestBatch, is_empty: bool) -> Submission {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        source: Arc<Source>,
+        batch: IngestBatch,
+        is_empty: bool,
+        (on_its_way, is_only): (OnItsWay, bool),
+    ) -> Submission {
+        let weight = batch.weight();
         Submission {
             shared,
+            source,
+            need: Need {
+                weight,
+                lone: is_only && weight <= AHEAD_WEIGHT_MAX && batch.mqtt.is_empty(),
+            },
+            on_its_way: (!is_empty).then_some(on_its_way),
             batch,
-            place: None,
             state: if is_empty {
                 State::Committed
             } else {
@@ -58,10 +97,9 @@ impl Submission {
     /// Gives it to the store now, if it has a place without waiting.
     pub(super) fn start_if_there_is_room(&mut self) {
         if let State::Waiting = self.state
-            && let Ok(place) = Arc::clone(&self.shared.places).try_acquire_many_owned(self.weight())
+            && let Some(places) = self.source.try_take(self.need)
         {
-            self.place = Some(place);
-            self.start();
+            self.start(places);
         }
     }
 
@@ -73,22 +111,32 @@ impl Submission {
         loop {
             match &mut self.state {
                 State::Committed => return Ok(()),
-                State::Waiting => {
-                    if self.place.is_none() {
-                        let places = Arc::clone(&self.shared.places);
-                        // Closed never: the semaphore lives as long as the store.
-                        self.place = places.acquire_many_owned(self.weight()).await.ok();
-                    }
-                    self.start();
-                }
                 State::Queued(ticket) => match ticket.await {
                     Ok(ingested) => self.done(ingested),
                     Err(error) => self.pause(error)?,
                 },
+                State::Waiting | State::ForPlaces(_) | State::Pausing(_) => self.started().await,
+            }
+        }
+    }
+
+    /// Returns when the store has it: at once if it has, or had. May be dropped and called again.
+    pub async fn started(&mut self) {
+        loop {
+            match &mut self.state {
+                State::Waiting => match self.source.try_take(self.need) {
+                    Some(places) => return self.start(places),
+                    None => self.state = State::ForPlaces(self.source.take(self.need)),
+                },
+                State::ForPlaces(turn) => {
+                    let places = turn.await;
+                    return self.start(places);
+                }
                 State::Pausing(until) => {
                     tokio::time::sleep_until(*until).await;
-                    self.start();
+                    self.state = State::Waiting;
                 }
+                State::Queued(_) | State::Committed => return,
             }
         }
     }
@@ -126,18 +174,12 @@ impl Submission {
 
     /// The store has it, or had it and refused.
     pub fn is_under_way(&self) -> bool {
-        !matches!(self.state, State::Waiting | State::Pausing(_))
+        matches!(self.state, State::Queued(_) | State::Committed)
     }
 }
 
 impl Submission {
-    fn weight(&self) -> u32 {
-        // Never more than there are places, or it would wait for ever.
-        let messages = self.batch.readings.len() + self.batch.dead.len() + self.batch.mqtt.len();
-        u32::try_from(messages.clamp(1, IN_FLIGHT_MAX)).unwrap_or(u32::MAX)
-    }
-
-    fn start(&mut self) {
+    fn start(&mut self, places: Held) {
         let IngestBatch {
             readings,
             messages,
@@ -154,7 +196,12 @@ impl Submission {
             released: released.clone(),
             mqtt: mqtt.clone(),
         };
-        self.state = State::Queued(self.shared.store.readings().ingest(batch));
+        let queueing = Queueing {
+            ahead: self.need.lone,
+            hold: Some(Box::new(places)),
+        };
+        let ticket = self.shared.store.readings().ingest_as(batch, queueing);
+        self.state = State::Queued(ticket);
         if self.shared.cheats {
             self.state = State::Committed;
         }
@@ -162,7 +209,7 @@ impl Submission {
 
     fn done(&mut self, ingested: Ingested) {
         self.state = State::Committed;
-        self.place = None;
+        self.on_its_way = None;
         metrics::counter!("muster_ingest_readings_total").increment(u64::from(ingested.stored));
         metrics::counter!("muster_ingest_duplicates_total")
             .increment(u64::from(ingested.duplicates));
@@ -177,6 +224,7 @@ impl Submission {
     /// There is none: the store is closed.
     fn pause(&mut self, error: CommitError) -> Result<(), AppError> {
         let pause = if let CommitError::Busy { .. } = error {
+            self.source.was_refused();
             BUSY_PAUSE
         } else {
             self.retry

@@ -59,7 +59,7 @@ impl Publisher {
         bridge: bool,
     ) -> Publisher {
         let number = session.as_ref().and_then(|session| session.number);
-        let ingest = mqtt.0.ingest.session_of("mqtt".into(), number);
+        let ingest = mqtt.0.ingest.session_of("mqtt", number);
         Publisher {
             mqtt,
             session,

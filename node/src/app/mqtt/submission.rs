@@ -54,6 +54,13 @@ impl Submission {
         Ok(())
     }
 
+    /// Returns when the store has it, or had it. May be dropped and called again.
+    pub async fn started(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            inner.started().await;
+        }
+    }
+
     /// Whether it is on the disk, without waiting.
     pub fn is_committed(&mut self) -> bool {
         let Some(inner) = &mut self.inner else {

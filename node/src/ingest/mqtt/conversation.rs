@@ -132,10 +132,18 @@ impl<'a> Conversation<'a> {
             };
             self.send_ready(&mut wire.out);
             self.batch(&mut wire.out);
+            // What waits for a place takes it meanwhile: a client that does not read must not keep others from it.
+            let starting = async {
+                if let Some(flight) = self.flights.front_mut() {
+                    flight.submission.started().await;
+                }
+                std::future::pending().await
+            };
             let flushed = tokio::select! {
                 biased;
                 flushed = wire.flush() => flushed,
                 end = stop.cancelled().map(ended) => return end,
+                () = starting => Ok(()),
             };
             let more = match (flushed, consumed) {
                 (_, Err(end)) => return end,

@@ -1,0 +1,179 @@
+//! Sources, senders and people beside each other while the writer of readings.db stands still: what is counted is who is
+//! queued and who waits, not how long.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use domain::Kind;
+use futures::FutureExt as _;
+use parking_lot::Mutex;
+use serde_json::{Map, json};
+use store::QUEUE_READINGS_MAX;
+use tempfile::TempDir;
+
+use super::{Delivery, IngestSession, Message, SessionKey, Submission};
+use crate::app::founding::{self, Founding};
+use crate::app::{App, Caller, KeySource, OpenConfig, RecordKind};
+
+/// Nothing takes longer on a loaded machine.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// A node whose writer of readings stands behind its first commit until this is let go.
+struct Still {
+    app: Arc<App>,
+    go_on: Sender<()>,
+    _directory: TempDir,
+}
+
+impl Still {
+    async fn start() -> Still {
+        let directory = TempDir::new().unwrap();
+        let founding = Founding {
+            name: "test".into(),
+            role: "hq".parse().unwrap(),
+            title: "Test".into(),
+        };
+        founding::found(directory.path(), &KeySource::DataDir, founding)
+            .await
+            .unwrap();
+        let app = App::open(OpenConfig::new(directory.path(), KeySource::DataDir))
+            .await
+            .unwrap();
+        let (go_on, wait) = channel();
+        let (told, stands) = channel();
+        let wait: Mutex<Receiver<()>> = Mutex::new(wait);
+        app.store.readings().set_hook(move |_| {
+            let _ = told.send(());
+            let _ = wait.lock().recv();
+        });
+        let still = Still {
+            app,
+            go_on,
+            _directory: directory,
+        };
+        let mut first = still.sender("mqtt");
+        drop(batch(&mut first, "first", 1));
+        tokio::task::spawn_blocking(move || stands.recv_timeout(WAIT).unwrap())
+            .await
+            .unwrap();
+        still
+    }
+
+    fn sender(&self, source: &str) -> IngestSession {
+        let key = SessionKey {
+            source: source.into(),
+            client_id: None,
+            clean: true,
+        };
+        self.app.ingest().session(key).0
+    }
+
+    /// Batches of many senders of a source, each of a hundred readings, until one has to wait; that one is the last.
+    fn flood(&self, source: &str) -> Vec<Submission> {
+        let mut flood = Vec::new();
+        for number in 0..QUEUE_READINGS_MAX / 100 {
+            let mut sender = self.sender(source);
+            let mut submission = batch(&mut sender, &format!("flood-{number}"), 100);
+            let has_started = submission.started().now_or_never().is_some();
+            flood.push(submission);
+            if !has_started {
+                return flood;
+            }
+        }
+        panic!("the source found a place for everything");
+    }
+
+    /// The writer goes on; everything is committed.
+    async fn finish(self, submissions: impl IntoIterator<Item = Submission>) {
+        drop(self.go_on);
+        for mut submission in submissions {
+            let committed = tokio::time::timeout(WAIT, submission.committed());
+            committed.await.expect("it is committed in time").unwrap();
+        }
+        self.app.shutdown().await;
+    }
+}
+
+fn batch(sender: &mut IngestSession, device: &str, readings: usize) -> Submission {
+    let topic = format!("muster/v1/{device}/level");
+    for _ in 0..readings {
+        sender.message(Message {
+            topic: &topic,
+            payload: b"3.5",
+            delivery: Delivery::AtMostOnce,
+            kept: false,
+        });
+    }
+    sender.submit(true).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_brokers_backlog_leaves_the_endpoint_and_other_brokers_their_places() {
+    let still = Still::start().await;
+    let mut flood = still.flood("broker city");
+    for source in ["mqtt", "broker harbour"] {
+        // More than a lone batch may hold, from a sender that has something on its way already.
+        let mut sender = still.sender(source);
+        for _ in 0..3 {
+            let submission = batch(&mut sender, "gauge", 500);
+            assert!(submission.is_under_way(), "{source}");
+            flood.push(submission);
+        }
+    }
+    still.finish(flood).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_sensor_has_a_place_beside_a_flood_of_a_hundred_other_connections() {
+    let still = Still::start().await;
+    let mut flood = still.flood("mqtt");
+    let mut busy = still.sender("mqtt");
+    let large = batch(&mut busy, "busy", 100);
+    assert!(!large.is_under_way(), "there was room: this shows nothing");
+    let second = batch(&mut busy, "busy", 1);
+    assert!(!second.is_under_way(), "behind its own, in order");
+    let mut idle = still.sender("mqtt");
+    let lone = batch(&mut idle, "idle", 1);
+    assert!(lone.is_under_way());
+    flood.extend([lone, large, second]);
+    still.finish(flood).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_place_gets_it_without_being_looked_at_again() {
+    let still = Still::start().await;
+    let mut flood = still.flood("mqtt");
+    let mut waiting = flood.pop().unwrap();
+    assert!(!waiting.is_under_way());
+    // The answers give the places back, though nobody asks for them: a client that does not read its acknowledgements.
+    still.go_on.send(()).unwrap();
+    still.go_on.send(()).unwrap();
+    tokio::time::timeout(WAIT, waiting.started())
+        .await
+        .expect("a place that nobody held back");
+    flood.push(waiting);
+    still.finish(flood).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_answered_while_every_place_for_readings_is_taken() {
+    let still = Still::start().await;
+    let flood = still.flood("mqtt");
+    let somebody = Caller::socket();
+    for number in 0..20 {
+        let fields = json!({ "title": format!("number {number}") });
+        let edit = still.app.create(
+            &somebody,
+            RecordKind::Document(Kind::Incident),
+            Map::from_iter(fields.as_object().unwrap().clone()),
+            None,
+        );
+        let created = tokio::time::timeout(WAIT, edit).await;
+        created.expect("an answer while readings wait").unwrap();
+    }
+    let held = flood.last().is_some_and(|last| !last.is_under_way());
+    assert!(held, "the writer went on meanwhile: this shows nothing");
+    still.finish(flood).await;
+}
