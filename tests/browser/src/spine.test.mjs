@@ -1,22 +1,10 @@
 // The main job, as people see it: a sensor speaks, an incident appears, two posts that cannot hear each other edit it,
 // both values are shown, a person chooses, and all nodes agree.
 import assert from "node:assert/strict";
-import mqtt from "mqtt";
 import { browserTest, openPage, screenshot, signIn } from "./browser.mjs";
 import { agree, cut, heal, operation } from "./nodes.mjs";
+import { approveDevice, go, publish } from "./steps.mjs";
 import { until } from "./wait.mjs";
-
-const go = (page, name) => page.getByRole("navigation", { name: "Main" }).getByRole("link", { name }).click();
-
-async function approveDevice(page, name) {
-  await go(page, "Devices");
-  await page.getByLabel("Device name").fill(name);
-  await page.getByRole("button", { name: "Approve", exact: true }).click();
-  await page
-    .getByText(/Saved here/)
-    .first()
-    .waitFor();
-}
 
 async function addRule(page) {
   await go(page, "Rules");
@@ -32,16 +20,6 @@ async function addRule(page) {
   await form.getByLabel("Category").selectOption("Weather and flood");
   await form.getByRole("button", { name: "Add", exact: true }).click();
   await page.getByRole("heading", { name: "River high" }).waitFor();
-}
-
-/** QoS 1: resolves when the node has acknowledged, that is when the readings are on its disk. */
-async function publish(node, topic, ...values) {
-  const client = await mqtt.connectAsync(`mqtt://${node.addresses.mqtt}`, { protocolVersion: 4, reconnectPeriod: 0 });
-  try {
-    for (const value of values) await client.publishAsync(topic, String(value), { qos: 1 });
-  } finally {
-    await client.endAsync();
-  }
 }
 
 async function setSeverity(page, severity) {

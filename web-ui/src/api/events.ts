@@ -8,7 +8,18 @@ import { paths } from "./paths.ts";
 import { keys } from "./queries.ts";
 
 /** The kinds whose changes this page shows; EventSource needs each name. */
-const KINDS = ["incident", "resource", "assignment", "device", "rule", "conflict", "dead-letter", "peer"] as const;
+const KINDS = [
+  "incident",
+  "resource",
+  "assignment",
+  "device",
+  "calibration",
+  "rule",
+  "message",
+  "conflict",
+  "dead-letter",
+  "peer",
+] as const;
 
 /** Changes within this time become one refetch: a sync session may bring hundreds at once. */
 const GATHER_MS = 200;
@@ -40,6 +51,8 @@ const pluralOf: Record<string, string> = {
   resource: "resources",
   assignment: "assignments",
   device: "devices",
+  calibration: "calibrations",
+  message: "messages",
   rule: "rules",
   conflict: "conflicts",
   "dead-letter": "dead-letters",
@@ -53,6 +66,8 @@ function refetch(client: QueryClient, kind: string) {
   void client.invalidateQueries({ queryKey: [pluralOf[kind] ?? kind] });
   // An edit can open or settle a conflict; an assignment changes the state of its resource.
   if (kind !== "conflict") void client.invalidateQueries({ queryKey: keys.conflicts.all() });
+  // What a reading means, and so every value and chart of its channel.
+  if (kind === "calibration") void client.invalidateQueries({ queryKey: keys.devices.all() });
   if (kind === "assignment") void client.invalidateQueries({ queryKey: keys.resources.all() });
 }
 

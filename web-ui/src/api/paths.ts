@@ -43,14 +43,22 @@ export const paths = {
   deviceCommands: (id: string, page: { limit?: number; cursor?: string | null } = {}) =>
     `/v1/devices/${part(id)}/commands${query({ ...page })}`,
   deviceCredentials: (id: string) => `/v1/devices/${part(id)}/credentials`,
-  readings: (id: string, range: { from?: string; to?: string; resolution: string; limit: number }) =>
-    `/v1/series/${part(id)}/readings${query({ ...range })}`,
+  readings: (
+    id: string,
+    range: { from?: string; to?: string; resolution: string; values?: "calibrated" | "raw"; limit: number },
+  ) => `/v1/series/${part(id)}/readings${query({ ...range })}`,
   brokers: () => "/v1/brokers",
   decoders: () => "/v1/decoders",
   decodersTry: () => "/v1/decoders/try",
   deadLetters: (filter: { state?: "open"; limit?: number; cursor?: string | null } = {}) =>
     `/v1/dead-letters${query({ ...filter })}`,
   deadLetterAction: (id: string, action: "replay" | "discard") => `/v1/dead-letters/${part(id)}/${action}`,
+
+  calibrations: (filter: { device?: string; channel?: string; limit?: number; cursor?: string | null } = {}) =>
+    `/v1/calibrations${query({ ...filter })}`,
+  calibration: (id: string) => `/v1/calibrations/${part(id)}`,
+
+  messages: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/messages${query({ ...page })}`,
 
   rules: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/rules${query({ ...page })}`,
   rule: (id: string) => `/v1/rules/${part(id)}`,

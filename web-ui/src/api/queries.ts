@@ -4,17 +4,22 @@ import { api } from "./client.ts";
 import { type IncidentFilter, paths } from "./paths.ts";
 import type {
   Assignment,
+  Broker,
+  Calibration,
   Conflict,
   DeadLetter,
+  Decoder,
   Device,
   DeviceCommand,
   DeviceCommandPage,
   HistoryEntry,
   Incident,
   KnownPeer,
+  Message,
   NodeStatus,
   Page,
   Peer,
+  Readings,
   Resource,
   Rule,
   Series,
@@ -50,6 +55,11 @@ export const keys = {
     series: () => ["devices", "series"] as const,
     readings: (series: string) => ["devices", "readings", series] as const,
   },
+  calibrations: {
+    all: () => ["calibrations"] as const,
+    of: (device: string, channel: string) => ["calibrations", device, channel] as const,
+  },
+  messages: { all: () => ["messages"] as const },
   brokers: { all: () => ["brokers"] as const },
   decoders: { all: () => ["decoders"] as const },
   deadLetters: { all: () => ["dead-letters"] as const },
@@ -156,6 +166,30 @@ export const useSeries = () =>
     (cursor) => paths.series({ limit: WHOLE, cursor }),
     VALUES_EVERY_MS,
   );
+
+export const useCalibrations = (device: string, channel: string) =>
+  usePages<Calibration>(keys.calibrations.of(device, channel), (cursor) =>
+    paths.calibrations({ device, channel, limit: WHOLE, cursor }),
+  );
+
+/** The newest reading as the sensor sent it; null where there is none. */
+export const useRawLast = (series: string) =>
+  useQuery({
+    queryKey: [...keys.devices.readings(series), "raw last"],
+    queryFn: async ({ signal }) => {
+      const range = { resolution: "raw", values: "raw", limit: 1 } as const;
+      const { points } = await api.get<Readings>(paths.readings(series, range), signal);
+      const value: unknown = points.at(-1)?.[1];
+      return typeof value === "number" ? value : null;
+    },
+  });
+
+export const useMessages = () =>
+  usePages<Message>(keys.messages.all(), (cursor) => paths.messages({ limit: PAGE, cursor }), VALUES_EVERY_MS);
+
+export const useBrokers = () => usePages<Broker>(keys.brokers.all(), () => paths.brokers(), VALUES_EVERY_MS);
+
+export const useDecoders = () => usePages<Decoder>(keys.decoders.all(), () => paths.decoders());
 
 export const useDeadLetters = () =>
   usePages<DeadLetter>(

@@ -25,6 +25,11 @@ export const icons = {
       <path d="M12 3 2 20h20L12 3zM12 10v4M12 17v.1" />
     </Icon>
   ),
+  messages: (
+    <Icon>
+      <path d="M4 4h16a1 1 0 0 1 1 1v11a1 1 0 0 1-1 1h-9l-5 4v-4H4a1 1 0 0 1-1-1V5a1 1 0 0 1 1-1zM7 9h10M7 13h6" />
+    </Icon>
+  ),
   conflicts: (
     <Icon>
       <path d="M12 21v-8M12 13 5 5M12 13l7-8M5 5h5M5 5v5M19 5h-5M19 5v5" />

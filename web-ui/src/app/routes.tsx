@@ -7,11 +7,13 @@ import { DevicesPage } from "../features/devices/devices-page.tsx";
 import { IncidentPage } from "../features/incidents/incident-page.tsx";
 import { IncidentsPage } from "../features/incidents/incidents-page.tsx";
 import { ReportPage } from "../features/incidents/report-page.tsx";
+import { MessagesPage } from "../features/messages/messages-page.tsx";
 import { NodesPage } from "../features/nodes/nodes-page.tsx";
 import { ResourcesPage } from "../features/resources/resources-page.tsx";
 import { NewRulePage } from "../features/rules/new-rule-page.tsx";
 import { RulePage } from "../features/rules/rule-page.tsx";
 import { RulesPage } from "../features/rules/rules-page.tsx";
+import { SourcesPage } from "../features/sources/sources-page.tsx";
 import { Notice } from "../ui/notice.tsx";
 import { Shell } from "./shell.tsx";
 import { texts } from "./texts.ts";
@@ -52,10 +54,12 @@ export const router = createBrowserRouter([
       { path: "incidents", Component: IncidentsPage },
       { path: "incidents/new", Component: ReportPage },
       { path: "incidents/:id", Component: IncidentPage },
+      { path: "messages", Component: MessagesPage },
       { path: "conflicts", Component: ConflictsPage },
       { path: "conflicts/:id", Component: ConflictPage },
       { path: "resources", Component: ResourcesPage },
       { path: "devices", Component: DevicesPage },
+      { path: "devices/sources", Component: SourcesPage },
       { path: "devices/:id", Component: DevicePage },
       { path: "rules", Component: RulesPage },
       { path: "rules/new", Component: NewRulePage },

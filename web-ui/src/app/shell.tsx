@@ -186,7 +186,7 @@ function UnreachableBanner() {
 }
 
 /** On a phone the state of the links, always at the top, leads to the nodes. */
-const pages = ["incidents", "conflicts", "resources", "devices", "rules", "nodes"] as const;
+const pages = ["incidents", "messages", "conflicts", "resources", "devices", "rules", "nodes"] as const;
 
 function Navigation() {
   const conflicts = useOpenConflicts();
@@ -196,13 +196,13 @@ function Navigation() {
       aria-label={texts.nav}
       className="fixed inset-x-0 bottom-0 z-20 border-t border-line bg-surface pb-[env(safe-area-inset-bottom)] md:static md:z-auto md:border-0 md:bg-transparent md:p-4"
     >
-      <ul className="grid grid-cols-5 md:sticky md:top-32 md:grid-cols-1 md:gap-1">
+      <ul className="grid grid-cols-[repeat(6,auto)] md:sticky md:top-32 md:grid-cols-1 md:gap-1">
         {pages.map((page) => (
           <li key={page} className={page === "nodes" ? "hidden md:block" : ""}>
             <NavLink
               to={`/${page}`}
               className={({ isActive }) =>
-                `relative flex min-h-16 flex-col items-center justify-center gap-0.5 text-[0.7rem] font-semibold whitespace-nowrap md:min-h-12 md:flex-row md:justify-start md:gap-3 md:rounded-lg md:px-3 md:text-base ${
+                `relative flex min-h-16 flex-col items-center justify-center gap-0.5 text-[0.65rem] font-semibold whitespace-nowrap md:min-h-12 md:flex-row md:justify-start md:gap-3 md:rounded-lg md:px-3 md:text-base ${
                   isActive
                     ? "border-t-4 border-accent text-accent md:border-t-0 md:bg-accent-soft"
                     : "border-t-4 border-transparent text-ink-soft hover:text-ink md:border-t-0 md:hover:bg-sunken"

@@ -4,6 +4,7 @@ export const texts = {
   skip: "Skip to content",
   nav: "Main",
   incidents: "Incidents",
+  messages: "Messages",
   conflicts: "Conflicts",
   resources: "Resources",
   devices: "Devices",

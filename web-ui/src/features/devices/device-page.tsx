@@ -16,6 +16,7 @@ import { describeSeenBy, SaveState } from "../../ui/save-state.tsx";
 import { SeenBySection } from "../../ui/seen-by.tsx";
 import { common, label } from "../../ui/texts.ts";
 import { ConflictCard } from "../conflicts/conflict-card.tsx";
+import { Calibrations } from "./calibration/calibrations.tsx";
 import { ChannelChart } from "./chart/channel-chart.tsx";
 import { isSpan } from "./chart/span.ts";
 import { Commands } from "./commands.tsx";
@@ -191,13 +192,15 @@ function Channels({ device }: { device: Device }) {
           ))}
         </ul>
         {chosen && (
-          <ChannelChart
-            key={chosen.id}
-            series={chosen}
-            expectedIntervalS={device.expected_interval_s}
-            span={isSpan(span) ? span : "24h"}
-            onSpan={(next) => set("span", next)}
-          />
+          <div key={chosen.id} className="grid grid-cols-[minmax(0,1fr)] gap-3 pt-3">
+            <ChannelChart
+              series={chosen}
+              expectedIntervalS={device.expected_interval_s}
+              span={isSpan(span) ? span : "24h"}
+              onSpan={(next) => set("span", next)}
+            />
+            <Calibrations series={chosen} />
+          </div>
         )}
       </ListState>
     </section>

@@ -1,8 +1,9 @@
 /** Devices: which sensors are heard, whether they may open incidents, and what they said last. */
-import { useDevices, useSeries } from "../../api/queries.ts";
+import { Link } from "react-router";
+import { useDevices, useSeries, useStatus } from "../../api/queries.ts";
 import type { Device, Series } from "../../api/types.ts";
 import { ListState } from "../../ui/list-state.tsx";
-import { DeadLetters } from "./dead-letters.tsx";
+import { Notice } from "../../ui/notice.tsx";
 import { DeviceCard } from "./device-card.tsx";
 import { ExpectDevice } from "./expect-device.tsx";
 import { texts } from "./texts.ts";
@@ -10,6 +11,7 @@ import { texts } from "./texts.ts";
 export function DevicesPage() {
   const devices = useDevices();
   const series = useSeries();
+  const unread = useStatus().data?.dead_letters ?? 0;
   const waiting = devices.data?.filter((device) => device.state === "unknown") ?? [];
   const decided = devices.data?.filter((device) => device.state !== "unknown") ?? [];
   const seriesOf = new Map<string, Series[]>();
@@ -20,14 +22,25 @@ export function DevicesPage() {
   }
   return (
     <div className="grid grid-cols-[minmax(0,1fr)] gap-4">
-      <h1>{texts.title}</h1>
+      <div className="flex flex-wrap items-center justify-between gap-3">
+        <h1>{texts.title}</h1>
+        <Link to="/devices/sources" className="button max-sm:w-full">
+          {texts.sources}
+        </Link>
+      </div>
       <p className="max-w-prose text-ink-soft">{texts.lead}</p>
+      {unread > 0 && (
+        <Notice tone="warn" title={texts.deadLetters(unread)}>
+          <Link to="/devices/sources" className="link inline-flex min-h-10 items-center">
+            {texts.deadLettersNext}
+          </Link>
+        </Notice>
+      )}
       <ListState query={devices} empty={texts.empty}>
         {waiting.length > 0 && <Group title={texts.waiting} devices={waiting} seriesOf={seriesOf} />}
         {decided.length > 0 && <Group title={texts.known} devices={decided} seriesOf={seriesOf} />}
       </ListState>
       <ExpectDevice />
-      <DeadLetters />
     </div>
   );
 }

@@ -26,6 +26,10 @@ export const texts = {
   staleHint: "Older than expected: do not act on it as the present state.",
   moreChannels: (count: number) => `${count} more ${count === 1 ? "channel" : "channels"}`,
 
+  sources: "Sources and decoders",
+  deadLetters: (count: number) =>
+    count === 1 ? "One payload could not be read" : `${count.toLocaleString()} payloads could not be read`,
+  deadLettersNext: "See why, and read them again once the cause is fixed",
   back: "All devices",
   asItWas: "As it was",
   onlyHere: "Only this node knows this device: nobody has approved it yet, and rules do not look at it.",
@@ -81,14 +85,4 @@ export const texts = {
   credentialsNoted: "I have it",
   username: "User name",
   password: "Password",
-
-  deadLetters: "Payloads that nobody could read",
-  deadLettersLead:
-    "Kept with their bytes and acknowledged to the sender. They can be read again once the cause is fixed.",
-  deadLettersNone: "None. Every payload so far could be read.",
-  received: "received",
-  attempts: (count: number) => `${count} ${count === 1 ? "attempt" : "attempts"}`,
-  replay: "Read again",
-  discard: "Discard",
-  letterOf: (action: string, topic: string) => `${action}: ${topic}`,
 };

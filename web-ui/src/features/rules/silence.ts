@@ -3,6 +3,7 @@
  * Dates are typed in the time of this device and sent as moments; hours of the day carry the offset from UTC that they
  * were meant in, because they come again and the node knows no time zones. */
 import type { Rule, RuleWindow } from "../../api/types.ts";
+import { toLocal, toMoment } from "../../lib/local-time.ts";
 import { texts } from "./texts.ts";
 
 /** Both: hours of the day, within a range of dates. */
@@ -39,23 +40,6 @@ export const newWindow = (): WindowForm => ({
   days: [],
   offset: localOffset(),
 });
-
-/** A moment as `datetime-local` takes it; no finer than it has to be. */
-export function toLocal(moment: string): string {
-  const date = new Date(moment);
-  if (Number.isNaN(date.getTime())) return "";
-  const shifted = new Date(date.getTime() - date.getTimezoneOffset() * 60_000);
-  return shifted
-    .toISOString()
-    .slice(0, -1)
-    .replace(/(:00)?\.000$/, "");
-}
-
-/** RFC 3339, in UTC; null where there is no time. */
-export function toMoment(local: string): string | null {
-  const date = new Date(local);
-  return local === "" || Number.isNaN(date.getTime()) ? null : date.toISOString().replace(".000Z", "Z");
-}
 
 export function parseWindow(form: WindowForm, at: string, errors: Record<string, string>): RuleWindow {
   const window: RuleWindow = {};

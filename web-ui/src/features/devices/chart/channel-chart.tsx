@@ -1,6 +1,6 @@
 /** A channel over time: chooser, picture, the same in words, and a table. */
 import { useState } from "react";
-import type { Series } from "../../../api/types.ts";
+import type { Readings, Series } from "../../../api/types.ts";
 import { durationText } from "../../../lib/duration.ts";
 import { Age } from "../../../ui/age.tsx";
 import { ErrorNotice, Notice } from "../../../ui/notice.tsx";
@@ -11,7 +11,7 @@ import { type Gap, gapsOf, meanOf, type Sample, samplesOf, silentAfterMs, summar
 import { resolutionOf, SPANS, type Span, widthMs } from "./span.ts";
 import { SamplesTable } from "./table.tsx";
 import { texts } from "./texts.ts";
-import { type Charted, useCharted } from "./use-charted.ts";
+import { type Charted, useCharted, type Values } from "./use-charted.ts";
 
 interface ChannelChartProps {
   series: Series;
@@ -21,7 +21,10 @@ interface ChannelChartProps {
 }
 
 export function ChannelChart({ series, expectedIntervalS, span, onSpan }: ChannelChartProps) {
-  const charted = useCharted(series.id, span);
+  const [values, setValues] = useState<Values>("calibrated");
+  const charted = useCharted(series.id, span, values);
+  // Whether there is anything to choose is known once calibrated values came, and stays so while raw ones are looked at.
+  const hasTwo = values === "raw" || charted.data?.answer.values === "calibrated";
   return (
     <section aria-label={texts.title(series.channel)} className="grid grid-cols-[minmax(0,1fr)] gap-3">
       <fieldset className="flex flex-wrap gap-2">
@@ -42,6 +45,17 @@ export function ChannelChart({ series, expectedIntervalS, span, onSpan }: Channe
           </label>
         ))}
       </fieldset>
+      {hasTwo && (
+        <label className="inline-flex min-h-12 cursor-pointer items-center gap-2 font-semibold">
+          <input
+            type="checkbox"
+            className="size-5"
+            checked={values === "raw"}
+            onChange={(event) => setValues(event.target.checked ? "raw" : "calibrated")}
+          />
+          {texts.asSent}
+        </label>
+      )}
       {charted.error !== null && <ErrorNotice error={charted.error} onRetry={() => void charted.refetch()} />}
       {charted.data === undefined ? (
         charted.error === null && (
@@ -131,7 +145,7 @@ function Drawn({ series, charted, expectedIntervalS }: DrawnProps) {
       <p className="text-sm text-ink-soft">
         {answer.resolution !== resolutionOf(span) && `${texts.coarser} `}
         {answer.truncated && `${texts.cut} `}
-        {texts.row(answer.resolution)}
+        {texts.row(answer.resolution)} <Meaning answer={answer} />
       </p>
       {gaps.length > 0 && <Gaps gaps={gaps} expectedIntervalS={expectedIntervalS} />}
       <SamplesTable
@@ -141,6 +155,19 @@ function Drawn({ series, charted, expectedIntervalS }: DrawnProps) {
         raw={answer.resolution === "raw"}
         value={value}
       />
+    </>
+  );
+}
+
+/** Whether the values are what the sensor sent, or what a calibration makes of it, and how surely. */
+function Meaning({ answer }: { answer: Readings }) {
+  if (answer.values !== "calibrated") return <>{texts.rawValues}</>;
+  return (
+    <>
+      {texts.calibrated(answer.calibrations.length)}
+      {answer.uncalibrated > 0 && ` ${texts.uncalibrated(answer.uncalibrated)}`}
+      {answer.extrapolated && ` ${texts.extrapolated}`}
+      {answer.approximate && ` ${texts.approximate}`}
     </>
   );
 }

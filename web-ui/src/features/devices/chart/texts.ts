@@ -34,7 +34,7 @@ export const texts = {
   mean: (value: string) => `mean ${value}`,
   readings: (count: number) => many(count, "reading", "readings"),
   gaps: (count: number) => (count === 0 ? "no gaps" : many(count, "gap", "gaps")),
-  gapsTitle: (count: number) => `Nothing came ${count === 1 ? "once" : `${count} times`}`,
+  gapsTitle: (count: number) => (count === 1 ? "A gap without readings" : `${count} gaps without readings`),
   gap: (from: string, to: string, lasted: string) => `${from} to ${to} (${lasted})`,
   gapOpen: (from: string, lasted: string) => `since ${from} (${lasted}): still nothing`,
   gapsMore: (count: number) => `and ${many(count, "earlier one", "earlier ones")}`,
@@ -44,6 +44,14 @@ export const texts = {
   look: "Look at a time",
   looked: (at: string, value: string) => `${at}: ${value}`,
   between: (min: string, max: string, count: number) => `${min} to ${max}, ${many(count, "reading", "readings")}`,
+  asSent: "Show values as the sensor sent them",
+  rawValues: "Values are as the sensor sent them.",
+  calibrated: (count: number) =>
+    count === 1 ? "Values are calibrated." : `Values are calibrated, by ${count} calibrations one after the other.`,
+  uncalibrated: (count: number) =>
+    `${many(count, "point is", "points are")} older than the first calibration, and as the sensor sent them.`,
+  extrapolated: "Some lie beyond what the calibration was measured at.",
+  approximate: "Some means are close, not exact: their single readings are no longer kept.",
   table: "Values as a table",
   caption: (channel: string, span: string) => `${channel} over ${span}, newest first`,
   time: "Time",

@@ -19,13 +19,17 @@ export interface Charted {
   toMs: number;
 }
 
-async function ask(series: string, span: Span, signal: AbortSignal): Promise<Charted> {
+/** What a reading means by the calibration of its time, or as the sensor sent it. */
+export type Values = "calibrated" | "raw";
+
+async function ask(series: string, span: Span, values: Values, signal: AbortSignal): Promise<Charted> {
   const toMs = nodeNowMs();
   const length = lengthMs(span);
   const fromMs = length === null ? null : toMs - length;
   const range = {
     ...(fromMs === null ? {} : { from: new Date(fromMs).toISOString() }),
     to: new Date(toMs).toISOString(),
+    values,
     limit: POINTS_MAX,
   };
   const read = (resolution: Resolution) => api.get<Readings>(paths.readings(series, { ...range, resolution }), signal);
@@ -34,10 +38,10 @@ async function ask(series: string, span: Span, signal: AbortSignal): Promise<Cha
   return { answer: answer.truncated && answer.resolution === "raw" ? await read("1m") : answer, span, fromMs, toMs };
 }
 
-export const useCharted = (series: string, span: Span) =>
+export const useCharted = (series: string, span: Span, values: Values) =>
   useQuery({
-    queryKey: [...keys.devices.readings(series), span],
-    queryFn: ({ signal }) => ask(series, span, signal),
+    queryKey: [...keys.devices.readings(series), span, values],
+    queryFn: ({ signal }) => ask(series, span, values, signal),
     refetchInterval: refreshMs(span),
     // The old picture stays until the new one is there, but never that of another channel.
     placeholderData: (previous, query) => (query?.queryKey[2] === series ? keepPreviousData(previous) : undefined),

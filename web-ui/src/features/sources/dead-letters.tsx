@@ -54,6 +54,8 @@ function Letter({ letter }: { letter: DeadLetter }) {
       <p className="text-sm text-ink-soft">
         {letter.source} · {texts.received} <Age at={letter.received_at} /> · {texts.attempts(letter.attempts)} ·{" "}
         {label(letter.state)}
+        {letter.decoder && ` · ${letter.decoder}`}
+        {letter.retry_at && ` · ${texts.retry(new Date(letter.retry_at).toLocaleTimeString())}`}
       </p>
       {unreadable ? (
         <Notice tone="warn" role="alert" title={unreadable} />

@@ -1,0 +1,200 @@
+/** Entering a calibration: a factor and an offset from a certificate, or points measured in the field. */
+import { useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api } from "../../../api/client.ts";
+import { paths } from "../../../api/paths.ts";
+import { keys, useRawLast } from "../../../api/queries.ts";
+import type { Calibration, CalibrationInput, Series } from "../../../api/types.ts";
+import { SelectField, TextField } from "../../../ui/field.tsx";
+import { type FieldErrors, fieldErrors, unshownErrors } from "../../../ui/field-errors.ts";
+import { ErrorNotice, Notice } from "../../../ui/notice.tsx";
+import { common } from "../../../ui/texts.ts";
+import { useFirstInvalid } from "../../../ui/use-first-invalid.ts";
+import { useWrite } from "../../../ui/use-write.ts";
+import { numberText, unitText } from "../../../ui/value.tsx";
+import {
+  applied,
+  type CalibrationForm,
+  emptyPoint,
+  POINTS_MAX,
+  type PointForm,
+  parseCalibration,
+  shownKeys,
+} from "./form.ts";
+import { texts } from "./texts.ts";
+
+interface AddCalibrationProps {
+  series: Series;
+  form: CalibrationForm;
+  onForm: (form: CalibrationForm | null) => void;
+  onAdded: (calibration: Calibration) => void;
+}
+
+export function AddCalibration({ series, form, onForm, onAdded }: AddCalibrationProps) {
+  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
+  const client = useQueryClient();
+  const write = useWrite((input: CalibrationInput, key) => api.post<Calibration>(paths.calibrations(), input, key));
+  const remoteErrors = fieldErrors(write.error);
+  const errors = { ...remoteErrors, ...localErrors };
+  const formRef = useFirstInvalid(errors);
+  const set = (field: "scale" | "offset" | "validFrom" | "note") => (value: string) =>
+    onForm({ ...form, [field]: value });
+  const of = { device: series.device, channel: series.channel };
+  const unit = series.unit === null ? undefined : unitText(series.unit);
+
+  const submit = async () => {
+    const parsed = parseCalibration(form, of);
+    setLocalErrors("errors" in parsed ? parsed.errors : {});
+    if ("errors" in parsed) return;
+    const calibration = await write.run(parsed.input);
+    if (calibration === null) return;
+    await client.invalidateQueries({ queryKey: keys.calibrations.all() });
+    // What old readings mean has changed with it.
+    void client.invalidateQueries({ queryKey: keys.devices.all() });
+    onAdded(calibration);
+  };
+
+  return (
+    <form
+      ref={formRef}
+      noValidate
+      aria-label={texts.formLabel}
+      className="grid grid-cols-[minmax(0,1fr)] gap-3 rounded-lg bg-sunken p-3"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void submit();
+      }}
+    >
+      {write.error !== null && <ErrorNotice error={write.error} />}
+      {unshownErrors(remoteErrors, shownKeys(form)).map(([field, detail]) => (
+        <Notice key={field} tone="bad" title={field === "" ? detail : `${field}: ${detail}`} />
+      ))}
+      <SelectField
+        label={texts.kind}
+        value={form.kind}
+        onChange={(kind) => onForm({ ...form, kind: kind === "points" ? "points" : "line" })}
+        options={Object.entries(texts.kinds).map(([value, label]) => ({ value, label }))}
+      />
+      {form.kind === "line" ? (
+        <div className="grid grid-cols-2 gap-3">
+          <TextField
+            label={texts.scale}
+            inputMode="text"
+            value={form.scale}
+            onChange={set("scale")}
+            error={errors["curve.scale"]}
+          />
+          <TextField
+            label={texts.offset}
+            inputMode="text"
+            unit={unit}
+            value={form.offset}
+            onChange={set("offset")}
+            error={errors["curve.offset"]}
+          />
+        </div>
+      ) : (
+        <Points form={form} onForm={onForm} errors={errors} unit={unit} />
+      )}
+      <Preview series={series} form={form} />
+      <div className="grid gap-3 sm:grid-cols-2">
+        <TextField
+          label={texts.validFrom}
+          hint={texts.validFromHint}
+          type="datetime-local"
+          optional
+          value={form.validFrom}
+          onChange={set("validFrom")}
+          error={errors.valid_from}
+        />
+        <TextField
+          label={texts.note}
+          hint={texts.noteHint}
+          optional
+          value={form.note}
+          onChange={set("note")}
+          error={errors.note}
+        />
+      </div>
+      <div className="flex flex-wrap items-center gap-3">
+        <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={write.saving}>
+          {texts.submit}
+        </button>
+        <button type="button" className="button max-sm:w-full" onClick={() => onForm(null)}>
+          {common.cancel}
+        </button>
+        <p aria-live="polite" className="font-semibold">
+          {write.saving && common.saving}
+        </p>
+      </div>
+    </form>
+  );
+}
+
+/** What the newest reading would become: a sign or a decimal that is wrong shows at once. */
+function Preview({ series, form }: { series: Series; form: CalibrationForm }) {
+  const raw = useRawLast(series.id).data;
+  const parsed = parseCalibration(form, { device: series.device, channel: series.channel });
+  if (raw === undefined || raw === null || "errors" in parsed) return null;
+  const value = applied(parsed.input.curve, raw);
+  if (value === null) return null;
+  const unit = series.unit === null ? "" : ` ${unitText(series.unit)}`;
+  return <p className="font-semibold">{texts.example(numberText(raw), `${numberText(value)}${unit}`)}</p>;
+}
+
+interface PointsProps {
+  form: CalibrationForm;
+  onForm: (form: CalibrationForm) => void;
+  errors: FieldErrors;
+  unit: string | undefined;
+}
+
+function Points({ form, onForm, errors, unit }: PointsProps) {
+  const setPoint = (index: number, point: PointForm) =>
+    onForm({ ...form, points: form.points.map((each, at) => (at === index ? point : each)) });
+  return (
+    <fieldset className="grid gap-3">
+      <legend className="text-sm text-ink-soft">{texts.pointsHint}</legend>
+      {errors["curve.points"] !== undefined && <p className="font-semibold text-bad">{errors["curve.points"]}</p>}
+      {form.points.map((point, index) => (
+        <div
+          // biome-ignore lint/suspicious/noArrayIndexKey: points have no identity of their own but their place
+          key={index}
+          className="grid grid-cols-2 gap-3 sm:grid-cols-[1fr_1fr_auto] sm:items-end"
+        >
+          <TextField
+            label={texts.raw(index)}
+            inputMode="text"
+            value={point.raw}
+            onChange={(raw) => setPoint(index, { ...point, raw })}
+            error={errors[`curve.points.${index}.raw`] ?? errors[`curve.points.${index}`]}
+          />
+          <TextField
+            label={texts.value(index)}
+            inputMode="text"
+            unit={unit}
+            value={point.value}
+            onChange={(value) => setPoint(index, { ...point, value })}
+            error={errors[`curve.points.${index}.value`]}
+          />
+          <button
+            type="button"
+            className="button max-sm:col-span-2"
+            onClick={() => onForm({ ...form, points: form.points.filter((_, at) => at !== index) })}
+          >
+            {texts.removePoint(index)}
+          </button>
+        </div>
+      ))}
+      {form.points.length < POINTS_MAX && (
+        <button
+          type="button"
+          className="button justify-self-start max-sm:w-full"
+          onClick={() => onForm({ ...form, points: [...form.points, emptyPoint] })}
+        >
+          {texts.addPoint}
+        </button>
+      )}
+    </fieldset>
+  );
+}

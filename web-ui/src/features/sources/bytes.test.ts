@@ -1,0 +1,27 @@
+import { expect, test } from "vitest";
+import { toBase64 } from "./bytes.ts";
+
+test("words go as UTF-8, spaces and all", () => {
+  expect(toBase64("22.5", "text")).toBe("MjIuNQ==");
+  expect(toBase64(" ä", "text")).toBe("IMOk");
+  expect(toBase64("", "text")).toBe("");
+});
+
+test.each(["01 a0 FF", "0x01a0ff", "01:a0:ff", "01-A0-FF"])("hex as people write it: %s", (hex) => {
+  expect(toBase64(hex, "hex")).toBe("AaD/");
+});
+
+test("base64 with and without padding, and of addresses", () => {
+  expect(toBase64("MjIuNQ", "base64")).toBe("MjIuNQ==");
+  expect(toBase64("AaD_", "base64")).toBe("AaD/");
+});
+
+test("what is no hex or base64 is told, not sent", () => {
+  expect(toBase64("abc", "hex")).toBeNull();
+  expect(toBase64("zz", "hex")).toBeNull();
+  expect(toBase64("?", "base64")).toBeNull();
+});
+
+test("a payload of the largest size is no matter", () => {
+  expect(toBase64("x".repeat(65_536), "text")).toHaveLength(87_384);
+});

@@ -1,0 +1,39 @@
+import { expect, test } from "vitest";
+import type { Decoder } from "../../api/types.ts";
+import { addedEntries, entryText, parseEntry, withEntry, withoutEntry } from "./entries.ts";
+
+const decoder = (origin: string, topic: string, more: Record<string, unknown> = {}): Decoder => ({
+  origin,
+  name: topic,
+  version: "1",
+  topic,
+  entry: { topic, format: "plain", ...more },
+});
+
+test("only what was added here is sent back, in its order: the configuration's own entries are not the page's", () => {
+  const all = [
+    decoder("built-in", "muster/v1/#"),
+    decoder("configuration", "a/#"),
+    decoder("api", "c"),
+    decoder("api", "b"),
+  ];
+  expect(addedEntries(all).map((entry) => entry.topic)).toEqual(["c", "b"]);
+});
+
+test("an entry is replaced in its place, and others stay as they are", () => {
+  const entries = addedEntries([decoder("api", "a"), decoder("api", "b")]);
+  expect(withEntry(entries, 0, { topic: "x" }).map((entry) => entry.topic)).toEqual(["x", "b"]);
+  expect(withEntry(entries, null, { topic: "x" }).map((entry) => entry.topic)).toEqual(["a", "b", "x"]);
+  expect(withoutEntry(entries, 0).map((entry) => entry.topic)).toEqual(["b"]);
+});
+
+test("options that say nothing are not shown; what is off or zero says something", () => {
+  const shown = entryText({ topic: "a", unit: null, channels: {}, values: [], f_port: 0, required: false });
+  expect(JSON.parse(shown)).toEqual({ topic: "a", f_port: 0, required: false });
+});
+
+test("text that is no object is refused with the reason", () => {
+  expect(parseEntry('{"topic": "a"}')).toEqual({ entry: { topic: "a" } });
+  expect(parseEntry("[1]")).toHaveProperty("error");
+  expect(parseEntry("{topic: a}")).toHaveProperty("error");
+});

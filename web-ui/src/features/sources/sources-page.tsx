@@ -1,0 +1,33 @@
+/** Where readings come from: brokers and how each stands, which decoder reads what, and what none could read. */
+import { Link } from "react-router";
+import { useStatus } from "../../api/queries.ts";
+import { Brokers } from "./brokers.tsx";
+import { DeadLetters } from "./dead-letters.tsx";
+import { Decoders } from "./decoders.tsx";
+import { texts } from "./texts.ts";
+import { TryDecoders } from "./try-decoders.tsx";
+
+export function SourcesPage() {
+  const { data: status } = useStatus();
+  const address = status?.addresses?.mqtt;
+  return (
+    <div className="grid grid-cols-[minmax(0,1fr)] gap-4">
+      <div>
+        <Link className="link inline-flex min-h-10 items-center" to="/devices">
+          ← {texts.back}
+        </Link>
+        <h1>{texts.title}</h1>
+        <p className="max-w-prose text-ink-soft">{texts.lead}</p>
+      </div>
+      {address && (
+        <p className="card p-4">
+          {texts.listens} <code className="font-mono font-bold">{address}</code>. {texts.listensHint}
+        </p>
+      )}
+      <Brokers />
+      <DeadLetters />
+      <Decoders />
+      <TryDecoders />
+    </div>
+  );
+}
