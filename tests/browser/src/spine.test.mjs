@@ -56,6 +56,9 @@ browserTest(
     await incident(atTruck).click();
     await incident(atHq).click();
     await atTruck.getByText("Water at river-1 is 4.7 m").first().waitFor();
+    await atTruck.getByRole("link", { name: "river-1 · level" }).click();
+    await atTruck.getByRole("img", { name: /level of river-1 .* highest 4.7 at/ }).waitFor();
+    await atTruck.goBack();
     await agree(nodes);
 
     await t.test("edits made while the link is down stay where they were made", async () => {

@@ -34,7 +34,8 @@ export const paths = {
     `/v1/assignments${query({ ...filter })}`,
   assignment: (id: string) => `/v1/assignments/${part(id)}`,
 
-  devices: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/devices${query({ ...page })}`,
+  devices: (filter: { name?: string; limit?: number; cursor?: string | null } = {}) =>
+    `/v1/devices${query({ ...filter })}`,
   device: (id: string) => `/v1/devices/${part(id)}`,
   series: (filter: { device?: string; limit?: number; cursor?: string | null } = {}) =>
     `/v1/series${query({ ...filter })}`,

@@ -134,6 +134,16 @@ export const useDevice = (id: string) =>
     refetchInterval: VALUES_EVERY_MS,
   });
 
+/** null where this node knows none of that name. */
+export const useDeviceNamed = (name: string) =>
+  useQuery({
+    queryKey: [...keys.devices.all(), "named", name],
+    queryFn: async ({ signal }) => {
+      const page = await api.get<Page<Device>>(paths.devices({ name, limit: 1 }), signal);
+      return page.items.find((device) => device.name === name) ?? null;
+    },
+  });
+
 export const useDeviceHistory = (id: string) =>
   usePages<HistoryEntry>(keys.devices.history(id), (cursor) => paths.deviceHistory(id, { limit: PAGE, cursor }));
 

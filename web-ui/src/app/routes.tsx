@@ -2,7 +2,7 @@
 import { createBrowserRouter, Link, Navigate, useRouteError } from "react-router";
 import { ConflictPage } from "../features/conflicts/conflict-page.tsx";
 import { ConflictsPage } from "../features/conflicts/conflicts-page.tsx";
-import { DevicePage } from "../features/devices/device-page.tsx";
+import { DeviceByName, DevicePage } from "../features/devices/device-page.tsx";
 import { DevicesPage } from "../features/devices/devices-page.tsx";
 import { IncidentPage } from "../features/incidents/incident-page.tsx";
 import { IncidentsPage } from "../features/incidents/incidents-page.tsx";
@@ -60,6 +60,7 @@ export const router = createBrowserRouter([
       { path: "resources", Component: ResourcesPage },
       { path: "devices", Component: DevicesPage },
       { path: "devices/sources", Component: SourcesPage },
+      { path: "devices/named/:name", Component: DeviceByName },
       { path: "devices/:id", Component: DevicePage },
       { path: "rules", Component: RulesPage },
       { path: "rules/new", Component: NewRulePage },

@@ -13,6 +13,16 @@ test.each([
   ["source", { rule: "r", device: "river-1", channel: "level" }, "river-1 · level"],
   ["evidence", [{ node: "a", from: "x", to: "y" }], "from one node"],
   ["enabled", false, "no"],
+  ["match", { device: "river-*", channel: "level" }, "river-* · level"],
+  ["incident", { title: "Flood", severity: "severe" }, "title Flood, severity Severe"],
+  [
+    "expression",
+    { formula: "a", inputs: [{ name: "a", channel: "level", function: "rise", window_s: 900 }] },
+    "formula a, inputs name a, channel level, function rise, window (s) 900",
+  ],
+  ["severities", [{ level: 5, severity: "severe" }], "level 5, severity Severe"],
+  ["curve", { points: [{ raw: 0, value: 1 }] }, "points raw 0, value 1"],
+  ["silence", [], "empty"],
   ["something new", { a: 1 }, '{"a":1}'],
 ])("%s %j reads %j", (field, value, words) => {
   expect(valueText(field, value)).toBe(words);

@@ -1,7 +1,7 @@
 /** Any field's value in words a person reads; what this page does not know is shown as JSON rather than hidden. */
 import type { Location } from "../api/types.ts";
 import { formatLocation } from "../lib/location.ts";
-import { label } from "./texts.ts";
+import { fieldLabel, label } from "./texts.ts";
 
 type Members = Record<string, unknown>;
 
@@ -29,8 +29,22 @@ function textOfString(field: string | undefined, value: string): string {
   return value;
 }
 
+/** Fields of several parts, of which a reader needs every one. */
+const COMPOSITE = new Set(["incident", "expression", "severities", "silence", "curve"]);
+
+/** All of it in words, nothing left away: two values that differ anywhere read differently. */
+function partsText(name: string | undefined, value: unknown): string {
+  if (Array.isArray(value)) return value.map((item) => partsText(undefined, item)).join("; ");
+  if (!isObject(value)) return valueText(name, value);
+  return Object.entries(value)
+    .map(([part, inside]) => `${fieldLabel(part).toLowerCase()} ${partsText(part, inside)}`)
+    .join(", ");
+}
+
 export function valueText(field: string | undefined, value: unknown): string {
   if (value === null || value === undefined || value === "") return "empty";
+  if (field !== undefined && COMPOSITE.has(field) && typeof value === "object")
+    return partsText(undefined, value) || "empty";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "string") return textOfString(field, value);
   if (typeof value === "number") return String(value);
@@ -50,6 +64,16 @@ export function Value({ field, value }: { field?: string | undefined; value: unk
 export const numberText = (value: number): string => String(Number(value.toPrecision(6)));
 
 /** UCUM codes that people write otherwise; the rest is readable as it is. */
-const units: Record<string, string> = { Cel: "°C", "m/s2": "m/s²", "m3/s": "m³/s", "[degF]": "°F", deg: "°" };
+const units: Record<string, string> = {
+  Cel: "°C",
+  "[degF]": "°F",
+  deg: "°",
+  "m/s2": "m/s²",
+  "m3/s": "m³/s",
+  "ug/m3": "µg/m³",
+  "mg/m3": "mg/m³",
+  "[ppm]": "ppm",
+  "[ppb]": "ppb",
+};
 
 export const unitText = (unit: string): string => units[unit] ?? unit;

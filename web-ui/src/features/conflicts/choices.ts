@@ -21,3 +21,21 @@ export function candidates(conflict: Conflict, field: string | undefined): Candi
 /** Choices that belong to no value, such as "keep both" of kinds that are not about a field. */
 export const otherChoices = (conflict: Conflict, shown: Candidate[]) =>
   conflict.choices.filter((choice) => !shown.some((candidate) => candidate.choice === choice.id));
+
+/** How another value of a field is typed. null: not at all here. The parts of a rule's formula or of a curve only make
+ * sense together, and have a form of their own. */
+export type Entering = "location" | "number" | "words" | null;
+
+export function entering(field: string, values: readonly ConflictValue[]): Entering {
+  if (field === "location") return "location";
+  const given = values.map(({ value }) => value).filter((value) => value !== null);
+  if (given.some((value) => typeof value === "number")) return "number";
+  return given.every((value) => typeof value === "string") ? "words" : null;
+}
+
+/** Where a document can be looked at and edited; null where the page has no place for it. */
+export function pageOf(kind: string | null, id: string | null): string | null {
+  const pages: Record<string, string> = { incident: "incidents", rule: "rules", device: "devices" };
+  const page = kind === null ? undefined : pages[kind];
+  return id === null || page === undefined ? null : `/${page}/${id}`;
+}

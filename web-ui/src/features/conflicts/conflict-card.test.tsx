@@ -95,4 +95,31 @@ describe("an open conflict", () => {
     expect(keys[0]).toMatch(/^[0-9a-f]{32}$/);
     expect(keys[1]).toBe(keys[0]);
   });
+
+  test("about a number takes a number, and nothing else", async () => {
+    const sent = answerWith(() => ({ status: 200, body: { ...status, ...conflict } }));
+    const values = conflict.values.map((value, index) => ({ ...value, value: 4 + index }));
+    show(<ConflictView conflict={{ ...conflict, field: "raise_above", values }} />);
+    await userEvent.click(screen.getByRole("button", { name: "Enter a different value" }));
+    const input = screen.getByLabelText("Different value for Raises above");
+    await userEvent.type(input, "high");
+    await userEvent.click(screen.getByRole("button", { name: "Use this value" }));
+    await screen.findByText("A number.");
+    await userEvent.clear(input);
+    await userEvent.type(input, "4,5");
+    await userEvent.click(screen.getByRole("button", { name: "Use this value" }));
+    await waitFor(() => expect(sent.find(({ method }) => method === "POST")?.body).toEqual({ value: 4.5 }));
+  });
+
+  test("about a formula is settled by choosing, or in the rule's own form", () => {
+    answerWith(() => ({ status: 200, body: status }));
+    const values = conflict.values.map((value, index) => ({
+      ...value,
+      value: { formula: `a + ${index}`, inputs: [] },
+    }));
+    const documents = [{ kind: "rule", id: "r-1", title: "Air", href: "/v1/rules/r-1" }];
+    show(<ConflictView conflict={{ ...conflict, field: "expression", values, documents }} showDocument />);
+    expect(screen.queryByRole("button", { name: "Enter a different value" })).toBeNull();
+    expect(screen.getByRole("link", { name: "Open the rule “Air”" }).getAttribute("href")).toBe("/rules/r-1");
+  });
 });

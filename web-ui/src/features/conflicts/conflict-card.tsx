@@ -12,7 +12,7 @@ import { ErrorNotice } from "../../ui/notice.tsx";
 import { common, fieldLabel } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { valueText } from "../../ui/value.tsx";
-import { candidates, otherChoices } from "./choices.ts";
+import { candidates, entering, otherChoices, pageOf } from "./choices.ts";
 import { DifferentValue } from "./different-value.tsx";
 import { texts } from "./texts.ts";
 
@@ -39,7 +39,8 @@ interface ConflictViewProps {
 export function ConflictView({ conflict, showDocument = false }: ConflictViewProps) {
   const field = conflict.field ?? undefined;
   const client = useQueryClient();
-  const [entering, setEntering] = useState(false);
+  const [isEntering, setIsEntering] = useState(false);
+  const how = field === undefined ? null : entering(field, conflict.values);
   const write = useWrite((settlement: Settlement, key) =>
     api.post<Conflict>(paths.conflictResolve(conflict.id), settlement, key),
   );
@@ -49,8 +50,8 @@ export function ConflictView({ conflict, showDocument = false }: ConflictViewPro
     if (answer === null) return;
     client.setQueryData(keys.conflicts.one(conflict.id), answer);
     void client.invalidateQueries({ queryKey: keys.conflicts.open() });
-    void client.invalidateQueries({ queryKey: keys.incidents.all() });
-    void client.invalidateQueries({ queryKey: keys.resources.all() });
+    for (const kind of [keys.incidents, keys.resources, keys.devices, keys.calibrations, keys.rules])
+      void client.invalidateQueries({ queryKey: kind.all() });
   };
 
   const shown = candidates(conflict, field);
@@ -114,18 +115,19 @@ export function ConflictView({ conflict, showDocument = false }: ConflictViewPro
               {choice.label}
             </button>
           ))}
-          {!entering && field !== undefined && (
-            <button type="button" className="button" onClick={() => setEntering(true)}>
+          {!isEntering && how !== null && (
+            <button type="button" className="button" onClick={() => setIsEntering(true)}>
               {texts.other}
             </button>
           )}
         </div>
       )}
-      {open && entering && field !== undefined && (
+      {open && isEntering && field !== undefined && how !== null && (
         <DifferentValue
           field={field}
+          entering={how}
           saving={write.saving}
-          onCancel={() => setEntering(false)}
+          onCancel={() => setIsEntering(false)}
           onValue={(value) => void settle({ value })}
         />
       )}
@@ -145,17 +147,20 @@ export function ConflictView({ conflict, showDocument = false }: ConflictViewPro
       )}
       {showDocument && (
         <ul className="mt-3">
-          {conflict.documents.map((document) => (
-            <li key={document.id}>
-              {document.kind === "incident" ? (
-                <Link className="link inline-flex min-h-10 items-center" to={`/incidents/${document.id}`}>
-                  {texts.openIncident(document.title)}
-                </Link>
-              ) : (
-                document.title
-              )}
-            </li>
-          ))}
+          {conflict.documents.map((document) => {
+            const page = pageOf(document.kind, document.id);
+            return (
+              <li key={document.id}>
+                {page === null ? (
+                  (document.title ?? document.kind)
+                ) : (
+                  <Link className="link inline-flex min-h-10 items-center" to={page}>
+                    {texts.open(document.kind, document.title)}
+                  </Link>
+                )}
+              </li>
+            );
+          })}
         </ul>
       )}
       <p aria-live="polite" className="mt-2 font-semibold text-ok empty:hidden">

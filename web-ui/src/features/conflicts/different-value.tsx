@@ -4,6 +4,7 @@ import { ASSIGNMENT_STATES, CATEGORIES, INCIDENT_STATUSES, SEVERITIES } from "..
 import { parseLocation } from "../../lib/location.ts";
 import { SelectField, TextField } from "../../ui/field.tsx";
 import { common, fieldLabel, label } from "../../ui/texts.ts";
+import type { Entering } from "./choices.ts";
 import { texts } from "./texts.ts";
 
 const enumerations: Record<string, readonly string[]> = {
@@ -15,12 +16,13 @@ const enumerations: Record<string, readonly string[]> = {
 
 interface DifferentValueProps {
   field: string;
+  entering: NonNullable<Entering>;
   saving: boolean;
   onValue: (value: unknown) => void;
   onCancel: () => void;
 }
 
-export function DifferentValue({ field, saving, onValue, onCancel }: DifferentValueProps) {
+export function DifferentValue({ field, entering, saving, onValue, onCancel }: DifferentValueProps) {
   const enumeration = enumerations[field];
   const [text, setText] = useState(enumeration?.[0] ?? "");
   const [location, setLocation] = useState({ lat: "", lon: "" });
@@ -28,7 +30,7 @@ export function DifferentValue({ field, saving, onValue, onCancel }: DifferentVa
   const name = texts.otherField(fieldLabel(field));
 
   const submit = () => {
-    if (field === "location") {
+    if (entering === "location") {
       const parsed = parseLocation(location);
       if (Object.keys(parsed.errors).length > 0) return setErrors(parsed.errors);
       if (parsed.value === null) return setErrors({ lat: texts.otherMissing });
@@ -37,8 +39,10 @@ export function DifferentValue({ field, saving, onValue, onCancel }: DifferentVa
     }
     const trimmed = text.trim();
     if (trimmed === "") return setErrors({ text: texts.otherMissing });
+    const number = Number(trimmed.replace(",", "."));
+    if (entering === "number" && !Number.isFinite(number)) return setErrors({ text: texts.otherNumber });
     setErrors({});
-    onValue(field.endsWith("_s") && Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed);
+    onValue(entering === "number" ? number : trimmed);
   };
 
   return (
@@ -50,7 +54,7 @@ export function DifferentValue({ field, saving, onValue, onCancel }: DifferentVa
         submit();
       }}
     >
-      {field === "location" ? (
+      {entering === "location" ? (
         <div className="grid grid-cols-2 gap-3">
           <TextField
             label={common.lat}

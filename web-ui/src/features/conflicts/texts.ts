@@ -13,7 +13,9 @@ export const texts = {
   otherField: (field: string) => `Different value for ${field}`,
   otherSubmit: "Use this value",
   otherMissing: "Type a value, or choose one of those above.",
-  openIncident: (title: string) => `Open the incident “${title}”`,
+  otherNumber: "A number.",
+  open: (kind: string | null, title: string | null) =>
+    `Open the ${kind ?? "document"}${title === null ? "" : ` “${title}”`}`,
   stands: "What stands:",
   chosen: "Chosen by",
   saved: "Settled here. It reaches the other nodes with the next contact.",

@@ -1,8 +1,8 @@
 /** One device: what it measures over time, what is known of it, what it was told, and who may speak in its name. */
 import { useState } from "react";
-import { Link, useParams, useSearchParams } from "react-router";
+import { Link, Navigate, useLocation, useParams, useSearchParams } from "react-router";
 import { inNodeTime, useConnection } from "../../api/connection.ts";
-import { useDevice, useDeviceHistory, useSeriesOf, useStatus } from "../../api/queries.ts";
+import { useDevice, useDeviceHistory, useDeviceNamed, useSeriesOf, useStatus } from "../../api/queries.ts";
 import type { Device } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
 import { durationText } from "../../lib/duration.ts";
@@ -11,7 +11,7 @@ import { Age, lastChange, Provenance } from "../../ui/age.tsx";
 import { StaleTag } from "../../ui/badges.tsx";
 import { History } from "../../ui/history.tsx";
 import { ListState } from "../../ui/list-state.tsx";
-import { ErrorNotice } from "../../ui/notice.tsx";
+import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { describeSeenBy, SaveState } from "../../ui/save-state.tsx";
 import { SeenBySection } from "../../ui/seen-by.tsx";
 import { common, label } from "../../ui/texts.ts";
@@ -45,6 +45,17 @@ export function DevicePage() {
       )}
     </div>
   );
+}
+
+/** By the name that incidents and rules know it by: its id is of no use to them. */
+export function DeviceByName() {
+  const { name = "" } = useParams();
+  const { search } = useLocation();
+  const found = useDeviceNamed(name);
+  if (found.data === undefined)
+    return found.error ? <ErrorNotice error={found.error} /> : <p role="status">{common.loading}</p>;
+  if (found.data === null) return <Notice tone="warn" title={texts.notHeard(name)} />;
+  return <Navigate to={`/devices/${found.data.id}${search}`} replace />;
 }
 
 function DeviceDetail({ device, loadedAtMs }: { device: Device; loadedAtMs: number }) {

@@ -141,7 +141,16 @@ function IncidentFacts({ incident }: { incident: Incident }) {
             </span>
           </Fact>
         )}
-        {source && <Fact name={texts.sensor}>{`${source.device} · ${source.channel}`}</Fact>}
+        {source && (
+          <Fact name={texts.sensor}>
+            <Link
+              className="link inline-flex min-h-10 items-center"
+              to={`/devices/named/${encodeURIComponent(source.device)}?channel=${encodeURIComponent(source.channel)}`}
+            >
+              {`${source.device} · ${source.channel}`}
+            </Link>
+          </Fact>
+        )}
         {incident.raised_at && (
           <Fact name={texts.raised}>
             <Age at={incident.raised_at} />
