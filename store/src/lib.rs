@@ -35,7 +35,7 @@ pub use lock::DataDirLock;
 pub use muster::batch::{
     AuditWrite, Batch, CommitNo, Committed, ConflictState, ConflictWrite, Disposition,
     DocumentWrite, Evaluated, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry, ReceiptWrite,
-    RewrittenViews, RuleCursor, RunEntry, RunWrite,
+    RewrittenViews, RuleCursor, RunEntry, RunWrite, SeriesSummary, SummaryWrite,
 };
 pub use muster::conflicts::{AuditRow, ConflictQuery, ConflictRow};
 pub use muster::events::{Event, EventSubject};
@@ -53,6 +53,7 @@ pub use muster::queries::{
 };
 pub use muster::rebuild::RebuildCommit;
 pub use muster::sessions::{Invite, SessionRecord, SessionWrite};
+pub use muster::summaries::{HeardBy, HeardSeries};
 pub use muster::{Reader, Rebuild};
 pub use open::{OpenOptions, Synchronous, Wear};
 pub use readings::*;
@@ -230,6 +231,13 @@ impl Store {
     /// Drops one step of audit records: older than 7 years, or more than a million; answers whether more is left.
     pub fn prune_audit(&self, now_wall_ms: u64) -> Ticket<bool, StoreError> {
         self.0.muster.prune_audit(now_wall_ms)
+    }
+
+    /// Makes hours of one step of the quarters that nodes said more than 90 days ago; answers whether more is left.
+    pub fn collapse_summaries(&self, now_wall_ms: u64) -> Ticket<bool, StoreError> {
+        self.0
+            .muster
+            .local(move |connection| muster::summaries::collapse(connection, now_wall_ms))
     }
 
     /// Drops one step of sessions that have ended and of idempotency keys older than 7 days; answers whether more is

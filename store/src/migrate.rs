@@ -15,18 +15,20 @@ pub(crate) const MUSTER: &[&str] = &[
     include_str!("../migrations/muster/0002_receipts.sql"),
     include_str!("../migrations/muster/0003_marks_and_faults.sql"),
     include_str!("../migrations/muster/0004_rules_evaluated.sql"),
+    include_str!("../migrations/muster/0005_summaries.sql"),
 ];
 pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0001_readings.sql"),
     include_str!("../migrations/readings/0002_mqtt.sql"),
     include_str!("../migrations/readings/0003_blocks_and_rollups.sql"),
     include_str!("../migrations/readings/0004_dead_letter_retries.sql"),
+    include_str!("../migrations/readings/0005_summary_due.sql"),
 ];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 
 pub(crate) const VIEWS: &str = include_str!("../migrations/muster/views.sql");
 /// Raise with every change of views.sql.
-pub(crate) const VIEWS_VERSION: i64 = 2;
+pub(crate) const VIEWS_VERSION: i64 = 3;
 
 const META_VIEWS_VERSION: &str = "views_version";
 /// 1 while the views do not show all of the log.

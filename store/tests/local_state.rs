@@ -462,8 +462,7 @@ fn views_of_another_version_are_made_anew_and_ask_for_a_rebuild() {
     let replayed = store::RebuildCommit {
         commit: CommitNo(1),
         documents: vec![document(id(1), "one")],
-        facts: vec![],
-        conflicts: vec![],
+        ..store::RebuildCommit::default()
     };
     rebuild.write(vec![replayed]).unwrap();
     rebuild.finish().unwrap();

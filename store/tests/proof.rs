@@ -212,8 +212,8 @@ fn views_of_an_object_written_anew_are_those_a_rebuild_gives_whatever_was_damage
             commits.push(RebuildCommit {
                 commit,
                 documents,
-                facts: Vec::new(),
                 conflicts,
+                ..RebuildCommit::default()
             });
         }
         let before = store.read(|reader| reader.views_fingerprint()).unwrap();
@@ -226,8 +226,7 @@ fn views_of_an_object_written_anew_are_those_a_rebuild_gives_whatever_was_damage
                 commits: vec![RebuildCommit {
                     commit: store::CommitNo(1),
                     documents: vec![document(id(1), "other")],
-                    facts: Vec::new(),
-                    conflicts: Vec::new(),
+                    ..RebuildCommit::default()
                 }],
             });
             commit(&store, other);

@@ -230,6 +230,7 @@ fn busy_day(store: &Store) -> Vec<RebuildCommit> {
             documents,
             facts,
             conflicts,
+            ..RebuildCommit::default()
         });
     }
     replay
@@ -336,9 +337,8 @@ fn of_several_facts_under_one_id_every_node_keeps_the_same_one() {
             let commit = commit(store, batch).commit;
             replay.push(RebuildCommit {
                 commit,
-                documents: Vec::new(),
                 facts,
-                conflicts: Vec::new(),
+                ..RebuildCommit::default()
             });
         }
         let fact = store

@@ -319,7 +319,7 @@ pub struct ConflictResolution {
 /// A channel of a device, with its readings.
 #[derive(ToSchema)]
 pub struct Series {
-    /// Id on this node.
+    /// Id: of its names, so that it is the same on every node.
     pub id: String,
     /// Name of the device.
     pub device: String,
@@ -328,11 +328,71 @@ pub struct Series {
     /// UCUM unit.
     #[schema(required)]
     pub unit: Option<String>,
-    /// How many readings came, those that are no longer kept included.
+    /// How many readings came, those that are no longer kept included; where only other nodes heard it, as many as the one
+    /// of them says that heard most.
     pub count: u64,
-    /// The newest.
+    /// The newest that this node heard.
     #[schema(required)]
     pub last: Option<SeriesValue>,
+    /// The other nodes that heard it, by what they say, those that heard most first; at most 16.
+    pub heard_by: Vec<HeardBy>,
+}
+
+/// What another node says that it heard of a series, in whole quarters of an hour.
+#[derive(ToSchema)]
+pub struct HeardBy {
+    /// The node.
+    pub node: String,
+    /// Its name.
+    #[schema(required)]
+    pub name: Option<String>,
+    /// When the first quarter of an hour with readings begins.
+    #[schema(format = DateTime)]
+    pub from: String,
+    /// When the last one ends.
+    #[schema(format = DateTime)]
+    pub to: String,
+    /// Readings in all of them.
+    pub count: u64,
+    /// The last one; null where it is too old to be known.
+    #[schema(required)]
+    pub last: Option<QuarterSaid>,
+}
+
+/// The readings of a quarter of an hour.
+#[derive(ToSchema)]
+pub struct QuarterSaid {
+    /// When it begins.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// The least of them.
+    pub min: f64,
+    /// Their mean.
+    pub mean: f64,
+    /// The greatest of them.
+    pub max: f64,
+    /// How many.
+    pub count: u64,
+}
+
+/// Whose data an answer is.
+#[derive(ToSchema)]
+pub struct ReadingsSource {
+    /// The node.
+    pub node: String,
+    /// Its name.
+    #[schema(required)]
+    pub name: Option<String>,
+    /// Whether it is this node.
+    pub here: bool,
+    /// When the first of its buckets begins.
+    #[schema(format = DateTime)]
+    pub from: String,
+    /// When the last of them ends.
+    #[schema(format = DateTime)]
+    pub to: String,
+    /// How many of the buckets are its.
+    pub buckets: u64,
 }
 
 /// A value at a time.
@@ -373,6 +433,10 @@ pub struct Readings {
     /// which others were expected.
     #[schema(value_type = Vec<(String, String)>, required = false)]
     pub gaps: Option<Vec<Value>>,
+    /// Not of raw readings: whose buckets these are, the node that gave most first. Of each time the node that heard most
+    /// is shown, never a sum.
+    #[schema(required = false)]
+    pub sources: Option<Vec<ReadingsSource>>,
     /// `calibrated` where a calibration was applied to some of them, else `raw`.
     pub values: String,
     /// The calibrations that were applied, by the time from which they are valid.

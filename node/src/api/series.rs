@@ -16,7 +16,7 @@ use crate::app::readings::{Resolution, Values};
 /// Points of one answer: some 400 KiB of JSON, a day of readings at one per ten seconds.
 const POINTS_MAX: u32 = 10_000;
 
-/// The series of this node.
+/// The series that this node heard, and those that it knows from other nodes.
 #[utoipa::path(
     get, path = "/v1/series", tag = "series", operation_id = "list_series",
     params(

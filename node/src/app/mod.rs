@@ -31,6 +31,7 @@ mod receipts;
 pub mod records;
 pub mod rules;
 pub mod status;
+mod summaries;
 pub mod sync;
 pub mod types;
 mod upkeep;
@@ -49,6 +50,7 @@ pub use error::AppError;
 pub(in crate::app) use open::open_store;
 pub use open::{KeySource, OpenConfig, OpenError, Storage};
 pub use proof::SYNC_FAULTS_LIMIT_MAX;
+pub use summaries::SummaryTiming;
 pub use sync::SyncSettings;
 pub use types::*;
 
@@ -117,6 +119,7 @@ pub struct App {
     pub(in crate::app) mismatches: proof::Mismatches,
     pub(in crate::app) fault_finder: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) receipt_writer: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    pub(in crate::app) summary_writer: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl App {
@@ -151,6 +154,7 @@ impl App {
             self.rule_runner.lock().take(),
             self.upkeep.lock().take(),
             self.receipt_writer.lock().take(),
+            self.summary_writer.lock().take(),
             self.fault_finder.lock().take(),
             self.dead_letters.lock().take(),
         ];

@@ -22,7 +22,8 @@ use super::documents::{Committed, DocumentService, Surroundings};
 use super::events::EventFeed;
 use super::names::NameBook;
 use super::present::RowView;
-use super::{App, Me, auth, devices, founding, ingest, proof, receipts, rules, upkeep};
+use super::summaries::SummaryTiming;
+use super::{App, Me, auth, devices, founding, ingest, proof, receipts, rules, summaries, upkeep};
 
 /// Where the database key comes from.
 #[derive(Clone)]
@@ -56,6 +57,8 @@ pub struct OpenConfig {
     pub storage: Storage,
     /// Places for messages of sensors.
     pub ingest: ingest::IngestPlaces,
+    /// When others are told what its sensors said.
+    pub summaries: SummaryTiming,
 }
 
 /// What a data directory lies on.
@@ -95,6 +98,7 @@ impl OpenConfig {
             key,
             storage: Storage::default(),
             ingest: ingest::IngestPlaces::default(),
+            summaries: SummaryTiming::default(),
         }
     }
 }
@@ -287,6 +291,7 @@ impl App {
             mismatches,
             fault_finder: parking_lot::Mutex::new(None),
             receipt_writer: parking_lot::Mutex::new(None),
+            summary_writer: parking_lot::Mutex::new(None),
         });
         *app.fault_finder.lock() = Some(proof::start(
             Arc::clone(&app),
@@ -317,6 +322,18 @@ impl App {
                 writes_stopped: Arc::clone(&app.writes_stopped),
             },
             moved,
+            app.stop.clone(),
+        ));
+        *app.summary_writer.lock() = Some(summaries::start(
+            summaries::Surroundings {
+                store: app.store.clone(),
+                node: app.me.node,
+                incarnation: app.me.incarnation,
+                clock,
+                trust: Arc::clone(&app.trust),
+                writes_stopped: Arc::clone(&app.writes_stopped),
+            },
+            config.summaries,
             app.stop.clone(),
         ));
         Ok(app)

@@ -5,12 +5,18 @@
 mod answers;
 mod archive;
 mod calibrated;
+mod elsewhere;
 
 use std::sync::Arc;
 
 use domain::permissions::{Action, Subject};
+use sensor_drivers::Calibrations;
 use serde_json::{Value, json};
-use store::{DeadLetter, DeadLetterQuery, DeadLetterState, SeriesId, SeriesQuery, StoreError};
+use store::{
+    BucketPage, BucketWidth, DeadLetter, DeadLetterQuery, DeadLetterState, PointPage, SeriesId,
+    SeriesKey, SeriesQuery, StoreError,
+};
+use uuid::Uuid;
 
 pub use self::answers::Resolution;
 pub use self::calibrated::Values;
@@ -21,13 +27,16 @@ use super::{App, AppError, Caller, Page};
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 500;
 
+/// Series that others heard, looked at in one read of the store.
+const SERIES_AT_ONCE: usize = 500;
+
 /// Points of one answer where nothing is said, and at most: 10,000 points are half a megabyte of JSON.
 const POINTS_DEFAULT: u32 = 1000;
 const POINTS_MAX: u32 = 10_000;
 
 impl App {
-    /// Series in the order in which they were first heard. `device` and `channel` are exact names, `q` is a part of
-    /// either.
+    /// Series in the order in which they were first heard here, then those that only other nodes heard. `device` and
+    /// `channel` are exact names, `q` is a part of either.
     ///
     /// # Errors
     /// `Forbidden`, a limit or cursor that does not fit, a fault of the store.
@@ -42,53 +51,124 @@ impl App {
     ) -> Result<Page, AppError> {
         self.authorise(caller, Action::Read, Subject::Readings)?;
         let limit = limit_of(limit)?;
-        let after = cursor
-            .map(|cursor| cursor.parse().map(SeriesId))
-            .transpose()
-            .map_err(|_| bad_cursor())?;
+        let after = cursor.map_or(Ok(SeriesCursor::Here(SeriesId(0))), |cursor| {
+            cursor.parse().map_err(|()| bad_cursor())
+        })?;
         let app = Arc::clone(self);
-        let mut found = blocking("list series", move || {
+        blocking("list series", move || {
             let query = SeriesQuery {
                 device,
                 channel,
-                q,
-                after,
+                q: q.map(|q| q.to_lowercase()),
+                after: None,
                 limit: limit + 1,
             };
-            Ok((
-                app.store.readings().series(&query),
-                app.store.readings().newest_position(),
-            ))
+            app.series_page(query, after, limit)
         })
-        .await?;
-        let more = found.0.len() > limit;
-        found.0.truncate(limit);
-        let next = if more {
-            found.0.last().map(|series| series.id.0.to_string())
-        } else {
-            None
+        .await
+    }
+
+    fn series_page(
+        &self,
+        query: SeriesQuery,
+        after: SeriesCursor,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let readings = self.store.readings();
+        let since = readings.newest_position().to_string();
+        let mut items: Vec<(SeriesCursor, Value)> = Vec::new();
+        let name_of = |node| self.name_of(node);
+        if let SeriesCursor::Here(after) = after {
+            let here = readings.series(&SeriesQuery {
+                after: Some(after),
+                ..query.clone()
+            });
+            self.store.read(|reader| {
+                for series in &here {
+                    let heard = elsewhere::heard_by(reader, &self.me.node, &series.key)?;
+                    let mut value = series_value(series);
+                    value["heard_by"] = elsewhere::heard_by_value(&heard, name_of);
+                    items.push((SeriesCursor::Here(series.id), value));
+                }
+                Ok(())
+            })?;
+        }
+        let mut no = match after {
+            SeriesCursor::Here(_) => 0,
+            SeriesCursor::Elsewhere(no) => no,
         };
+        while items.len() <= limit {
+            let last = self.store.read(|reader| {
+                let page = reader.heard_series(no, SERIES_AT_ONCE)?;
+                for series in &page {
+                    let is_here = readings.series_by_key(&series.key).is_some();
+                    if is_here || !is_wanted(&query, series) || items.len() > limit {
+                        continue;
+                    }
+                    let heard = elsewhere::heard_by(reader, &self.me.node, &series.key)?;
+                    // What this node alone said before its readings were lost is no series to show.
+                    if !heard.is_empty() {
+                        let value = elsewhere::series_value(series, &heard, name_of);
+                        items.push((SeriesCursor::Elsewhere(series.no), value));
+                    }
+                }
+                Ok(page.last().map(|series| series.no))
+            })?;
+            let Some(last) = last else { break };
+            no = last;
+        }
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|(at, _)| at.to_string());
         Ok(Page {
-            items: found.0.iter().map(series_value).collect(),
+            items: items.into_iter().map(|(_, value)| value).collect(),
             next,
-            since: found.1.to_string(),
+            since,
         })
     }
 
     /// One series.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`.
-    pub async fn get_series(&self, caller: &Caller, id: &str) -> Result<Value, AppError> {
+    /// `NotFound`, `Forbidden`, a fault of the store.
+    pub async fn get_series(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Read, Subject::Readings)?;
-        let info = series_id(id).and_then(|id| self.store.readings().series_info(id));
-        info.as_ref().map(series_value).ok_or_else(|| no_series(id))
+        let (app, key) = (Arc::clone(self), series_key(id)?);
+        let found = blocking("read a series", move || {
+            let name_of = |node| app.name_of(node);
+            let here = app.series_here(&key);
+            app.store.read(|reader| {
+                let heard = elsewhere::heard_by(reader, &app.me.node, &key)?;
+                if let Some(here) = here {
+                    let mut value = series_value(&here);
+                    value["heard_by"] = elsewhere::heard_by_value(&heard, name_of);
+                    return Ok(Some(value));
+                }
+                let series = reader.heard_series_by_key(&key)?;
+                let series = series.filter(|_| !heard.is_empty());
+                Ok(series.map(|series| elsewhere::series_value(&series, &heard, name_of)))
+            })
+        })
+        .await?;
+        found.ok_or_else(|| no_series(id))
+    }
+
+    /// The series, if it was heard here.
+    fn series_here(&self, key: &SeriesKey) -> Option<store::SeriesInfo> {
+        let readings = self.store.readings();
+        readings.series_info(readings.series_by_key(key)?)
     }
 
     /// Readings of a series with `from_ms ≤ at ≤ to_ms`, oldest first: `{"points": [[at, value], …], "truncated"}`, or
     /// `[at, min, mean, max, count]` of the minutes, quarters or hours that have part in the range. Where there are more
     /// than `limit`, these are the newest, and `truncated` is true. Values are as their calibrations say, or as they came;
     /// the answer tells which calibrations were used.
+    ///
+    /// Quarters and hours are filled in from what other nodes said of the same series; `sources` says whose they are.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`, a limit or range that does not fit, a fault of the store.
@@ -102,8 +182,7 @@ impl App {
         limit: Option<u32>,
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Read, Subject::Readings)?;
-        let series = series_id(id).and_then(|id| self.store.readings().series_info(id));
-        let series = series.ok_or_else(|| no_series(id))?;
+        let key = series_key(id)?;
         let limit = match limit {
             None => POINTS_DEFAULT,
             Some(limit @ 1..=POINTS_MAX) => limit,
@@ -117,37 +196,111 @@ impl App {
         if from_ms > to_ms {
             return Err(AppError::Unreadable("from lies after to".into()));
         }
-        let app = Arc::clone(self);
-        let limit = limit as usize;
-        let calibrations = match values {
-            Values::Calibrated => self.calibrations.of(&series.device, &series.channel),
-            Values::Raw => None,
-        }
-        .unwrap_or_default();
-        let Some(width) = resolution.width() else {
-            let mut page = blocking("read readings", move || {
-                app.store
-                    .readings()
-                    .points(series.id, from_ms, to_ms, limit)
-            })
-            .await?;
-            let expected_interval_ms = self.devices.expected_interval_ms(&series.device);
-            let told = calibrated::points(&calibrations, &mut page);
-            let mut answer = answers::raw(id, &page, expected_interval_ms);
-            told.lay_over(&mut answer);
-            return Ok(answer);
-        };
-        let (page, told) = blocking("read rollups", move || {
-            let readings = app.store.readings();
-            let mut page = readings.buckets(series.id, width, from_ms, to_ms, limit)?;
-            let told = calibrated::buckets(&calibrations, width, &mut page, |from, to, limit| {
-                readings.points(series.id, from, to, limit)
-            })?;
-            Ok((page, told))
+        let (app, limit) = (Arc::clone(self), limit as usize);
+        let (name, range) = (id.to_owned(), (from_ms, to_ms));
+        let answer = blocking("read readings", move || {
+            let Some(asked) = app.asked_series(&key, values)? else {
+                return Ok(None);
+            };
+            match resolution.width() {
+                None => app.raw_answer(&name, &asked, range, limit),
+                Some(width) => app.rollup_answer(&name, &asked, (resolution, width), range, limit),
+            }
+            .map(Some)
         })
         .await?;
-        let mut answer = answers::rollup(id, resolution, &page);
+        answer.ok_or_else(|| no_series(id))
+    }
+
+    /// The series that a question is about; `None` where no node heard it.
+    fn asked_series(
+        &self,
+        key: &SeriesKey,
+        values: Values,
+    ) -> Result<Option<AskedSeries>, StoreError> {
+        let here = self.series_here(key);
+        let (device, channel) = match &here {
+            Some(here) => (here.device.to_string(), here.channel.to_string()),
+            None => {
+                let elsewhere = self.store.read(|reader| {
+                    let heard = elsewhere::heard_by(reader, &self.me.node, key)?;
+                    let series = reader.heard_series_by_key(key)?;
+                    Ok(series.filter(|_| !heard.is_empty()))
+                })?;
+                match elsewhere {
+                    Some(series) => (series.device, series.channel),
+                    None => return Ok(None),
+                }
+            }
+        };
+        let calibrations = match values {
+            Values::Calibrated => self.calibrations.of(&device, &channel),
+            Values::Raw => None,
+        };
+        Ok(Some(AskedSeries {
+            key: *key,
+            here: here.map(|here| here.id),
+            device,
+            calibrations: calibrations.unwrap_or_default(),
+        }))
+    }
+
+    fn raw_answer(
+        &self,
+        id: &str,
+        asked: &AskedSeries,
+        (from_ms, to_ms): (i64, i64),
+        limit: usize,
+    ) -> Result<Value, StoreError> {
+        let mut page = match asked.here {
+            Some(here) => self.store.readings().points(here, from_ms, to_ms, limit)?,
+            None => PointPage::default(),
+        };
+        let expected_interval_ms = self.devices.expected_interval_ms(&asked.device);
+        let told = calibrated::points(&asked.calibrations, &mut page);
+        let mut answer = answers::raw(id, &page, expected_interval_ms);
         told.lay_over(&mut answer);
+        Ok(answer)
+    }
+
+    fn rollup_answer(
+        &self,
+        id: &str,
+        asked: &AskedSeries,
+        (resolution, width): (Resolution, BucketWidth),
+        (from_ms, to_ms): (i64, i64),
+        limit: usize,
+    ) -> Result<Value, StoreError> {
+        let (me, readings) = (self.me.node, self.store.readings());
+        let own = match asked.here {
+            Some(here) => readings.buckets(here, width, from_ms, to_ms, limit)?,
+            None => BucketPage::default(),
+        };
+        // Nobody says what a minute was.
+        let others = if width == BucketWidth::Minute {
+            Vec::new()
+        } else {
+            let now_ms = i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX);
+            let range = (from_ms, to_ms);
+            self.store.read(|reader| {
+                elsewhere::buckets(reader, &me, &asked.key, width, range, limit, now_ms)
+            })?
+        };
+        let mut merged = elsewhere::merge(me, own, others, limit);
+        let own_from = merged.starts_of(me);
+        let told = calibrated::buckets(
+            &asked.calibrations,
+            width,
+            &mut merged.page,
+            |from, to, limit| match asked.here.filter(|_| own_from.contains(&from)) {
+                Some(here) => readings.points(here, from, to, limit),
+                // The readings of another node's bucket are not here.
+                None => Ok(PointPage::default()),
+            },
+        )?;
+        let mut answer = answers::rollup(id, resolution, &merged.page);
+        told.lay_over(&mut answer);
+        answer["sources"] = merged.sources_value(me, width, |node| self.name_of(node));
         Ok(answer)
     }
 
@@ -332,14 +485,74 @@ fn settled() -> AppError {
     AppError::Conflict("this dead letter was replayed or discarded already".into())
 }
 
-/// Series ids are this node's own small numbers.
-fn series_id(id: &str) -> Option<SeriesId> {
-    id.parse().ok().map(SeriesId)
+/// A series that somebody asks for.
+struct AskedSeries {
+    key: SeriesKey,
+    /// Its number, if it was heard here.
+    here: Option<SeriesId>,
+    device: String,
+    calibrations: Arc<Calibrations>,
+}
+
+/// Where a list of series goes on: after one of this node's own, or after one that only others heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SeriesCursor {
+    Here(SeriesId),
+    Elsewhere(i64),
+}
+
+impl std::fmt::Display for SeriesCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SeriesCursor::Here(id) => write!(f, "{}", id.0),
+            SeriesCursor::Elsewhere(no) => write!(f, "e{no}"),
+        }
+    }
+}
+
+impl std::str::FromStr for SeriesCursor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.strip_prefix('e') {
+            Some(no) => no.parse().map(SeriesCursor::Elsewhere).map_err(|_| ()),
+            None => text
+                .parse()
+                .map(|no| SeriesCursor::Here(SeriesId(no)))
+                .map_err(|_| ()),
+        }
+    }
+}
+
+/// Whether a series that others heard is one of those asked for; `q` is in lower case.
+fn is_wanted(query: &SeriesQuery, series: &store::HeardSeries) -> bool {
+    let is =
+        |asked: &Option<String>, name: &str| asked.as_deref().is_none_or(|asked| asked == name);
+    let holds = |q: &str| {
+        let names = [&series.device, &series.channel];
+        names.iter().any(|name| name.to_lowercase().contains(q))
+    };
+    is(&query.device, &series.device)
+        && is(&query.channel, &series.channel)
+        && query.q.as_deref().is_none_or(holds)
+}
+
+/// A series is called the same on every node: a UUID made of its names.
+fn public_id(key: &SeriesKey) -> String {
+    Uuid::from_bytes(key.0).to_string()
+}
+
+/// Only the one form that we write is an id.
+fn series_key(id: &str) -> Result<SeriesKey, AppError> {
+    let key = Uuid::try_parse(id).map(|uuid| SeriesKey(uuid.into_bytes()));
+    key.ok()
+        .filter(|key| public_id(key) == id)
+        .ok_or_else(|| no_series(id))
 }
 
 fn series_value(series: &store::SeriesInfo) -> Value {
     json!({
-        "id": series.id.0.to_string(),
+        "id": public_id(&series.key),
         "device": &*series.device,
         "channel": &*series.channel,
         "unit": if series.unit.is_empty() { Value::Null } else { json!(&*series.unit) },

@@ -87,7 +87,7 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
         after = last.commit;
         for commit in page {
             rebuilt.commits += 1;
-            let mut facts = Vec::new();
+            let (mut facts, mut summaries) = (Vec::new(), Vec::new());
             for entry in commit.entries {
                 if entry.disposition != Disposition::Applied {
                     continue;
@@ -104,15 +104,21 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
                 } else if let Some(kind) = FactKind::by_code(entry.kind) {
                     // One that was looked at again comes twice; the store keeps the first.
                     facts.extend(fact(kind, &entry));
+                } else if entry.kind == super::summaries::KIND.0 {
+                    summaries.extend(super::documents::summary_in(
+                        &entry.log,
+                        entry.seq,
+                        &entry.bytes,
+                    ));
                 }
             }
-            if !facts.is_empty() {
+            if !facts.is_empty() || !summaries.is_empty() {
                 rebuilt.facts += facts.len() as u64;
                 out.push(RebuildCommit {
                     commit: commit.commit,
-                    documents: Vec::new(),
                     facts,
-                    conflicts: Vec::new(),
+                    summaries,
+                    ..RebuildCommit::default()
                 });
             }
             if out.len() >= WRITE_PAGE {
@@ -159,8 +165,8 @@ fn replay(
             out.push(RebuildCommit {
                 commit: first.commit,
                 documents: vec![document],
-                facts: Vec::new(),
                 conflicts,
+                ..RebuildCommit::default()
             });
         }
     }

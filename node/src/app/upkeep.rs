@@ -6,6 +6,7 @@
 //! | sessions, tokens | until they end | nobody can use them afterwards |
 //! | idempotency keys | 7 days, 100,000 | the contract; a flood of requests must not fill the disk |
 //! | audit records | 7 years, 1,000,000 | claims come years later; a small card must hold them |
+//! | quarters of an hour that nodes said | 90 days, then as hours for ever | a season is compared by hours |
 //! | dead letters | 90 days, 100,000, 256 MiB | a sensor is repaired within a season (numbers: as they come) |
 //! | readings | 30 days; their rollups for ever | `store::Retention`: a card must hold them, and a season is compared |
 //!
@@ -76,6 +77,8 @@ async fn round(store: &Store, retention: Retention, now_ms: u64) {
     told("history", history(store, now_ms).await);
     told("sessions", steps(|| store.expire(now_ms)).await);
     told("audit records", steps(|| store.prune_audit(now_ms)).await);
+    let summaries = steps(|| store.collapse_summaries(now_ms));
+    told("summaries", summaries.await);
     let now_signed_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
     let dead_letters = steps(|| store.readings().expire_dead_letters(now_signed_ms));
     told("dead letters", dead_letters.await);

@@ -11,4 +11,5 @@ mod process;
 mod receipts;
 mod runs;
 mod scene;
+mod summaries;
 mod world;

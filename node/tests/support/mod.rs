@@ -63,10 +63,20 @@ impl Node {
         Node::open(directory, bounds).await
     }
 
+    /// The same with a configuration of its own.
+    pub async fn member_with(directory: TempDir, config: impl FnOnce(&mut OpenConfig)) -> Node {
+        let mut open = OpenConfig::new(directory.path(), KeySource::DataDir);
+        config(&mut open);
+        Node::open_with(directory, open, Bounds::default()).await
+    }
+
     async fn open(directory: TempDir, bounds: Bounds) -> Node {
-        let app = App::open(OpenConfig::new(directory.path(), KeySource::DataDir))
-            .await
-            .unwrap();
+        let config = OpenConfig::new(directory.path(), KeySource::DataDir);
+        Node::open_with(directory, config, bounds).await
+    }
+
+    async fn open_with(directory: TempDir, config: OpenConfig, bounds: Bounds) -> Node {
+        let app = App::open(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mqtt = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

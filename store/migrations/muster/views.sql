@@ -1,6 +1,11 @@
 -- muster.db: the views. All of it can be dropped and computed again from the log and the journal; `begin_rebuild` does
 -- just that, with this file. Change a view here and raise VIEWS_VERSION in migrate.rs: no numbered migration is needed.
 
+DROP TABLE IF EXISTS summary_hour;
+DROP TABLE IF EXISTS summary_quarter;
+DROP TABLE IF EXISTS summary_heard;
+DROP TABLE IF EXISTS summary_author;
+DROP TABLE IF EXISTS summary_series;
 DROP TABLE IF EXISTS document_place;
 DROP TABLE IF EXISTS row_facet;
 DROP TABLE IF EXISTS document_log;
@@ -115,3 +120,55 @@ CREATE TABLE conflict (
 ) STRICT;
 CREATE INDEX conflict_list ON conflict (state, first_commit, id);
 CREATE INDEX conflict_object ON conflict (object);
+
+-- view. Series that nodes, this one included, have said something of, by the hash of their names.
+CREATE TABLE summary_series (
+  no      INTEGER PRIMARY KEY,
+  id      BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
+  device  TEXT    NOT NULL,
+  channel TEXT    NOT NULL,
+  unit    TEXT    NOT NULL
+) STRICT;
+
+-- view. Who said it, with how much there is of each.
+CREATE TABLE summary_author (
+  no       INTEGER PRIMARY KEY,
+  node     BLOB    NOT NULL UNIQUE CHECK (length(node) = 32),
+  series   INTEGER NOT NULL,
+  quarters INTEGER NOT NULL
+) STRICT;
+
+-- view. Which node heard which series: first and last quarter, and the readings in all of them.
+CREATE TABLE summary_heard (
+  series        INTEGER NOT NULL,
+  author        INTEGER NOT NULL,
+  first_quarter INTEGER NOT NULL,
+  last_quarter  INTEGER NOT NULL,
+  count         INTEGER NOT NULL,
+  PRIMARY KEY (series, author)
+) STRICT, WITHOUT ROWID;
+
+-- view. Quarters of an hour (`start` counts them since 1970) as their author said them last. In the order in which they
+-- come, so that what a node says of a thousand series at once lies on a dozen pages and not on a thousand.
+CREATE TABLE summary_quarter (
+  author INTEGER NOT NULL,
+  start  INTEGER NOT NULL,
+  series INTEGER NOT NULL,
+  count  INTEGER NOT NULL,
+  min    REAL    NOT NULL,
+  max    REAL    NOT NULL,
+  sum    REAL    NOT NULL,
+  PRIMARY KEY (author, start, series)
+) STRICT, WITHOUT ROWID;
+
+-- view. Hours (counted since 1970) of what is too old for quarters.
+CREATE TABLE summary_hour (
+  author INTEGER NOT NULL,
+  start  INTEGER NOT NULL,
+  series INTEGER NOT NULL,
+  count  INTEGER NOT NULL,
+  min    REAL    NOT NULL,
+  max    REAL    NOT NULL,
+  sum    REAL    NOT NULL,
+  PRIMARY KEY (author, start, series)
+) STRICT, WITHOUT ROWID;

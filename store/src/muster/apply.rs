@@ -11,7 +11,7 @@ use super::batch::{Batch, CommitNo, Committed, Disposition};
 use super::events::{self, Event, EventSubject};
 use super::rows::{self, At};
 use super::state::State;
-use super::{identity, rebuild, receipts, sessions, upkeep};
+use super::{identity, rebuild, receipts, sessions, summaries, upkeep};
 use crate::error::{CommitError, StoreError};
 use crate::sql::{entry_at, entry_log_no, entry_seq, millis};
 
@@ -105,6 +105,16 @@ pub(crate) fn apply(
             },
             events_out,
         )?;
+    }
+    for said in &batch.summaries {
+        let is_new = |(log, seq): &(LogId, Seq)| {
+            let mut entries = placed.iter();
+            entries.any(|entry| entry.log == *log && entry_seq(entry.at) == *seq)
+        };
+        // What was stored before was taken in then, and may have been said better since.
+        if said.entry.as_ref().is_none_or(is_new) {
+            summaries::fold(connection, said)?;
+        }
     }
     write_local_state(connection, batch, commit)?;
     connection

@@ -9,6 +9,7 @@ use sync_engine::{
 
 use super::rebuild::RebuildCommit;
 use super::sessions::SessionWrite;
+use crate::readings::Bucket;
 
 /// A local commit number, from 1. Also the order of arrival on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -152,6 +153,27 @@ pub struct ReceiptWrite {
     pub items: Vec<ProgressItem>,
 }
 
+/// What a node, this one or another, says in an entry that it heard of its sensors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SummaryWrite {
+    /// Its entry among the runs of this batch; `None`: a local one.
+    pub entry: Option<(LogId, Seq)>,
+    /// Who says it.
+    pub node: NodeId,
+    pub series: Vec<SeriesSummary>,
+}
+
+/// What was heard of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesSummary {
+    pub device: String,
+    pub channel: String,
+    /// UCUM; empty where none was said.
+    pub unit: String,
+    /// Quarters of an hour. What is said of one later takes the place of what was said before.
+    pub quarters: Vec<Bucket>,
+}
+
 /// The views of one object, written anew from what the journal says of it: for an object whose rows were found wrong.
 #[derive(Debug, Clone)]
 pub struct RewrittenViews {
@@ -211,6 +233,7 @@ pub struct Batch {
     /// `None` deletes.
     pub settings: Vec<(String, Option<Vec<u8>>)>,
     pub sessions: Vec<SessionWrite>,
+    pub summaries: Vec<SummaryWrite>,
     pub receipts: Vec<ReceiptWrite>,
     /// What this node's own receipts in `local` say.
     pub receipt_said: Vec<ProgressItem>,
@@ -235,6 +258,7 @@ impl Batch {
             rule_cursor: None,
             settings: Vec::new(),
             sessions: Vec::new(),
+            summaries: Vec::new(),
             receipts: Vec::new(),
             receipt_said: Vec::new(),
         }
@@ -268,7 +292,13 @@ impl Batch {
             .iter()
             .map(|receipt| receipt.items.len() * size_of::<ProgressItem>() + 64)
             .sum();
-        FIXED_BYTES + local + runs + documents + facts + cursor + receipts
+        let summaries: usize = self
+            .summaries
+            .iter()
+            .flat_map(|said| &said.series)
+            .map(|series| series.quarters.len() * size_of::<Bucket>() + 256)
+            .sum();
+        FIXED_BYTES + local + runs + documents + facts + cursor + receipts + summaries
     }
 }
 

@@ -22,6 +22,7 @@ mod references;
 mod rows;
 pub(crate) mod sessions;
 mod state;
+pub(crate) mod summaries;
 mod upkeep;
 mod writer;
 
@@ -45,6 +46,7 @@ use crate::error::{CommitError, StoreError, io};
 use crate::migrate;
 use crate::open::{OpenOptions, Role, Source};
 use crate::pool::Pool;
+use crate::readings::{Bucket, BucketPage, BucketWidth, SeriesKey};
 use crate::ticket::{LocalJob, Ticket};
 
 pub(crate) use self::writer::CommitHook;
@@ -414,6 +416,58 @@ impl Reader<'_> {
         lanes: &[Lane],
     ) -> Result<Vec<ProgressItem>, StoreError> {
         receipts::unsaid(self.connection, me, group, lanes)
+    }
+
+    /// What a node has said of quarters, each of a series and by its start; `None` where it said nothing.
+    pub fn said_quarters(
+        &self,
+        node: &NodeId,
+        quarters: &[(SeriesKey, i64)],
+    ) -> Result<Vec<Option<Bucket>>, StoreError> {
+        summaries::said(self.connection, node, quarters)
+    }
+
+    /// Series that nodes have said something of, in the order in which this node heard of them, after a number.
+    pub fn heard_series(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<summaries::HeardSeries>, StoreError> {
+        summaries::series(self.connection, after, limit)
+    }
+
+    /// One of them.
+    pub fn heard_series_by_key(
+        &self,
+        key: &SeriesKey,
+    ) -> Result<Option<summaries::HeardSeries>, StoreError> {
+        summaries::series_by_key(self.connection, key)
+    }
+
+    /// Which nodes but `me` said that they heard a series, those that heard most first, at most `limit`.
+    pub fn heard_by(
+        &self,
+        key: &SeriesKey,
+        me: &NodeId,
+        limit: usize,
+    ) -> Result<Vec<summaries::HeardBy>, StoreError> {
+        summaries::heard_by(self.connection, key, me, limit)
+    }
+
+    /// The newest `limit` quarters or hours that a node said of a series and that have part in `from_ms ..= to_ms`,
+    /// oldest first.
+    ///
+    /// # Errors
+    /// `Refused` for minutes, which nobody says.
+    pub fn buckets_said(
+        &self,
+        node: &NodeId,
+        key: &SeriesKey,
+        width: BucketWidth,
+        range_ms: (i64, i64),
+        limit: usize,
+    ) -> Result<BucketPage, StoreError> {
+        summaries::buckets(self.connection, node, key, width, range_ms, limit)
     }
 
     /// Journal commits after `after`, until `entries_max` entries; empty at the end.

@@ -6,8 +6,11 @@ use rusqlite::Connection;
 use sync_engine::{LogId, ObjectId};
 
 use super::apply::raise;
-use super::batch::{CommitNo, ConflictWrite, DocumentWrite, FactWrite, RewrittenViews};
+use super::batch::{
+    CommitNo, ConflictWrite, DocumentWrite, FactWrite, RewrittenViews, SummaryWrite,
+};
 use super::rows::{self, At};
+use super::summaries;
 use crate::error::{Doing, StoreError};
 use crate::migrate::{META_REBUILD_NEEDED, VIEWS, meta, set_meta};
 use crate::sql::{blob, entry_seq, log_id};
@@ -16,12 +19,14 @@ use crate::sql::{blob, entry_seq, log_id};
 pub(crate) const META_PAST_PRUNED: &str = "past_pruned_to_commit";
 
 /// What the replay of one commit gave. The document service passes the same values as in the original batch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RebuildCommit {
     pub commit: CommitNo,
     pub documents: Vec<DocumentWrite>,
     pub facts: Vec<FactWrite>,
     pub conflicts: Vec<ConflictWrite>,
+    /// In the order of the entries that say it.
+    pub summaries: Vec<SummaryWrite>,
 }
 
 pub(crate) enum RebuildStep {
@@ -51,6 +56,7 @@ pub(crate) fn step(connection: &Connection, step: RebuildStep) -> Result<(), Sto
                 .try_for_each(|commit| write(connection, commit, pruned_to))
         }
         RebuildStep::Finish => {
+            summaries::collapse_as_before(connection)?;
             set_meta(connection, META_REBUILD_NEEDED, 0)?;
             connection.execute_batch("COMMIT").doing("commit rebuild")
         }
@@ -127,6 +133,9 @@ fn write(
     for conflict in &replayed.conflicts {
         rows::write_conflict(connection, conflict, commit).doing("rebuild conflict")?;
     }
+    for said in &replayed.summaries {
+        summaries::fold(connection, said).doing("rebuild summaries")?;
+    }
     Ok(())
 }
 
@@ -164,7 +173,7 @@ fn entries(connection: &Connection, commit: CommitNo) -> Result<(i64, Vec<Entry>
 /// BLAKE3 over all rows of all view tables in the order of their keys. Saved snapshots are a cache and left out, and so
 /// are internal row numbers.
 pub(crate) fn fingerprint(connection: &Connection) -> Result<[u8; 32], StoreError> {
-    const TABLES: [&str; 7] = [
+    const TABLES: [&str; 10] = [
         "SELECT id, kind, grp, lane, from_commit, first_commit, deleted, created_wall_ms, updated_wall_ms, lat, lon, \
          version, heads, title, facets, search, view FROM document ORDER BY id",
         "SELECT d.id, p.from_commit, p.to_commit, p.deleted, p.updated_wall_ms, p.lat, p.lon, p.version, p.title, \
@@ -175,6 +184,12 @@ pub(crate) fn fingerprint(connection: &Connection) -> Result<[u8; 32], StoreErro
          ORDER BY d.id",
         "SELECT id, kind, grp, lane, entry, about, from_commit, created_wall_ms, view FROM fact ORDER BY id",
         "SELECT id, kind, object, object_kind, field, state, detail, first_commit, from_commit FROM conflict ORDER BY id",
+        "SELECT s.id, s.device, s.channel, s.unit, a.node, h.first_quarter, h.last_quarter, h.count FROM summary_heard h \
+         JOIN summary_series s ON s.no = h.series JOIN summary_author a ON a.no = h.author ORDER BY s.id, a.node",
+        "SELECT a.node, a.series, a.quarters, q.start, s.id, q.count, q.min, q.max, q.sum FROM summary_quarter q \
+         JOIN summary_series s ON s.no = q.series JOIN summary_author a ON a.no = q.author ORDER BY a.node, q.start, s.id",
+        "SELECT a.node, q.start, s.id, q.count, q.min, q.max, q.sum FROM summary_hour q \
+         JOIN summary_series s ON s.no = q.series JOIN summary_author a ON a.no = q.author ORDER BY a.node, q.start, s.id",
     ];
     let mut hasher = blake3::Hasher::new_derive_key("muster 2026 fingerprint of views 1");
     for sql in TABLES {

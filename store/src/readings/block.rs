@@ -14,7 +14,7 @@
 //! read.
 
 use super::column::{ColumnsIn, ColumnsOut};
-use super::rollup::Bucket;
+use super::rollup::{Bucket, QUARTER_MS};
 use super::types::{SeriesId, StoredReading, flags};
 
 /// Readings in a block: a query decodes whole blocks, so they stay near a tenth of a millisecond.
@@ -73,7 +73,7 @@ impl Kind {
         match self {
             Kind::Readings | Kind::Unapproved => 1,
             Kind::Minutes => 60_000,
-            Kind::Quarters => 15 * 60_000,
+            Kind::Quarters => QUARTER_MS,
             Kind::Hours => 3_600_000,
         }
     }

@@ -1,11 +1,12 @@
 //! The rows of the table `block`: written by the writer's thread only, read by everybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Row, params};
 
 use super::block::{self, Block, Kind};
 use super::dedup::StoredKey;
+use super::due;
 use super::rollup::Bucket;
 use super::types::{SeriesId, StoredReading};
 use crate::error::{CommitError, Doing, StoreError};
@@ -137,6 +138,8 @@ pub(crate) struct Moved {
     /// All positions up to this are in blocks: in these, or in earlier ones.
     pub(crate) to: i64,
     pub(crate) grown: Vec<Grown>,
+    /// Quarters of an hour that these rows are in and that others are to hear of.
+    pub(crate) due: BTreeSet<(SeriesId, i64)>,
     /// The QoS 1 messages of these rows, the last of each packet id.
     pub(crate) keys: Vec<StoredKey>,
 }
@@ -204,9 +207,11 @@ impl Rewrite {
             grow(connection, grown)?;
         }
         if let Some(moved) = &self.moved {
+            due::mark(connection, &moved.due, moved.to)?;
             put_meta(connection, "compacted_to", moved.to)?;
         }
         if let Some(raw_dropped_to) = self.raw_dropped_to {
+            due::give_up(connection, raw_dropped_to)?;
             put_meta(connection, "raw_dropped_to", raw_dropped_to)?;
         }
         Ok(())

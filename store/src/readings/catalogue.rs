@@ -12,8 +12,8 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 
 use super::types::{
-    DeviceSeen, NAME_BYTES_MAX, SERIES_MAX, SERIES_PER_DEVICE_MAX, SeriesId, SeriesRefused,
-    SessionNo,
+    DeviceSeen, NAME_BYTES_MAX, SERIES_MAX, SERIES_PER_DEVICE_MAX, SeriesId, SeriesKey,
+    SeriesRefused, SessionNo,
 };
 use crate::error::{Doing, StoreError};
 
@@ -25,6 +25,7 @@ pub(crate) struct Names {
     pub(crate) channel: Arc<str>,
     pub(crate) unit: Arc<str>,
     pub(crate) device_no: u32,
+    pub(crate) key: SeriesKey,
 }
 
 pub(crate) struct Device {
@@ -37,6 +38,7 @@ pub(crate) struct Device {
 #[derive(Default)]
 struct Inner {
     by_name: HashMap<Box<str>, SeriesId>,
+    by_key: HashMap<SeriesKey, SeriesId>,
     /// Series n stands at index n - 1.
     series: Vec<Names>,
     devices: Vec<Device>,
@@ -197,6 +199,11 @@ impl Catalogue {
         } else {
             sessions.pinned.remove(&session);
         }
+    }
+
+    /// The series that every node calls so, if it was heard here.
+    pub(crate) fn by_key(&self, key: &SeriesKey) -> Option<SeriesId> {
+        self.inner.read().by_key.get(key).copied()
     }
 
     pub(crate) fn series_count(&self) -> u32 {
@@ -415,9 +422,12 @@ impl Inner {
             channel: channel.into(),
             unit: unit.into(),
             device_no,
+            key: SeriesKey::of(device, channel, unit),
         };
+        let series_key = names.key;
         self.series.push(names);
         let id = SeriesId(self.series.len() as u32);
+        self.by_key.insert(series_key, id);
         self.by_name.insert(key(device, channel, unit).into(), id);
         id
     }

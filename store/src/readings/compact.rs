@@ -4,13 +4,14 @@
 //! Always holds: nothing that the rules have not evaluated leaves the tail; rows are deleted only after their blocks are
 //! on the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
 use super::block::{self, BLOCK_READINGS_MAX, Block, CLOSED, CLOSED_READINGS_MIN, Kind};
 use super::blocks::{Grown, Moved, Rewrite};
 use super::dedup::StoredKey;
+use super::due;
 use super::rollup;
 use super::types::{SeriesId, SessionNo, StoredReading};
 use crate::error::{Doing, StoreError};
@@ -138,9 +139,11 @@ pub(crate) fn read(connection: &Connection, from: i64, to: i64) -> Result<Rewrit
     let dropped_to_ms = rollup::dropped_to_ms(connection)?;
     let mut rewrite = Rewrite::default();
     let mut grown = Vec::new();
+    let mut due = BTreeSet::new();
     for (series, readings) in series {
         let mut readings = readings;
         readings.sort_by_key(|reading| reading.at_ms);
+        due.extend(readings.iter().filter_map(due::quarter_of));
         let Some(last) = readings.last().copied() else {
             continue;
         };
@@ -157,6 +160,7 @@ pub(crate) fn read(connection: &Connection, from: i64, to: i64) -> Result<Rewrit
     rewrite.moved = Some(Moved {
         to,
         grown,
+        due,
         keys: keys.into_values().collect(),
     });
     Ok(rewrite)

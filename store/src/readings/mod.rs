@@ -11,6 +11,7 @@ mod column;
 mod compact;
 mod dead_letters;
 mod dedup;
+mod due;
 mod gaps;
 mod inbox;
 mod keeper;
@@ -42,6 +43,7 @@ pub use self::archive::ArchivedDay;
 pub use self::dead_letters::{
     DeadLetter, DeadLetterCounts, DeadLetterFailure, DeadLetterQuery, DeadLetterState,
 };
+pub use self::due::DueQuarter;
 pub use self::gaps::{Gap, gaps};
 use self::inbox::Inbox;
 use self::keeper::{Keeper, Limits, REQUESTS_MAX, Request, Requests};
@@ -50,11 +52,11 @@ pub use self::mqtt::{
     MqttState, MqttWrite,
 };
 pub use self::retention::Retention;
-pub use self::rollup::{Bucket, BucketPage, BucketWidth};
+pub use self::rollup::{Bucket, BucketPage, BucketWidth, QUARTER_MS};
 pub use self::types::{
     CommittedReadings, Delivery, DeviceSeen, IngestBatch, Ingested, NAME_BYTES_MAX, NewDeadLetter,
     NewReading, Point, PointPage, SERIES_MAX, SERIES_PER_DEVICE_MAX, SeriesId, SeriesInfo,
-    SeriesQuery, SeriesRefused, SessionNo, StoredReading, flags,
+    SeriesKey, SeriesQuery, SeriesRefused, SessionNo, StoredReading, flags,
 };
 use self::writer::{Job, Reply, Shared, Writer};
 use crate::checkpoint::Checkpointer;
@@ -462,6 +464,28 @@ impl Readings {
             .with_names(id, |names| info(&tail, id, names))
     }
 
+    /// The number that a series has here; `None` when it was never heard here.
+    pub fn series_by_key(&self, key: &SeriesKey) -> Option<SeriesId> {
+        self.shared.catalogue.by_key(key)
+    }
+
+    /// Quarters of an hour that were over at `before_ms` and have got readings of approved devices since they were given
+    /// to [`Readings::summaries_said`] last, the newest first: all of the tail's, and at most `marks_max` of what left it.
+    /// What is in the tail is among them each time, whether it was said or not.
+    pub fn due_summaries(
+        &self,
+        before_ms: i64,
+        marks_max: usize,
+    ) -> Result<Vec<DueQuarter>, StoreError> {
+        self.pool
+            .read(|connection| due::find(connection, before_ms, marks_max))
+    }
+
+    /// Others have been told of these, or are not to be.
+    pub fn summaries_said(&self, said: Vec<DueQuarter>) -> Ticket<(), StoreError> {
+        self.local(move |connection| due::forget(connection, &said))
+    }
+
     /// Readings that came and were stored, of all series, those that retention has dropped since included.
     pub fn count(&self) -> u64 {
         let tail = self.shared.tail.read();
@@ -535,6 +559,7 @@ fn info(tail: &tail::Tail, id: SeriesId, names: &catalogue::Names) -> SeriesInfo
     let state = tail.series(id);
     SeriesInfo {
         id,
+        key: names.key,
         device: names.device.clone(),
         channel: names.channel.clone(),
         unit: names.unit.clone(),

@@ -24,6 +24,9 @@ use crate::pool::Pool;
 /// Year 9999: later (and as much earlier) times share the last bucket. Nobody measures then, but a broken clock says so.
 const TIME_MAX_MS: i64 = 253_402_300_799_999;
 
+/// A quarter of an hour.
+pub const QUARTER_MS: i64 = 15 * 60_000;
+
 /// How wide buckets are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BucketWidth {
@@ -77,7 +80,8 @@ impl Bucket {
         (self.sum / self.count as f64).clamp(self.min, self.max)
     }
 
-    fn add(&mut self, other: &Bucket) {
+    /// Takes in another part of the same time.
+    pub fn add(&mut self, other: &Bucket) {
         self.count = self.count.saturating_add(other.count);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -85,7 +89,7 @@ impl Bucket {
     }
 
     /// Whether such a bucket can have been written by us: `mean` relies on it.
-    pub(crate) fn is_sound(&self) -> bool {
+    pub fn is_sound(&self) -> bool {
         self.min.is_finite() && self.max.is_finite() && self.sum.is_finite() && self.min <= self.max
     }
 }

@@ -157,6 +157,50 @@ fn holds(readings: &Readings, series: SeriesId, rows: &[(i64, f64)]) {
     }
 }
 
+#[test]
+fn what_leaves_the_tail_is_still_due_until_it_was_said_and_again_when_more_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), small());
+    let series = readings.intern_series("d", "x", "m", 0).unwrap();
+    let later = START_MS + DAY_MS;
+    let due =
+        |readings: &Readings| -> Vec<DueQuarter> { readings.due_summaries(later, 1_000).unwrap() };
+    let some = |from: i64| {
+        (from..from + 60)
+            .map(|n| reading(series, START_MS + n * 1_000, 1.0))
+            .collect()
+    };
+    ingest(&readings, some(0));
+    settle(&readings, later, FOR_EVER);
+    assert!(number(dir.path(), "SELECT count(*) FROM summary_due") > 0);
+    let [said] = due(&readings).try_into().unwrap();
+    assert_eq!((said.series, said.start_ms), (series, START_MS));
+
+    // Something comes between the look and the word that it was said.
+    ingest(&readings, some(60));
+    settle(&readings, later, FOR_EVER);
+    readings.summaries_said(vec![said]).wait().unwrap();
+    let [again] = due(&readings).try_into().unwrap();
+    assert!(again.stamp > said.stamp);
+
+    readings.close();
+    let crashed = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        dir.path().join("readings.db"),
+        crashed.path().join("readings.db"),
+    )
+    .unwrap();
+    let readings = open(crashed.path(), small());
+    assert_eq!(due(&readings), [again], "a restart forgets nothing");
+    readings.summaries_said(vec![again]).wait().unwrap();
+    settle(&readings, later + DAY_MS, FOR_EVER);
+    readings.summaries_said(due(&readings)).wait().unwrap();
+    assert_eq!(
+        number(crashed.path(), "SELECT count(*) FROM summary_due"),
+        0
+    );
+}
+
 /// As a power cut leaves it: whatever is in the files at this moment.
 fn copy_files(from: &Path, to: &Path) {
     for name in ["readings.db", "readings.db-wal"] {

@@ -8,6 +8,27 @@ use super::mqtt::MqttWrite;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub u32);
 
+/// What a series is called on every node: a hash of its names, in the form of a UUID of version 8 (RFC 9562).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesKey(pub [u8; 16]);
+
+impl SeriesKey {
+    /// The key of these names.
+    pub fn of(device: &str, channel: &str, unit: &str) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("muster 2026 series 1");
+        for name in [device, channel, unit] {
+            // Lengths in front, so that no two lists of names are the same bytes.
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+        }
+        let mut key = [0; 16];
+        hasher.finalize_xof().fill(&mut key);
+        key[6] = 0x80 | key[6] & 0x0f;
+        key[8] = 0x80 | key[8] & 0x3f;
+        SeriesKey(key)
+    }
+}
+
 /// A client id of an MQTT publisher, as a small number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionNo(pub u32);
@@ -165,6 +186,7 @@ pub struct PointPage {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeriesInfo {
     pub id: SeriesId,
+    pub key: SeriesKey,
     pub device: Arc<str>,
     pub channel: Arc<str>,
     pub unit: Arc<str>,

@@ -23,6 +23,10 @@ mod app {
     }
 }
 mod sensors;
+mod summary;
+/// What nodes say of their sensors; it stands in `node` too.
+#[path = "../../../node/src/app/summaries/payload.rs"]
+pub mod summary_payload;
 
 /// A decoder and its bounds.
 #[derive(Debug, Clone, Copy)]
@@ -202,6 +206,17 @@ pub const TARGETS: &[Target] = &[
             fixed: 64 * KIB as u64,
         },
         check: payload::fact,
+    },
+    Target {
+        name: "summary",
+        input_bytes_max: sync_engine::ENTRY_BYTES_MAX,
+        // A series is ten bytes on the wire and has its names in memory, of 256 bytes each, and all of it is written again
+        // to see that it is the same.
+        memory: Memory {
+            per_byte: 256,
+            fixed: 4 * LIST_START,
+        },
+        check: summary::payload,
     },
     Target {
         name: "sensor_plain",

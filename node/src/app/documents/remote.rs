@@ -17,7 +17,8 @@ use super::worker::{ChangedDocument, Worker};
 use super::{IngestCommand, lane_of, rows};
 use crate::app::error::AppError;
 use crate::app::present::Meta;
-use crate::app::receipts;
+use crate::app::summaries::payload::SeriesSaid;
+use crate::app::{receipts, summaries};
 
 /// Where an entry stands in the batch: index of its run, index within it.
 type Place = (usize, usize);
@@ -37,6 +38,8 @@ pub(super) enum Target {
     Fact(FactKind, RecordId),
     /// How far the log's author has come with the others' logs.
     Receipt(Vec<ProgressItem>),
+    /// What the log's author heard of its sensors.
+    Summary(Vec<SeriesSaid>),
     /// Nothing for this program to apply: trust records (the engine's), sealed for others, or from a newer version.
     Carried,
     Refused(String),
@@ -192,6 +195,11 @@ impl Worker {
                 at_wall_ms: header.time.wall_ms,
                 items,
             }),
+            Target::Summary(said) => {
+                let entry = Some((*log, verified.seq));
+                let write = summaries::summary_write(log.author, entry, said);
+                batch.summaries.push(write);
+            }
             Target::Change(kind, id) => {
                 if let Payload::Plain(bytes) = payload {
                     by_document.entry((kind, id)).or_default().push(Change {
@@ -368,14 +376,12 @@ pub(in crate::app) fn judge_trust_entry(log: &LogId, entry_bytes: &[u8]) -> RunE
         Err(error) => quarantined(0, ObjectId([0; 16]), error.to_string()),
         Ok(Entry { header, payload }) => match target(log, &header, &payload) {
             Target::Refused(reason) => quarantined(header.kind.0, header.object, reason),
-            // Neither a document nor a fact nor a receipt belongs into that lane.
-            Target::Carried | Target::Change(..) | Target::Fact(..) | Target::Receipt(_) => {
-                RunEntry {
-                    kind: header.kind.0,
-                    object: header.object,
-                    disposition: Disposition::Applied,
-                }
-            }
+            // Nothing that is not the engine's belongs into that lane.
+            _ => RunEntry {
+                kind: header.kind.0,
+                object: header.object,
+                disposition: Disposition::Applied,
+            },
         },
     }
 }
@@ -412,8 +418,8 @@ pub(super) fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Ta
             Payload::Sealed { .. } => Target::Refused("trust records are never sealed".into()),
         };
     }
-    if header.kind == receipts::KIND {
-        return receipt(log, header, payload);
+    if header.kind == receipts::KIND || header.kind == summaries::KIND {
+        return of_itself(log, header, payload);
     }
     let id = RecordId(header.object.0);
     let (lane, target) = if let Some(spec) = domain::schema::spec_by_code(code) {
@@ -441,24 +447,49 @@ pub(super) fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Ta
     }
 }
 
-/// What a receipt says. Who says it is whoever wrote the log: nobody can say it for another node.
-fn receipt(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
+/// What a node says of itself: a receipt or a summary. Who says it is whoever wrote the log: nobody can say it for another
+/// node.
+fn of_itself(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
     if log.lane != Lane::Summary {
         return Target::Refused("this kind belongs into lane 4".into());
     }
+    let is_receipt = header.kind == receipts::KIND;
     if header.object != receipts::object_of(log.author) {
-        return Target::Refused("a node writes receipts for itself alone".into());
+        let what = if is_receipt { "receipts" } else { "summaries" };
+        return Target::Refused(format!("a node writes {what} for itself alone"));
     }
     match payload {
         Payload::Sealed { .. } => Target::Carried,
         Payload::Plain(_) if log.group != GroupId::SHARED => {
             Target::Refused("only what is for everybody is not sealed".into())
         }
-        Payload::Plain(bytes) => match receipts::decode(log, bytes) {
+        Payload::Plain(bytes) if is_receipt => match receipts::decode(log, bytes) {
             Ok(Some(items)) => Target::Receipt(items),
             Ok(None) => Target::Carried,
             Err(error) => Target::Refused(error.to_string()),
         },
+        Payload::Plain(bytes) => match summaries::decode(bytes) {
+            Ok(Some(said)) => Target::Summary(said),
+            Ok(None) => Target::Carried,
+            Err(error) => Target::Refused(error.to_string()),
+        },
+    }
+}
+
+/// What a stored entry says that its author heard; `None` for any other entry.
+pub(in crate::app) fn summary_in(
+    log: &LogId,
+    seq: Seq,
+    entry_bytes: &[u8],
+) -> Option<store::SummaryWrite> {
+    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
+    match target(log, &header, &payload) {
+        Target::Summary(said) => Some(summaries::summary_write(
+            log.author,
+            Some((*log, seq)),
+            said,
+        )),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use domain::{Author, Document, RecordId, check_create, check_patch};
 use ed25519_dalek::SigningKey;
 use fuzz_checks::codec::DocumentCodec;
 use fuzz_checks::payload::{AUTHOR, DOCUMENT, unframed};
+use fuzz_checks::summary_payload::{Quarter, SeriesSaid, encode};
 use serde_json::{Map, Value, json};
 use sync_engine::{
     Entry, EntryHeader, EntryKind, Genesis, Grant, GroupId, HybridTime, Incarnation, Knows, Lane,
@@ -65,6 +66,9 @@ pub fn all() -> Vec<Seed> {
         add(name, "whole", bytes);
     }
     add("join_answer", "refused", vec![1, 0]);
+    for (name, bytes) in summaries() {
+        add("summary", name, bytes);
+    }
     for (target, name, bytes) in crate::sensors::payloads() {
         add(target, name, bytes);
     }
@@ -428,6 +432,34 @@ fn invites() -> Vec<(&'static str, Vec<u8>)> {
             typed(invite.code().to_lowercase().replace('-', " ")),
         ),
         ("content", content),
+    ]
+}
+
+fn summaries() -> Vec<(&'static str, Vec<u8>)> {
+    let quarter = |number, min, max, sum| Quarter {
+        number,
+        count: 2,
+        min,
+        max,
+        sum,
+    };
+    let said = |device: &str, quarters: &[Quarter]| SeriesSaid {
+        device: device.into(),
+        channel: "level".into(),
+        unit: "m".into(),
+        quarters: quarters.to_vec(),
+    };
+    let decimal = quarter(1_969_296, 3.42, 3.5, 6.92);
+    let plain = quarter(1_969_300, -1.0 / 3.0, 1e300, 1e300);
+    let one = |series: &[SeriesSaid]| encode(series).concat();
+    vec![
+        ("one", one(&[said("river-1", &[decimal])])),
+        ("plain", one(&[said("mast", &[decimal, plain])])),
+        (
+            "two",
+            one(&[said("river-1", &[decimal]), said("river-2", &[plain])]),
+        ),
+        ("later_version", vec![2, 1, 2, 3]),
     ]
 }
 

@@ -46,9 +46,11 @@ pub(super) fn judge(kept: &Kept, kind: Kind) -> Judged {
                     Disposition::Applied
                 }
                 // Nothing to apply: what else may stand under the id is not the document's.
-                Target::Carried | Target::Receipt(_) | Target::Change(..) | Target::Fact(..) => {
-                    Disposition::Applied
-                }
+                Target::Carried
+                | Target::Receipt(_)
+                | Target::Summary(_)
+                | Target::Change(..)
+                | Target::Fact(..) => Disposition::Applied,
             },
         });
     }
@@ -148,8 +150,8 @@ fn past((kind, id): (Kind, RecordId), history: &History) -> Result<Past, AppErro
             commits.push(RebuildCommit {
                 commit: *commit,
                 documents: vec![document],
-                facts: Vec::new(),
                 conflicts,
+                ..RebuildCommit::default()
             });
         }
     }

@@ -87,9 +87,8 @@ pub(super) fn repair(
         if !facts.is_empty() {
             commits.push(RebuildCommit {
                 commit: *commit,
-                documents: Vec::new(),
                 facts,
-                conflicts: Vec::new(),
+                ..RebuildCommit::default()
             });
         }
     }

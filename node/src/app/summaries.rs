@@ -1,0 +1,342 @@
+//! Summaries: this node says in its own log of lane 4 what it heard of its sensors, a quarter of an hour at a time.
+//!
+//! A quarter is said when it is over, and again when readings of it came late. Whoever gets the log shows it: a chart on
+//! one node has what another node's sensors measured. Minutes and readings themselves stay where they were heard, unless
+//! somebody asks for them (see `blocks`).
+//!
+//! What always holds:
+//! - only readings of approved devices are spoken of: a flood of invented names on an open port stays in one place;
+//! - what a summary says is what this node's own rollups answer at that time; a later one of the same quarter replaces it;
+//! - this node's own log is what tells it what it has said, so nothing is said twice, and nothing is left out after a
+//!   crash: what is due is marked in the transaction that would make it be forgotten (`store::DueQuarter`).
+
+pub(in crate::app) mod payload;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use store::{
+    Batch, Bucket, BucketWidth, Disposition, DueQuarter, LocalEntry, SeriesId, SeriesKey,
+    SeriesSummary, Store, SummaryWrite,
+};
+use sync_engine::{
+    Entry, EntryHeader, GroupId, HybridTime, Incarnation, Lane, LogId, MayWrite, NodeId, ObjectId,
+    Payload, Trust,
+};
+use tokio_util::sync::CancellationToken;
+
+pub(in crate::app) use self::payload::{KIND, decode};
+use self::payload::{Quarter, SeriesSaid};
+use super::clock::Clock;
+use super::error::AppError;
+use super::receipts;
+
+/// Readings take their time from the sensor to here: what comes within it is in the first summary, and costs no second.
+const SETTLE_MS: i64 = 20_000;
+/// Marked quarters looked at in one go: all that 1,000 series make in a day without a look.
+const MARKS_PER_LOOK: usize = 100_000;
+/// Quarters said in one go, in some 24 entries of 250 KB together: whoever makes a sensor send late readings without end
+/// makes this node say at most 24 MB a day. The rest is said the next time, the newest first.
+const QUARTERS_PER_LOOK: usize = 16_384;
+/// Quarters asked for at once, so that no reader of the store is held for long.
+const ASK_AT_ONCE: usize = 500;
+
+/// How often there is a look at what is due. The first is soon after the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SummaryTiming {
+    /// From the start to the first.
+    pub first: Duration,
+    /// At most so long until the next; it is earlier when a quarter of an hour is over.
+    pub every: Duration,
+}
+
+impl Default for SummaryTiming {
+    fn default() -> Self {
+        SummaryTiming {
+            first: Duration::from_secs(10),
+            every: Duration::from_millis(payload::QUARTER_MS.unsigned_abs()),
+        }
+    }
+}
+
+/// What the writer of summaries needs from around it.
+pub(in crate::app) struct Surroundings {
+    pub store: Store,
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub clock: Clock,
+    pub trust: Arc<ArcSwap<Trust>>,
+    /// Set when this node must not write; says why.
+    pub writes_stopped: Arc<ArcSwapOption<String>>,
+}
+
+/// Starts the task that writes summaries, which ends when `stop` is cancelled.
+pub(in crate::app) fn start(
+    around: Surroundings,
+    timing: SummaryTiming,
+    stop: CancellationToken,
+) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        // A summary that is broken off is committed or is not, and the next look finds out.
+        let _ = stop
+            .run_until_cancelled(look_when_due(around, timing))
+            .await;
+    })
+}
+
+async fn look_when_due(around: Surroundings, timing: SummaryTiming) {
+    let around = Arc::new(around);
+    let mut in_tail = Seen::default();
+    let mut wait = timing.first;
+    loop {
+        tokio::time::sleep(wait).await;
+        match around.look(&mut in_tail).await {
+            Ok(said) if said.quarters > 0 => {
+                tracing::debug!(quarters = said.quarters, bytes = said.bytes, "a summary");
+                metrics::counter!("muster_summary_quarters_total").increment(said.quarters as u64);
+                metrics::counter!("muster_summary_bytes_total").increment(said.bytes as u64);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a summary of readings could not be written and has to wait");
+            }
+        }
+        wait = until_next(now_ms(around.clock)).min(timing.every);
+    }
+}
+
+fn now_ms(clock: Clock) -> i64 {
+    i64::try_from(clock.wall_ms()).unwrap_or(i64::MAX)
+}
+
+/// From now to when the current quarter of an hour is over and its readings are here.
+fn until_next(now_ms: i64) -> Duration {
+    let into_ms = (now_ms.saturating_sub(SETTLE_MS)).rem_euclid(payload::QUARTER_MS);
+    Duration::from_millis((payload::QUARTER_MS - into_ms).unsigned_abs())
+}
+
+/// How much one look said.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct HowMuch {
+    quarters: usize,
+    bytes: usize,
+}
+
+/// Quarters that were settled, with what was known of them: what is in the tail is due at every look.
+type Seen = HashMap<(SeriesId, i64), i64>;
+
+/// What one look found to say.
+#[derive(Default)]
+struct Found {
+    series: BTreeMap<SeriesKey, SeriesSaid>,
+    quarters: usize,
+    /// Due ones that are settled when all of this is said.
+    settled: Vec<DueQuarter>,
+}
+
+impl Surroundings {
+    /// Says what there is to say.
+    async fn look(self: &Arc<Self>, in_tail: &mut Seen) -> Result<HowMuch, AppError> {
+        if !self.may_write() {
+            return Ok(HowMuch::default());
+        }
+        let (around, seen) = (Arc::clone(self), std::mem::take(in_tail));
+        let (found, due, seen) =
+            super::readings::blocking("read what summaries have not said", move || {
+                let before_ms = now_ms(around.clock).saturating_sub(SETTLE_MS);
+                let due = around
+                    .store
+                    .readings()
+                    .due_summaries(before_ms, MARKS_PER_LOOK)?;
+                let fresh: Vec<DueQuarter> = due
+                    .iter()
+                    .filter(|due| seen.get(&(due.series, due.start_ms)) != Some(&due.stamp))
+                    .copied()
+                    .collect();
+                Ok((around.unsaid(&fresh)?, due, seen))
+            })
+            .await?;
+        let Found {
+            series,
+            quarters,
+            settled,
+        } = found;
+        let said = self
+            .say(&series.into_values().collect::<Vec<_>>(), quarters)
+            .await?;
+        // What is not due any more is not looked at again; of the rest what was settled before still is.
+        let mut still: Seen = due
+            .iter()
+            .filter(|due| seen.get(&(due.series, due.start_ms)) == Some(&due.stamp))
+            .map(|due| ((due.series, due.start_ms), due.stamp))
+            .collect();
+        still.extend(
+            settled
+                .iter()
+                .map(|due| ((due.series, due.start_ms), due.stamp)),
+        );
+        *in_tail = still;
+        if !settled.is_empty() {
+            let forgotten = self.store.readings().summaries_said(settled).await;
+            forgotten.map_err(|error| super::readings::fault("note what was said", error))?;
+        }
+        Ok(said)
+    }
+
+    /// What the rollups answer for these quarters, where it is not what was said of them.
+    fn unsaid(&self, due: &[DueQuarter]) -> Result<Found, store::StoreError> {
+        let readings = self.store.readings();
+        let mut found = Found::default();
+        for some in due.chunks(ASK_AT_ONCE) {
+            if found.quarters >= QUARTERS_PER_LOOK {
+                break;
+            }
+            let infos: HashMap<SeriesId, store::SeriesInfo> = some
+                .iter()
+                .filter_map(|due| Some((due.series, readings.series_info(due.series)?)))
+                .collect();
+            let asked: Vec<(&DueQuarter, &store::SeriesInfo)> = some
+                .iter()
+                .filter_map(|due| Some((due, infos.get(&due.series)?)))
+                .collect();
+            let keys: Vec<(SeriesKey, i64)> = asked
+                .iter()
+                .map(|(due, info)| (info.key, due.start_ms))
+                .collect();
+            let said = self
+                .store
+                .read(|reader| reader.said_quarters(&self.node, &keys))?;
+            for ((due, info), said) in asked.into_iter().zip(said) {
+                let (from, to) = (due.start_ms, due.start_ms);
+                let page = readings.buckets(due.series, BucketWidth::Quarter, from, to, 1)?;
+                found.settled.push(*due);
+                let now = page.buckets.first().and_then(sayable);
+                let Some(now) = now.filter(|now| said.map(|said| quarter_of(&said)) != Some(*now))
+                else {
+                    continue;
+                };
+                found.quarters += 1;
+                let series = found.series.entry(info.key).or_insert_with(|| SeriesSaid {
+                    device: info.device.to_string(),
+                    channel: info.channel.to_string(),
+                    unit: info.unit.to_string(),
+                    quarters: Vec::new(),
+                });
+                series.quarters.push(now);
+            }
+        }
+        // Due quarters come newest first.
+        for series in found.series.values_mut() {
+            series.quarters.sort_by_key(|quarter| quarter.number);
+        }
+        Ok(found)
+    }
+
+    /// Writes entries and rows in one transaction each.
+    async fn say(&self, series: &[SeriesSaid], quarters: usize) -> Result<HowMuch, AppError> {
+        let mut bytes = 0;
+        for payload in payload::encode(series) {
+            let wall_ms = self.clock.wall_ms();
+            let mut batch = Batch::new(Lane::Summary, wall_ms);
+            // What is said is what can be read back.
+            let said = decode(&payload).ok().flatten().unwrap_or_default();
+            batch.summaries.push(summary_write(self.node, None, said));
+            let entry = entry(self.node, wall_ms, payload)?;
+            bytes += entry.bytes.len();
+            batch.local.push(entry);
+            self.store.commit(batch).await?;
+        }
+        Ok(HowMuch { quarters, bytes })
+    }
+
+    fn may_write(&self) -> bool {
+        let log = LogId {
+            author: self.node,
+            incarnation: self.incarnation,
+            group: GroupId::SHARED,
+            lane: Lane::Summary,
+        };
+        matches!(self.trust.load().may_write(&log), MayWrite::Yes)
+            && self.writes_stopped.load().is_none()
+    }
+}
+
+fn sayable(bucket: &Bucket) -> Option<Quarter> {
+    quarter_of(bucket).sayable()
+}
+
+fn quarter_of(bucket: &Bucket) -> Quarter {
+    Quarter {
+        number: bucket.start_ms.div_euclid(payload::QUARTER_MS),
+        count: bucket.count,
+        min: bucket.min,
+        max: bucket.max,
+        sum: bucket.sum,
+    }
+}
+
+/// What the store is to take in of a summary.
+pub(in crate::app) fn summary_write(
+    node: NodeId,
+    entry: Option<(LogId, sync_engine::Seq)>,
+    said: Vec<SeriesSaid>,
+) -> SummaryWrite {
+    let series = said
+        .into_iter()
+        .map(|series| SeriesSummary {
+            device: series.device,
+            channel: series.channel,
+            unit: series.unit,
+            quarters: series
+                .quarters
+                .iter()
+                .map(|quarter| Bucket {
+                    start_ms: quarter.number * payload::QUARTER_MS,
+                    count: quarter.count,
+                    min: quarter.min,
+                    max: quarter.max,
+                    sum: quarter.sum,
+                })
+                .collect(),
+        })
+        .collect();
+    SummaryWrite {
+        entry,
+        node,
+        series,
+    }
+}
+
+/// The entry of a summary for this node's own log of lane 4.
+fn entry(author: NodeId, now_wall_ms: u64, bytes: Vec<u8>) -> Result<LocalEntry, AppError> {
+    // As a receipt, it is about its author.
+    let object: ObjectId = receipts::object_of(author);
+    let entry = Entry {
+        header: EntryHeader {
+            time: HybridTime {
+                wall_ms: now_wall_ms,
+                logical: 0,
+            },
+            user: None,
+            kind: KIND,
+            object,
+        },
+        payload: Payload::Plain(bytes),
+    };
+    let bytes = entry.encode().map_err(|error| AppError::Fault {
+        context: "write a summary of readings",
+        source: Box::new(error),
+    })?;
+    Ok(LocalEntry {
+        group: GroupId::SHARED,
+        lane: Lane::Summary,
+        bytes,
+        kind: KIND.0,
+        object,
+        disposition: Disposition::Applied,
+    })
+}

@@ -1,0 +1,274 @@
+//! What one node's sensors measured, shown by another: after a cut, after a rebuild, and without anybody being added up.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::app::founding::{self, Founding};
+use node::app::inspect::LogQuery;
+use node::app::readings::{Resolution, Values};
+use node::app::{App, Caller, KeySource, OpenConfig, SummaryTiming, SyncSettings};
+use serde_json::{Value, json};
+use support::{Connect, Node, Raw, eventually};
+use tempfile::TempDir;
+
+const QUARTER_MS: i64 = 15 * 60_000;
+
+/// Looks every tenth of a second instead of every quarter of an hour.
+fn quick(config: &mut OpenConfig) {
+    config.summaries = SummaryTiming {
+        first: Duration::from_millis(50),
+        every: Duration::from_millis(100),
+    };
+}
+
+async fn listen(app: &Arc<App>) {
+    let settings = SyncSettings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        peers: Vec::new(),
+        advertise: Vec::new(),
+        mdns: false,
+    };
+    app.start_sync(settings).await.unwrap();
+}
+
+/// HQ, which listens, and a truck, which has joined it and is cut off.
+async fn hq_and_truck() -> (Node, Node) {
+    let hq_dir = TempDir::new().unwrap();
+    let founding = Founding {
+        name: "HQ".into(),
+        role: "hq".parse().unwrap(),
+        title: "Flood".into(),
+    };
+    founding::found(hq_dir.path(), &KeySource::DataDir, founding)
+        .await
+        .unwrap();
+    let hq = Node::member_with(hq_dir, quick).await;
+    listen(&hq.app).await;
+    let wait = Duration::from_secs(30);
+    let code = hq
+        .app
+        .invite(&Caller::socket(), "field", None, wait)
+        .await
+        .unwrap();
+    let code = code["code"].as_str().unwrap().to_owned();
+    let dir = TempDir::new().unwrap();
+    founding::join(
+        dir.path(),
+        &KeySource::DataDir,
+        &code,
+        "Truck 3".into(),
+        wait,
+    )
+    .await
+    .unwrap();
+    (hq, Node::member_with(dir, quick).await)
+}
+
+/// The truck again, without a link.
+async fn cut(truck: Node) -> Node {
+    Node::member_with(truck.stop().await, quick).await
+}
+
+async fn measure(node: &Node, device: &str, readings: impl IntoIterator<Item = (i64, f64)>) {
+    let (mut client, _) = Raw::connect(
+        node,
+        Connect {
+            client_id: device,
+            ..Connect::default()
+        },
+    )
+    .await;
+    for (number, (at_ms, value)) in (1..).zip(readings) {
+        let payload = json!({ "v": value, "t": at_ms, "u": "m" }).to_string();
+        let topic = format!("muster/v1/{device}/level");
+        client
+            .publish(&topic, payload.as_bytes(), number, false)
+            .await;
+    }
+}
+
+/// An hour ago, at the beginning of a quarter of an hour.
+fn an_hour_ago(node: &Node) -> i64 {
+    let now_ms = i64::try_from(node.app.clock().wall_ms()).unwrap();
+    now_ms - 3_600_000 - now_ms % QUARTER_MS
+}
+
+async fn chart(node: &Node, id: &str, resolution: Resolution) -> Result<Value, String> {
+    node.app
+        .readings(
+            &Caller::socket(),
+            id,
+            None,
+            None,
+            (resolution, Values::Raw),
+            None,
+        )
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Counts of the quarters of an hour that a node shows.
+async fn counts(node: &Node, id: &str) -> Vec<u64> {
+    let chart = chart(node, id, Resolution::FifteenMinutes).await.unwrap();
+    let points = chart["points"].as_array().unwrap();
+    points
+        .iter()
+        .map(|point| point[4].as_u64().unwrap())
+        .collect()
+}
+
+async fn until_counts(node: &Node, id: &str, expected: &[u64]) {
+    eventually("the other node's quarters", async || {
+        if chart(node, id, Resolution::FifteenMinutes).await.is_err() {
+            return Err("no such series".to_owned());
+        }
+        let seen = counts(node, id).await;
+        if seen == expected {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+}
+
+async fn rebuild_changes_nothing(node: &Node) {
+    let rebuilt = node.app.rebuild(&Caller::socket()).await.unwrap();
+    assert_eq!(rebuilt["views_changed"], json!(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chart_at_hq_shows_what_the_truck_heard_after_a_cut_and_after_a_rebuild() {
+    let (hq, truck) = hq_and_truck().await;
+    truck.approve("river-1").await;
+    let start_ms = an_hour_ago(&truck);
+    measure(
+        &truck,
+        "river-1",
+        [
+            (start_ms, 3.0),
+            (start_ms + 1_000, 4.0),
+            (start_ms + QUARTER_MS, 5.5),
+        ],
+    )
+    .await;
+    measure(&truck, "invented", [(start_ms, 1.0)]).await;
+    listen(&truck.app).await;
+    let [series] = truck.series("river-1").await.try_into().unwrap();
+    let id = series["id"].as_str().unwrap().to_owned();
+    until_counts(&hq, &id, &[2, 1]).await;
+
+    let [heard] = hq.series("river-1").await.try_into().unwrap();
+    assert_eq!((&heard["id"], &heard["unit"]), (&series["id"], &json!("m")));
+    assert_eq!((&heard["count"], &heard["last"]), (&json!(3), &Value::Null));
+    let by = &heard["heard_by"];
+    assert_eq!(
+        (&by[0]["name"], &by[0]["count"]),
+        (&json!("Truck 3"), &json!(3))
+    );
+    assert_eq!(by[0]["last"]["mean"], 5.5);
+    assert_eq!(truck.series("river-1").await[0]["heard_by"], json!([]));
+    assert!(hq.series("invented").await.is_empty(), "nobody approved it");
+
+    for resolution in [Resolution::FifteenMinutes, Resolution::OneHour] {
+        let (here, there) = (
+            chart(&hq, &id, resolution).await.unwrap(),
+            chart(&truck, &id, resolution).await.unwrap(),
+        );
+        assert_eq!(here["points"], there["points"]);
+        assert_eq!(
+            (&here["sources"][0]["name"], &here["sources"][0]["here"]),
+            (&json!("Truck 3"), &json!(false))
+        );
+        assert_eq!(there["sources"][0]["here"], true);
+    }
+    let raw = chart(&hq, &id, Resolution::Raw).await.unwrap();
+    assert_eq!(raw["points"], json!([]));
+
+    // The link is cut; readings come late, and after a restart that heard nothing of them before.
+    let truck = cut(truck).await;
+    measure(&truck, "river-1", [(start_ms + 2_000, 9.0)]).await;
+    let truck = cut(truck).await;
+    measure(&truck, "river-1", [(start_ms + 2 * QUARTER_MS, 7.0)]).await;
+    until_counts(&truck, &id, &[3, 1, 1]).await;
+    assert_eq!(counts(&hq, &id).await, [2, 1]);
+    listen(&truck.app).await;
+    until_counts(&hq, &id, &[3, 1, 1]).await;
+    rebuild_changes_nothing(&hq).await;
+    rebuild_changes_nothing(&truck).await;
+    assert_eq!(counts(&hq, &id).await, [3, 1, 1]);
+    hq.stop().await;
+    truck.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_nodes_that_hear_one_sensor_the_one_that_heard_more_is_shown_each_time() {
+    let (hq, truck) = hq_and_truck().await;
+    truck.approve("mast").await;
+    let start_ms = an_hour_ago(&truck);
+    let every = |from_ms: i64, count: i64| (0..count).map(move |n| (from_ms + n * 1_000, n as f64));
+    measure(
+        &truck,
+        "mast",
+        every(start_ms, 3).chain(every(start_ms + QUARTER_MS, 1)),
+    )
+    .await;
+    measure(
+        &hq,
+        "mast",
+        every(start_ms, 2).chain(every(start_ms + QUARTER_MS, 2)),
+    )
+    .await;
+    listen(&truck.app).await;
+    let [series] = hq.series("mast").await.try_into().unwrap();
+    let id = series["id"].as_str().unwrap();
+    until_counts(&hq, id, &[3, 2]).await;
+    let shown = chart(&hq, id, Resolution::FifteenMinutes).await.unwrap();
+    let mut sources: Vec<&Value> = shown["sources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|source| &source["name"])
+        .collect();
+    sources.sort_by_key(|name| name.to_string());
+    assert_eq!(sources, ["HQ", "Truck 3"]);
+    // An hour of two nodes is the one that heard more of it, not both.
+    let hours = chart(&hq, id, Resolution::OneHour).await.unwrap();
+    let total: u64 = hours["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| point[4].as_u64().unwrap())
+        .sum();
+    assert!(total <= 5, "{hours}");
+    hq.stop().await;
+    truck.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_is_not_said_again_after_a_restart() {
+    let (hq, truck) = hq_and_truck().await;
+    truck.approve("river-1").await;
+    let start_ms = an_hour_ago(&truck);
+    measure(&truck, "river-1", [(start_ms, 3.0)]).await;
+    let log = async |node: &Node| {
+        let query = LogQuery {
+            author: Some("Truck 3".into()),
+            lane: Some("summary".into()),
+            ..LogQuery::default()
+        };
+        let shown = node.app.inspect_log(&Caller::socket(), query).await;
+        shown.map_err(|error| error.to_string())
+    };
+    let before = eventually("a summary", async || log(&truck).await).await;
+    let truck = cut(truck).await;
+    // Long enough for some looks at what is due.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(log(&truck).await, Ok(before));
+    hq.stop().await;
+    truck.stop().await;
+}
