@@ -19,6 +19,9 @@ mod protocol;
 #[path = "../../../node/src/ingest/mqtt/reason.rs"]
 #[allow(dead_code)]
 mod reason;
+#[path = "../../../node/src/ingest/mqtt/refusal.rs"]
+#[allow(dead_code)]
+mod refusal;
 
 use protocol::{Protocol, Step};
 

@@ -459,7 +459,6 @@ fn summaries() -> Vec<(&'static str, Vec<u8>)> {
             "two",
             one(&[said("river-1", &[decimal]), said("river-2", &[plain])]),
         ),
-        ("later_version", vec![2, 1, 2, 3]),
     ]
 }
 
