@@ -1,5 +1,5 @@
 //! Configuration: `muster.toml` in the data directory, then `MUSTER_…` in the environment, then flags; the later wins.
-//! Tables (decoders, brokers, places for requests) stand in the file only.
+//! Tables (decoders, brokers, places for requests, retention, archive) stand in the file only.
 //!
 //! Invariant: a key that nobody reads is an error that names it and where it stands, because a misspelt setting on a
 //! node in the field is found out about when it is too late.
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use sensor_drivers::DecoderConfig;
 
 use crate::api::RequestPlaces;
-use crate::app::Storage;
 use crate::app::ingest::{IngestPlaces, IngestPlacesError};
+use crate::app::{ArchiveSettings, Kept, Storage};
 use crate::ingest::broker::{self, BrokerSettings, BrokerSettingsError};
 
 /// Name of the configuration file in the data directory.
@@ -61,6 +61,10 @@ pub struct Config {
     pub requests: RequestPlaces,
     /// Places for messages of sensors on their way to the disk.
     pub ingest: IngestPlaces,
+    /// How long what is kept.
+    pub retention: Kept,
+    /// Where closed days of readings are exported to.
+    pub archive: ArchiveSettings,
     /// What is logged to standard error, as `tracing` filter directives.
     pub log: String,
 }
@@ -85,6 +89,8 @@ impl Default for Config {
             storage: Storage::default(),
             requests: RequestPlaces::default(),
             ingest: IngestPlaces::default(),
+            retention: Kept::default(),
+            archive: ArchiveSettings::default(),
             log: "info".into(),
         }
     }
@@ -402,6 +408,28 @@ mod tests {
             error.contains("common_max") && error.contains(FILE_NAME),
             "{error}"
         );
+    }
+
+    #[test]
+    fn how_long_what_is_kept_and_where_days_are_exported_stand_in_tables() {
+        let config = load(
+            "[retention]\nraw_days = 7\ndead_letters_days = \"forever\"\n[archive]\ndir = \"/srv/archive\"\n",
+            &[],
+        )
+        .unwrap();
+        assert_eq!(config.retention.raw_days, crate::app::Days::Some(7));
+        assert_eq!(config.archive.dir, Some("/srv/archive".into()));
+        let error = load("[retention]\nraw_days = 0\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(FILE_NAME) && error.contains("1 to 36500"),
+            "{error}"
+        );
+        let error = load("[archive]\ndirectory = \"x\"\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("directory"), "{error}");
     }
 
     #[test]

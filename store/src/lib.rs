@@ -228,9 +228,9 @@ impl Store {
         self.0.muster.prune_history(keep_from)
     }
 
-    /// Drops one step of audit records: older than 7 years, or more than a million; answers whether more is left.
-    pub fn prune_audit(&self, now_wall_ms: u64) -> Ticket<bool, StoreError> {
-        self.0.muster.prune_audit(now_wall_ms)
+    /// Drops one step of audit records: from before a time, or more than a million; answers whether more is left.
+    pub fn prune_audit(&self, before_wall_ms: u64) -> Ticket<bool, StoreError> {
+        self.0.muster.prune_audit(before_wall_ms)
     }
 
     /// Makes hours of one step of the quarters that nodes said more than 90 days ago; answers whether more is left.

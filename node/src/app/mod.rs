@@ -3,6 +3,7 @@
 //! Invariant: api, ingest, ops and cli see this module and nothing below it. What an [`App`] method answers with `Ok`
 //! is on disk.
 
+mod archive;
 mod audit;
 pub mod auth;
 pub mod brokers;
@@ -29,6 +30,7 @@ pub mod readings;
 pub mod rebuild;
 mod receipts;
 pub mod records;
+mod retention;
 pub mod rules;
 pub mod status;
 mod summaries;
@@ -45,11 +47,13 @@ use serde::Serialize;
 use store::Store;
 use sync_engine::{Incarnation, NodeId, OperationId, Role, Trust};
 
+pub use archive::ArchiveSettings;
 pub use clock::{Clock, rfc3339, rfc3339_wall};
 pub use error::AppError;
 pub(in crate::app) use open::open_store;
 pub use open::{KeySource, OpenConfig, OpenError, Storage};
 pub use proof::SYNC_FAULTS_LIMIT_MAX;
+pub use retention::{Days, Kept};
 pub use summaries::SummaryTiming;
 pub use sync::SyncSettings;
 pub use types::*;

@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::archive::ArchiveSettings;
 use super::clock::Clock;
 use super::documents::{Committed, DocumentService, Surroundings};
 use super::events::EventFeed;
 use super::names::NameBook;
 use super::present::RowView;
+use super::retention::Kept;
 use super::summaries::SummaryTiming;
 use super::{App, Me, auth, devices, founding, ingest, proof, receipts, rules, summaries, upkeep};
 
@@ -57,6 +59,10 @@ pub struct OpenConfig {
     pub storage: Storage,
     /// Places for messages of sensors.
     pub ingest: ingest::IngestPlaces,
+    /// How long what is kept.
+    pub kept: Kept,
+    /// Where closed days of readings are exported to.
+    pub archive: ArchiveSettings,
     /// When others are told what its sensors said.
     pub summaries: SummaryTiming,
 }
@@ -98,6 +104,8 @@ impl OpenConfig {
             key,
             storage: Storage::default(),
             ingest: ingest::IngestPlaces::default(),
+            kept: Kept::default(),
+            archive: ArchiveSettings::default(),
             summaries: SummaryTiming::default(),
         }
     }
@@ -307,7 +315,10 @@ impl App {
         ));
         *app.upkeep.lock() = Some(upkeep::start(
             app.store.clone(),
-            store::Retention::default(),
+            upkeep::Keeping {
+                kept: config.kept,
+                archive: config.archive.clone(),
+            },
             move || clock.wall_ms(),
             upkeep::Timing::default(),
             app.stop.clone(),

@@ -5,26 +5,37 @@
 //! | rows of lists as they were (`?at=`) | [`HISTORY_KEPT_MS`] | the contract's 30 days; the log goes back further |
 //! | sessions, tokens | until they end | nobody can use them afterwards |
 //! | idempotency keys | 7 days, 100,000 | the contract; a flood of requests must not fill the disk |
-//! | audit records | 7 years, 1,000,000 | claims come years later; a small card must hold them |
+//! | audit records | 7 years*, 1,000,000 | claims come years later; a small card must hold them |
 //! | quarters of an hour that nodes said | 90 days, then as hours for ever | a season is compared by hours |
-//! | dead letters | 90 days, 100,000, 256 MiB | a sensor is repaired within a season (numbers: as they come) |
-//! | readings | 30 days; their rollups for ever | `store::Retention`: a card must hold them, and a season is compared |
+//! | dead letters | 90 days*, 100,000, 256 MiB | a sensor is repaired within a season (numbers: as they come) |
+//! | readings | 30 days*; their rollups for ever* | a card must hold them, and a season is compared |
 //!
-//! The store owns all bounds but the first, because it also keeps them while it writes.
+//! Those with a star are `[retention]` of muster.toml ([`Kept`]); numbers are the store's, which also keeps them while it
+//! writes. Where there is an archive, readings wait for it ([`archive`]).
 //!
 //! Invariant: the log, what documents say now, rollups and the journal are never touched from here. A failure costs a
 //! round, nothing else.
 
 use std::time::Duration;
 
-use store::{Retention, Store, StoreError, Ticket};
+use store::{Store, StoreError, Ticket};
 use tokio_util::sync::CancellationToken;
+
+use super::archive::{self, ArchiveSettings};
+use super::retention::Kept;
 
 /// `?at=` answers for the last 30 days.
 const HISTORY_KEPT_MS: u64 = 30 * 24 * 3_600_000;
 
 /// Between two steps, so that the writer belongs to people and sensors most of the time.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is configured of it.
+#[derive(Debug, Clone, Default)]
+pub(in crate::app) struct Keeping {
+    pub kept: Kept,
+    pub archive: ArchiveSettings,
+}
 
 /// When rounds are.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +60,7 @@ impl Default for Timing {
 /// Starts the task, which ends when `stop` is cancelled. `wall_ms` is the time now, milliseconds since 1970.
 pub(in crate::app) fn start(
     store: Store,
-    retention: Retention,
+    keeping: Keeping,
     wall_ms: impl Fn() -> u64 + Send + 'static,
     timing: Timing,
     stop: CancellationToken,
@@ -59,7 +70,7 @@ pub(in crate::app) fn start(
             let mut wait = timing.first;
             loop {
                 tokio::time::sleep(wait).await;
-                round(&store, retention, wall_ms()).await;
+                round(&store, &keeping, wall_ms()).await;
                 wait = timing.every;
             }
         };
@@ -68,7 +79,7 @@ pub(in crate::app) fn start(
     })
 }
 
-async fn round(store: &Store, retention: Retention, now_ms: u64) {
+async fn round(store: &Store, keeping: &Keeping, now_ms: u64) {
     let told = |what: &'static str, result: Result<(), StoreError>| {
         if let Err(error) = result {
             tracing::warn!(%error, "upkeep of {what} has to wait for the next round");
@@ -76,13 +87,26 @@ async fn round(store: &Store, retention: Retention, now_ms: u64) {
     };
     told("history", history(store, now_ms).await);
     told("sessions", steps(|| store.expire(now_ms)).await);
-    told("audit records", steps(|| store.prune_audit(now_ms)).await);
+    let kept = &keeping.kept;
+    if let Some(kept_ms) = kept.audit_days.ms() {
+        let before_ms = now_ms.saturating_sub(kept_ms);
+        let audit = steps(|| store.prune_audit(before_ms)).await;
+        told("audit records", audit);
+    }
     let summaries = steps(|| store.collapse_summaries(now_ms));
     told("summaries", summaries.await);
     let now_signed_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-    let dead_letters = steps(|| store.readings().expire_dead_letters(now_signed_ms));
-    told("dead letters", dead_letters.await);
     let readings = store.readings();
+    if let Some(kept_ms) = kept.dead_letters_days.ms() {
+        let before_ms = now_ms.saturating_sub(kept_ms);
+        let before_ms = i64::try_from(before_ms).unwrap_or(i64::MAX);
+        let dead_letters = steps(|| readings.expire_dead_letters(before_ms));
+        told("dead letters", dead_letters.await);
+    }
+    let mut retention = kept.of_readings();
+    if let Some(dir) = &keeping.archive.dir {
+        retention.raw_ms = archive::round(store, dir, retention.raw_ms, now_signed_ms).await;
+    }
     let old_readings = steps(|| readings.expire_readings(now_signed_ms, retention));
     told("readings", old_readings.await);
     let (unapproved_bytes, unapproved_dropped) = readings.unapproved();
@@ -222,7 +246,7 @@ mod tests {
         };
         let task = start(
             store.clone(),
-            Retention::default(),
+            Keeping::default(),
             move || now_ms,
             timing,
             stop.clone(),

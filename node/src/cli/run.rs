@@ -101,6 +101,8 @@ async fn open(place: &Place, config: &Config) -> anyhow::Result<Arc<App>> {
     let app = App::open(OpenConfig {
         storage: config.storage,
         ingest: config.ingest,
+        kept: config.retention,
+        archive: config.archive.clone(),
         ..OpenConfig::new(&place.data_dir, key)
     })
     .await?;

@@ -187,8 +187,8 @@ impl Muster {
     }
 
     /// See [`crate::Store::prune_audit`].
-    pub(crate) fn prune_audit(&self, now_wall_ms: u64) -> Ticket<bool, StoreError> {
-        self.local(move |connection| upkeep::prune_audit(connection, now_wall_ms))
+    pub(crate) fn prune_audit(&self, before_wall_ms: u64) -> Ticket<bool, StoreError> {
+        self.local(move |connection| upkeep::prune_audit(connection, before_wall_ms))
     }
 
     /// See [`crate::Store::expire`].

@@ -120,6 +120,28 @@ pub(crate) fn open_readings(
     Ok(())
 }
 
+/// When the oldest block of readings of any series ends: a look-up in an index for each of them.
+pub(crate) fn oldest_readings_ms(
+    connection: &Connection,
+    series_count: u32,
+) -> Result<Option<i64>, StoreError> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT min(last_at) FROM block INDEXED BY block_time WHERE series = ?1 AND kind = ?2",
+        )
+        .doing("prepare the oldest blocks")?;
+    let mut oldest: Option<i64> = None;
+    for series in 1..=series_count {
+        for kind in [Kind::Readings, Kind::Unapproved] {
+            let of_series: Option<i64> = statement
+                .query_row((series, kind as u8), |row| row.get(0))
+                .doing("look for the oldest block")?;
+            oldest = oldest.into_iter().chain(of_series).min();
+        }
+    }
+    Ok(oldest)
+}
+
 /// What the keeper wants to have changed in the file, in one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Rewrite {

@@ -11,8 +11,6 @@ use crate::error::{Doing, StoreError};
 /// A device that sends nothing but rubbish must not fill the disk.
 const ROWS_MAX: u64 = 100_000;
 const BYTES_MAX: u64 = 256 << 20;
-/// Whoever repairs a sensor after a season must still find what it sent.
-const KEPT_MS: i64 = 90 * 24 * 3_600_000;
 /// Looked at once in so many, and as often the oldest so many go.
 const TIDY_EVERY: u64 = 64;
 /// Rows that one step of upkeep deletes, each with up to some KiB of payload: acknowledgements wait for it.
@@ -146,21 +144,15 @@ impl DeadLetters {
         self.now.bytes += dead.payload.len() as u64;
         self.now.inserted += 1;
         if self.now.inserted.is_multiple_of(TIDY_EVERY) {
-            self.tidy(connection, dead.received_ms)?;
+            self.tidy(connection)?;
         }
         Ok(())
     }
 
-    fn tidy(&mut self, connection: &Connection, now_ms: i64) -> Result<(), rusqlite::Error> {
-        loop {
-            let full = self.now.rows > ROWS_MAX || self.now.bytes > BYTES_MAX;
-            let older_than = if full {
-                i64::MAX
-            } else {
-                now_ms.saturating_sub(KEPT_MS)
-            };
-            let gone = self.drop_oldest(connection, older_than, TIDY_EVERY)?;
-            if !full || gone == 0 {
+    fn tidy(&mut self, connection: &Connection) -> Result<(), rusqlite::Error> {
+        while self.now.rows > ROWS_MAX || self.now.bytes > BYTES_MAX {
+            let gone = self.drop_oldest(connection, i64::MAX, TIDY_EVERY)?;
+            if gone == 0 {
                 return Ok(());
             }
             tracing::warn!(
@@ -168,16 +160,16 @@ impl DeadLetters {
                 "dead letters are full: the oldest were dropped"
             );
         }
+        Ok(())
     }
 
-    /// One step of dropping what is too old, for a node to which no more dead letters come; answers whether more is
-    /// left.
+    /// One step of dropping what came before a time; answers whether more is left.
     pub(crate) fn expire(
         &mut self,
         connection: &Connection,
-        now_ms: i64,
+        before_ms: i64,
     ) -> Result<bool, StoreError> {
-        self.drop_oldest(connection, now_ms.saturating_sub(KEPT_MS), STEP_ROWS)
+        self.drop_oldest(connection, before_ms, STEP_ROWS)
             .map(|gone| gone == STEP_ROWS)
             .doing("drop old dead letters")
     }

@@ -401,6 +401,14 @@ impl Readings {
         archive::day(&self.shared, &self.pool, day, path)
     }
 
+    /// When the oldest block of readings ends: nothing before its day is kept but in the tail. `None` while all readings
+    /// are in the tail.
+    pub fn oldest_block_ms(&self) -> Result<Option<i64>, StoreError> {
+        let series_count = self.shared.catalogue.series_count();
+        self.pool
+            .read(|connection| blocks::oldest_readings_ms(connection, series_count))
+    }
+
     /// Bytes of the file that hold something, and bytes that are free for what comes. The file itself never shrinks.
     pub fn file_bytes(&self) -> Result<(u64, u64), StoreError> {
         self.pool.read(|connection| {
@@ -527,11 +535,11 @@ impl Readings {
         self.local(move |connection| dead_letters::discard(connection, id))
     }
 
-    /// Drops one step of dead letters older than 90 days; answers whether more is left. (Their number is bounded as they
-    /// come.)
-    pub fn expire_dead_letters(&self, now_ms: i64) -> Ticket<bool, StoreError> {
+    /// Drops one step of dead letters that came before a time; answers whether more is left. (Their number is bounded as
+    /// they come.)
+    pub fn expire_dead_letters(&self, before_ms: i64) -> Ticket<bool, StoreError> {
         let (reply, receiver) = oneshot::channel();
-        self.send(Job::ExpireDeadLetters { now_ms, reply });
+        self.send(Job::ExpireDeadLetters { before_ms, reply });
         Ticket::new(receiver)
     }
 

@@ -1,11 +1,11 @@
 //! What is kept for how long, and how it goes: whole blocks, in bounded steps.
 //!
-//! | class | kept | then |
+//! | class | kept, unless configured otherwise | then |
 //! | --- | --- | --- |
 //! | readings of telemetry | 30 days, by UTC days | dropped with their blocks |
-//! | rollups | for ever | – |
+//! | rollups | for ever | dropped with theirs |
 //!
-//! (Audit records, 7 years, are in muster.db; see `Store::prune_audit`.)
+//! (Audit records are in muster.db; see `Store::prune_audit`.)
 //!
 //! The file does not shrink: SQLite uses the pages of dropped blocks for new ones, so it stays at the size of its
 //! fullest 30 days. Giving pages back (incremental vacuum) would cost a pointer page for every page moved, on a disk that

@@ -57,7 +57,7 @@ pub(crate) enum Job {
     Local(LocalJob),
     /// One step of dropping dead letters that are too old, which the writer keeps count of.
     ExpireDeadLetters {
-        now_ms: i64,
+        before_ms: i64,
         reply: oneshot::Sender<Result<bool, StoreError>>,
     },
     Stop,
@@ -279,9 +279,9 @@ impl Writer {
                         result: outcome,
                     });
                 }
-                Job::ExpireDeadLetters { now_ms, reply } => {
+                Job::ExpireDeadLetters { before_ms, reply } => {
                     let expired = match &result {
-                        Ok(()) => self.dead_letters.expire(&self.connection, now_ms),
+                        Ok(()) => self.dead_letters.expire(&self.connection, before_ms),
                         Err(error) => Err(error.clone().into()),
                     };
                     let (more, outcome) = match expired {

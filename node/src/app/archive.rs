@@ -1,0 +1,353 @@
+//! The automatic archive: closed days of readings become Parquet files, `[archive]` of muster.toml.
+//!
+//! A day is exported when it has been over for some hours, and once more before retention drops it, with what came late.
+//!
+//! Invariant: retention drops no day that is not in the archive, until the disk has waited [`HELD_DAYS_MAX`] for it: an
+//! archive that nobody mends must not fill the disk that acknowledges readings.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use store::{Batch, Store, StoreError};
+use sync_engine::Lane;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+/// When a day is exported: the store closes its blocks two hours after midnight.
+const SETTLED_MS: i64 = 3 * 3_600_000;
+/// How many days more than retention says are kept where the archive cannot take them.
+const HELD_DAYS_MAX: i64 = 7;
+/// Days exported in one round, seconds each: the rest comes in the next.
+const DAYS_PER_ROUND: usize = 64;
+/// Where it is remembered what was exported.
+const SETTING: &str = "archive";
+
+/// Where to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchiveSettings {
+    /// The directory, which has to be there; nowhere unless it is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+}
+
+/// What has been exported, as days since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Progress {
+    /// Days up to this one have been exported once.
+    closed_to: Option<i64>,
+    /// And up to this one finally: they may be dropped.
+    final_to: Option<i64>,
+}
+
+/// Why a day was not exported.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::app) enum ArchiveError {
+    #[error(
+        "the directory of the archive, {0}, is not there: mount the disk, or make the directory"
+    )]
+    Missing(PathBuf),
+    #[error("export {file}")]
+    Export {
+        file: String,
+        #[source]
+        source: StoreError,
+    },
+    #[error("remember what was exported")]
+    Remember(#[source] StoreError),
+}
+
+/// Exports what is due, and answers how long readings are to be kept this time: `raw_ms`, or longer while days are not in
+/// the archive. `raw_ms` is `None` where they are kept for ever.
+pub(in crate::app) async fn round(
+    store: &Store,
+    dir: &Path,
+    raw_ms: Option<u64>,
+    now_ms: i64,
+) -> Option<u64> {
+    let mut progress = match read(store).await {
+        Ok(progress) => progress,
+        Err(error) => {
+            tracing::warn!(%error, "what was archived cannot be read: nothing is dropped this time");
+            return None;
+        }
+    };
+    let cutoff = raw_ms.map(|ms| {
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        now_ms.saturating_sub(ms).div_euclid(DAY_MS)
+    });
+    if let Err(error) = export(store, dir, cutoff, now_ms, &mut progress).await {
+        metrics::counter!("muster_archive_failures_total").increment(1);
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "readings could not be archived; they are kept, for at most {HELD_DAYS_MAX} days longer"
+        );
+    }
+    let cutoff = cutoff?;
+    let archived_to = progress.final_to.map_or(i64::MIN, |day| day + 1);
+    let held = (cutoff - archived_to.max(cutoff - HELD_DAYS_MAX - 1)).max(0);
+    metrics::gauge!("muster_archive_held_days").set(held as f64);
+    if held > HELD_DAYS_MAX {
+        tracing::warn!(
+            "readings are dropped that are not in the archive: its disk was not there for too long"
+        );
+    }
+    let keep_from = cutoff - held.min(HELD_DAYS_MAX);
+    // The first day that is kept begins exactly then.
+    u64::try_from(now_ms - keep_from * DAY_MS).ok()
+}
+
+/// Days before `cutoff` are about to be dropped.
+async fn export(
+    store: &Store,
+    dir: &Path,
+    cutoff: Option<i64>,
+    now_ms: i64,
+    progress: &mut Progress,
+) -> Result<(), ArchiveError> {
+    let last_closed = now_ms.saturating_sub(SETTLED_MS).div_euclid(DAY_MS) - 1;
+    let oldest = oldest_day(store).await.map_err(ArchiveError::Remember)?;
+    let Some(oldest) = oldest else {
+        // Nothing is in blocks yet: nothing can be dropped.
+        return Ok(());
+    };
+    let mut left = DAYS_PER_ROUND;
+    if let Some(cutoff) = cutoff {
+        let first = progress.final_to.map_or(oldest, |day| day + 1);
+        for day in first.max(oldest)..cutoff {
+            if left == 0 {
+                return Ok(());
+            }
+            left -= 1;
+            day_file(store, dir, day, true).await?;
+            progress.final_to = Some(day);
+            remember(store, progress, now_ms).await?;
+        }
+        if first.max(oldest) >= cutoff && progress.final_to.is_none_or(|day| day < cutoff - 1) {
+            // What there was before is not kept any more, or never came.
+            progress.final_to = Some(cutoff - 1);
+            remember(store, progress, now_ms).await?;
+        }
+    }
+    let kept_from = cutoff.unwrap_or(oldest).max(oldest);
+    let first = progress.closed_to.map_or(kept_from, |day| day + 1);
+    for day in first.max(kept_from)..=last_closed {
+        if left == 0 {
+            return Ok(());
+        }
+        left -= 1;
+        day_file(store, dir, day, false).await?;
+        progress.closed_to = Some(day);
+        remember(store, progress, now_ms).await?;
+    }
+    Ok(())
+}
+
+/// Writes a day's file, unless it is there and `again` is not set. A day without readings has none.
+async fn day_file(store: &Store, dir: &Path, day: i64, again: bool) -> Result<(), ArchiveError> {
+    if !dir.is_dir() {
+        return Err(ArchiveError::Missing(dir.to_owned()));
+    }
+    let file = file_name(day);
+    let path = dir.join(&file);
+    if path.exists() && !again {
+        return Ok(());
+    }
+    let (reading, into) = (store.clone(), path.clone());
+    let archived = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
+        let archived = reading.readings().archive_day(day, &into)?;
+        if archived.readings == 0 {
+            // An empty file would only say that there was nothing; whoever looks for it finds none.
+            let _ = std::fs::remove_file(&into);
+        }
+        Ok(archived)
+    })
+    .await;
+    let archived = archived
+        .unwrap_or(Err(StoreError::Closed))
+        .map_err(|source| ArchiveError::Export { file, source })?;
+    tracing::info!(
+        path = %path.display(),
+        readings = archived.readings,
+        bytes = archived.bytes,
+        "a day of readings is in the archive"
+    );
+    metrics::counter!("muster_archive_days_total").increment(1);
+    Ok(())
+}
+
+/// As `muster export readings` calls it.
+fn file_name(day: i64) -> String {
+    let date = Timestamp::from_millisecond(day.saturating_mul(DAY_MS))
+        .map(|midnight| midnight.strftime("%Y-%m-%d").to_string());
+    // A day that no calendar has is one of a broken clock; the number says which.
+    format!(
+        "readings-{}.parquet",
+        date.unwrap_or_else(|_| day.to_string())
+    )
+}
+
+async fn oldest_day(store: &Store) -> Result<Option<i64>, StoreError> {
+    let store = store.clone();
+    let oldest = tokio::task::spawn_blocking(move || store.readings().oldest_block_ms()).await;
+    let oldest = oldest.unwrap_or(Err(StoreError::Closed))?;
+    Ok(oldest.map(|ms| ms.div_euclid(DAY_MS)))
+}
+
+async fn read(store: &Store) -> Result<Progress, StoreError> {
+    let store = store.clone();
+    let saved = tokio::task::spawn_blocking(move || store.read(|reader| reader.setting(SETTING)));
+    let saved = saved.await.unwrap_or(Err(StoreError::Closed))?;
+    // Written by this program alone; what cannot be read costs an export that was done already.
+    Ok(saved
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default())
+}
+
+async fn remember(store: &Store, progress: &Progress, now_ms: i64) -> Result<(), ArchiveError> {
+    let bytes = serde_json::to_vec(progress).unwrap_or_default();
+    let mut batch = Batch::new(Lane::Raw, now_ms.unsigned_abs());
+    batch.settings.push((SETTING.to_owned(), Some(bytes)));
+    let written = store.commit(batch).await;
+    written
+        .map(|_| ())
+        .map_err(|error| ArchiveError::Remember(error.into()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use store::{
+        DbKey, Evaluated, IngestBatch, NewReading, OpenOptions, Retention, RuleCursor, flags,
+    };
+
+    use super::*;
+
+    /// 2024-10-04, a midnight.
+    const TODAY: i64 = 20_000;
+
+    /// A store with an hourly reading of each day from `first` to `last`, in blocks.
+    async fn store(dir: &Path, days: std::ops::RangeInclusive<i64>) -> Store {
+        let store = Store::open(dir, &DbKey::new([3; 32]), &OpenOptions::default()).unwrap();
+        let readings = store.readings();
+        let series = readings.intern_series("gauge", "level", "m", 0).unwrap();
+        let last_ms = (*days.end() + 1) * DAY_MS;
+        let new = days
+            .flat_map(|day| (0..24).map(move |hour| day * DAY_MS + hour * 3_600_000))
+            .map(|at_ms| NewReading {
+                series,
+                at_ms,
+                device_time: true,
+                received_ms: at_ms,
+                value: 1.5,
+                flags: flags::APPROVED,
+                message: None,
+            });
+        let batch = IngestBatch {
+            readings: new.collect(),
+            ..IngestBatch::default()
+        };
+        let stored = readings.ingest(batch).await.unwrap();
+        let mut seen = Batch::new(Lane::Coordination, 1);
+        seen.rule_cursor = Some(RuleCursor {
+            file_id: readings.file_id(),
+            position: stored.last_position,
+            evaluated: Evaluated::default(),
+            state: Vec::new(),
+        });
+        store.commit(seen).await.unwrap();
+        drop_old(&store, last_ms + DAY_MS, None).await;
+        store
+    }
+
+    async fn drop_old(store: &Store, now_ms: i64, raw_ms: Option<u64>) {
+        let retention = Retention {
+            raw_ms,
+            rollups_ms: None,
+        };
+        while store
+            .readings()
+            .expire_readings(now_ms, retention)
+            .await
+            .unwrap()
+        {}
+    }
+
+    fn files(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn oldest(store: &Store) -> Option<i64> {
+        let oldest = store.readings().oldest_block_ms().unwrap();
+        oldest.map(|ms| ms.div_euclid(DAY_MS))
+    }
+
+    const THREE_DAYS_MS: Option<u64> = Some(3 * DAY_MS.unsigned_abs());
+
+    #[tokio::test]
+    async fn a_day_is_in_the_archive_before_it_is_dropped() {
+        let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = store(data.path(), TODAY - 6..=TODAY - 1).await;
+        let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
+        let keep_ms = round(&store, archive.path(), THREE_DAYS_MS, now_ms).await;
+        drop_old(&store, now_ms, keep_ms).await;
+        assert_eq!(oldest(&store), Some(TODAY - 3), "kept as long as was said");
+        let expected = [
+            "2024-09-28",
+            "2024-09-29",
+            "2024-09-30",
+            "2024-10-01",
+            "2024-10-02",
+            "2024-10-03",
+        ];
+        assert_eq!(
+            files(archive.path()),
+            expected.map(|day| format!("readings-{day}.parquet"))
+        );
+        // A file that is there is not written again the next time.
+        let first = archive.path().join("readings-2024-10-03.parquet");
+        std::fs::write(&first, "marked").unwrap();
+        round(&store, archive.path(), THREE_DAYS_MS, now_ms + 3_600_000).await;
+        assert_eq!(std::fs::read(&first).unwrap(), b"marked");
+        // But before its day is dropped, with what has come late.
+        let later_ms = now_ms + 3 * DAY_MS;
+        let keep_ms = round(&store, archive.path(), THREE_DAYS_MS, later_ms).await;
+        drop_old(&store, later_ms, keep_ms).await;
+        assert_eq!(oldest(&store), None);
+        assert_eq!(&std::fs::read(&first).unwrap()[..4], b"PAR1");
+        store.close();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_archived_is_kept_a_week_longer_and_no_more() {
+        let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = store(data.path(), TODAY - 14..=TODAY - 1).await;
+        let gone = archive.path().join("not mounted");
+        let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
+        let keep_ms = round(&store, &gone, THREE_DAYS_MS, now_ms).await;
+        drop_old(&store, now_ms, keep_ms).await;
+        assert_eq!(oldest(&store), Some(TODAY - 3 - HELD_DAYS_MAX));
+        // It is there again: all that was held goes there, and then.
+        std::fs::create_dir(&gone).unwrap();
+        let keep_ms = round(&store, &gone, THREE_DAYS_MS, now_ms).await;
+        drop_old(&store, now_ms, keep_ms).await;
+        assert_eq!(oldest(&store), Some(TODAY - 3));
+        assert_eq!(files(&gone).len(), 10);
+        store.close();
+    }
+
+    #[tokio::test]
+    async fn where_readings_are_kept_for_ever_closed_days_are_exported_all_the_same() {
+        let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = store(data.path(), TODAY - 2..=TODAY - 1).await;
+        let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
+        assert_eq!(round(&store, archive.path(), None, now_ms).await, None);
+        assert_eq!(files(archive.path()).len(), 2);
+        store.close();
+    }
+}
