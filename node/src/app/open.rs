@@ -168,12 +168,21 @@ fn open_store_blocking(config: &OpenConfig) -> Result<Store, OpenError> {
         KeySource::Passphrase(words) => store::key_from_passphrase(words, dir, rand::random())?,
         KeySource::DataDir => store::key_in_data_dir(dir, rand::random())?,
     };
-    Ok(Store::open(dir, &key, &open_options(config.storage))?)
+    let options = open_options(config.storage);
+    if !options.encrypt {
+        tracing::error!(
+            dir = %dir.display(),
+            "this program was built to measure what encryption costs: its files can be read by anybody"
+        );
+    }
+    Ok(Store::open(dir, &key, &options)?)
 }
 
 fn open_options(storage: Storage) -> OpenOptions {
     let mut options = OpenOptions {
         wear: storage.wear(),
+        // A file that another build encrypted cannot be opened without its key, nor this build's file with one.
+        encrypt: !cfg!(feature = "measure-plaintext"),
         ..OpenOptions::default()
     };
     // Only in builds for tests: the power-cut test must be able to show that it notices a missing fsync.

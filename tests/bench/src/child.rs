@@ -30,7 +30,20 @@ impl Node {
     /// # Errors
     /// It does not start, or is not ready within a minute.
     pub fn start(data_dir: &Path, more: &[&str]) -> anyhow::Result<Node> {
-        let mut child = Command::new(muster()?)
+        Node::start_as(&muster()?, data_dir, more, &[])
+    }
+
+    /// The same with another program, or other settings in its environment.
+    ///
+    /// # Errors
+    /// See [`Node::start`].
+    pub fn start_as(
+        program: &Path,
+        data_dir: &Path,
+        more: &[&str],
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Node> {
+        let mut child = Command::new(program)
             .args(["run", "--json", "--no-mdns", "--data-dir"])
             .arg(data_dir)
             .args([
@@ -43,6 +56,7 @@ impl Node {
             ])
             .args(more)
             .env("MUSTER_ADMIN_PASSWORD", ADMIN_PASSWORD)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::from(std::fs::File::create(
@@ -232,7 +246,10 @@ pub fn background(data_dir: &Path, words: &[&str]) -> anyhow::Result<Child> {
 }
 
 /// The program: `MUSTER_BIN`, or the one beside this executable.
-fn muster() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// There is none.
+pub fn muster() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("MUSTER_BIN") {
         return Ok(path.into());
     }
@@ -310,6 +327,31 @@ impl Drop for Mosquitto {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Lets this process, and those that it starts from now on, have so many files open. A program does it (util-linux),
+/// because a call would need unsafe code here.
+///
+/// # Errors
+/// The hard limit is lower, or the program is missing.
+pub fn raise_open_files(count: u32) -> anyhow::Result<()> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let soft = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
+    if soft.is_some_and(|soft| soft >= count) {
+        return Ok(());
+    }
+    let pid = std::process::id().to_string();
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid, &format!("--nofile={count}:")])
+        .status()
+        .context("start prlimit")?;
+    if !status.success() {
+        bail!("{count} open files are needed: raise the hard limit (ulimit -Hn)");
+    }
+    Ok(())
 }
 
 /// User and system time of a process, from /proc (clock ticks of 10 ms).

@@ -5,15 +5,26 @@
 //! connections.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// Which MQTT is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// 3.1.1
+    V3,
+    V5,
+}
+
 /// What to publish.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
+    pub version: Version,
     pub connections: usize,
     /// Unacknowledged messages per connection.
     pub window: usize,
@@ -24,6 +35,59 @@ pub struct Plan {
     pub series: usize,
     /// Device time of the first reading of each series, ms since 1970; each next one is 1 ms later.
     pub first_at_ms: i64,
+    /// The time from publish to PUBACK is taken of every n-th message.
+    pub sample_every: u64,
+}
+
+impl Plan {
+    /// Ten connections with 20 series each, as the figures have it.
+    pub fn of_ten(duration: Duration, rate: Option<f64>, first_at_ms: i64) -> Plan {
+        Plan {
+            version: Version::V3,
+            connections: 10,
+            window: 50,
+            duration,
+            rate,
+            series: 20,
+            first_at_ms,
+            sample_every: 16,
+        }
+    }
+}
+
+/// What is acknowledged while the load runs, for those who look meanwhile.
+#[derive(Debug)]
+pub struct Ledger {
+    began: Instant,
+    series: usize,
+    /// Per connection and series.
+    acknowledged: Vec<(AtomicU64, AtomicU64)>,
+}
+
+impl Ledger {
+    pub fn new(plan: &Plan) -> Arc<Ledger> {
+        let places = plan.connections * plan.series;
+        Arc::new(Ledger {
+            began: Instant::now(),
+            series: plan.series,
+            acknowledged: (0..places).map(|_| Default::default()).collect(),
+        })
+    }
+
+    fn note(&self, connection: usize, series: usize, count: u64, now: Instant) {
+        let (counts, at_us) = &self.acknowledged[connection * self.series + series];
+        counts.store(count, Ordering::Release);
+        let after = now.saturating_duration_since(self.began).as_micros();
+        at_us.store(u64::try_from(after).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// How many readings of a series are acknowledged, and when the newest of them was, or somewhat before that.
+    pub fn newest(&self, connection: usize, series: usize) -> (u64, Instant) {
+        let (counts, at_us) = &self.acknowledged[connection * self.series + series];
+        // In this order: an acknowledgement in between makes the newest look older than it is, never younger.
+        let at = self.began + Duration::from_micros(at_us.load(Ordering::Acquire));
+        (counts.load(Ordering::Acquire), at)
+    }
 }
 
 /// What came of it.
@@ -31,11 +95,16 @@ pub struct Plan {
 pub struct Outcome {
     pub acknowledged: u64,
     pub elapsed: Duration,
-    /// Publish to PUBACK in ms, every 16th message.
+    /// Processor time of the generator itself.
+    pub cpu: Duration,
+    /// Publish to PUBACK in ms, of every [`Plan::sample_every`]th message.
     pub latencies_ms: Vec<f64>,
     /// Per connection and series: how many readings were acknowledged, from the first on without a gap.
     pub acknowledged_by_series: Vec<Vec<u64>>,
 }
+
+/// Shorter pauses than a timer can take.
+const PACE_MIN: Duration = Duration::from_millis(1);
 
 /// The device of a series.
 pub fn device(connection: usize, series: usize) -> String {
@@ -53,22 +122,52 @@ pub fn value(connection: usize, series: usize, n: u64) -> f64 {
 /// # Errors
 /// A connection is refused, breaks, or gets an acknowledgement out of order.
 pub async fn run(address: SocketAddr, plan: Plan) -> anyhow::Result<Outcome> {
+    run_watched(address, plan, None).await
+}
+
+/// The same, with somebody who looks meanwhile.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_watched(
+    address: SocketAddr,
+    plan: Plan,
+    ledger: Option<Arc<Ledger>>,
+) -> anyhow::Result<Outcome> {
     let (send, receive) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let outcome = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("runtime of the load generator")
-            .and_then(|runtime| runtime.block_on(all(address, plan)));
+            .and_then(|runtime| runtime.block_on(all(address, plan, ledger)))
+            .map(|outcome| Outcome {
+                cpu: thread_cpu(),
+                ..outcome
+            });
         let _ = send.send(outcome);
     });
     receive.await.context("the load generator's thread ended")?
 }
 
-async fn all(address: SocketAddr, plan: Plan) -> anyhow::Result<Outcome> {
+/// Processor time of the calling thread; 0 where /proc does not say.
+fn thread_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|first| first.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
+
+async fn all(
+    address: SocketAddr,
+    plan: Plan,
+    ledger: Option<Arc<Ledger>>,
+) -> anyhow::Result<Outcome> {
     let mut publishers = Vec::new();
     for index in 0..plan.connections {
-        publishers.push(Publisher::connect(address, plan, index).await?);
+        let publisher = Publisher::connect(address, plan, index).await;
+        let mut publisher = publisher.with_context(|| format!("connection {index}"))?;
+        publisher.ledger = ledger.clone();
+        publishers.push(publisher);
     }
     let started = Instant::now();
     let until = started + plan.duration;
@@ -90,10 +189,45 @@ async fn all(address: SocketAddr, plan: Plan) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// A connection with a clean session and a keep-alive of a minute.
+///
+/// # Errors
+/// Nobody listens, or the other end refuses.
+pub async fn connect(
+    address: SocketAddr,
+    client_id: &str,
+    version: Version,
+) -> anyhow::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    // A clean session, keep-alive 60 s; version 5 has properties, of which there are none.
+    let (words, rest): (&[u8], &[u8]) = match version {
+        Version::V3 => (b"\0\x04MQTT\x04\x02\0\x3c", b""),
+        Version::V5 => (b"\0\x04MQTT\x05\x02\0\x3c", b"\0"),
+    };
+    let length = words.len() + rest.len() + 2 + client_id.len();
+    let mut packet = vec![0x10, u8::try_from(length)?];
+    packet.extend_from_slice(words);
+    packet.extend_from_slice(rest);
+    packet.extend_from_slice(&u16::try_from(client_id.len())?.to_be_bytes());
+    packet.extend_from_slice(client_id.as_bytes());
+    stream.write_all(&packet).await?;
+    let mut header = [0_u8; 2];
+    stream.read_exact(&mut header).await?;
+    let mut connack = vec![0_u8; usize::from(header[1])];
+    stream.read_exact(&mut connack).await?;
+    ensure!(
+        header[0] == 0x20 && connack.len() >= 2 && connack[1] == 0,
+        "CONNACK {header:?} {connack:?}"
+    );
+    Ok(stream)
+}
+
 struct Publisher {
     stream: TcpStream,
     plan: Plan,
     index: usize,
+    ledger: Option<Arc<Ledger>>,
     /// `muster/v1/<device>/value` as it is on the wire, length first, one per series.
     topics: Vec<Vec<u8>>,
     published: u64,
@@ -106,17 +240,7 @@ struct Publisher {
 
 impl Publisher {
     async fn connect(address: SocketAddr, plan: Plan, index: usize) -> anyhow::Result<Publisher> {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let client_id = format!("bench-{index}");
-        let mut packet = vec![0x10, u8::try_from(12 + client_id.len())?];
-        packet.extend_from_slice(b"\0\x04MQTT\x04\x02\0\x3c");
-        packet.extend_from_slice(&u16::try_from(client_id.len())?.to_be_bytes());
-        packet.extend_from_slice(client_id.as_bytes());
-        stream.write_all(&packet).await?;
-        let mut connack = [0_u8; 4];
-        stream.read_exact(&mut connack).await?;
-        ensure!(connack == [0x20, 2, 0, 0], "CONNACK {connack:?}");
+        let stream = connect(address, &format!("bench-{index}"), plan.version).await?;
         let topics = (0..plan.series)
             .map(|series| {
                 let topic = format!("muster/v1/{}/value", device(index, series));
@@ -129,6 +253,7 @@ impl Publisher {
             stream,
             plan,
             index,
+            ledger: None,
             topics,
             published: 0,
             acknowledged: 0,
@@ -143,11 +268,13 @@ impl Publisher {
         let mut read = vec![0_u8; 16 * 1024];
         let mut held = 0;
         let rate = self.plan.rate.map(|all| all / self.plan.connections as f64);
+        // Not all at the same moment: that would be a burst, not a rate.
+        let phase = self.index as f64 / self.plan.connections as f64;
         loop {
             let now = Instant::now();
             let open = now < until;
             let due = match rate {
-                Some(rate) => (now.duration_since(started).as_secs_f64() * rate) as u64,
+                Some(rate) => (now.duration_since(started).as_secs_f64() * rate + phase) as u64,
                 None => u64::MAX,
             };
             let room = self.plan.window as u64 - (self.published - self.acknowledged);
@@ -169,11 +296,15 @@ impl Publisher {
             let wait = self.stream.read(&mut read[held..]);
             let n = match rate {
                 // Paced: wake up for the next messages as well as for acknowledgements.
-                Some(_) if open => match tokio::time::timeout(Duration::from_millis(1), wait).await
-                {
-                    Ok(n) => n?,
-                    Err(_) => continue,
-                },
+                Some(rate) if open => {
+                    let next = (self.published as f64 + 1.0 - phase) / rate;
+                    let due = (started + Duration::from_secs_f64(next.max(0.0))).min(until);
+                    let pause = due.saturating_duration_since(now).max(PACE_MIN);
+                    match tokio::time::timeout(pause, wait).await {
+                        Ok(n) => n?,
+                        Err(_) => continue,
+                    }
+                }
                 _ => tokio::time::timeout(Duration::from_secs(30), wait)
                     .await
                     .context("no acknowledgement for 30 s")??,
@@ -199,6 +330,9 @@ impl Publisher {
         out.extend_from_slice(&[0x32, 0, 0]);
         out.extend_from_slice(&self.topics[series]);
         out.extend_from_slice(&self.packet_id(n).to_be_bytes());
+        if self.plan.version == Version::V5 {
+            out.push(0); // no properties
+        }
         let at_ms = self.plan.first_at_ms + of_series as i64;
         let value = value(self.index, series, of_series);
         // Writing to a Vec cannot fail.
@@ -216,10 +350,15 @@ impl Publisher {
         } else {
             out[start + 1..start + 3].copy_from_slice(&two(remaining));
         }
-        if n.is_multiple_of(16) {
-            let slot = (n / 16) as usize % self.plan.window;
+        if n.is_multiple_of(self.plan.sample_every) {
+            let slot = self.slot(n);
             self.written_at[slot] = now;
         }
+    }
+
+    /// Where the time of a message is kept until its acknowledgement: no two in the window share a place.
+    fn slot(&self, n: u64) -> usize {
+        (n / self.plan.sample_every) as usize % self.plan.window
     }
 
     /// Packet ids run round 1..=65,535.
@@ -230,24 +369,34 @@ impl Publisher {
     /// Counts whole PUBACKs, which must come in order; gives the number of bytes left over.
     fn take_pubacks(&mut self, read: &mut [u8], held: usize) -> anyhow::Result<usize> {
         let now = Instant::now();
-        let whole = held - held % 4;
-        for puback in read[..whole].chunks_exact(4) {
+        let mut from = 0;
+        // Two bytes of header, and a body of two, or of more where version 5 has a reason (that nobody subscribes).
+        while let Some(&[kind, length, ref rest @ ..]) = read.get(from..held) {
+            let Some(body) = rest.get(..usize::from(length)) else {
+                break;
+            };
             let expected = self.packet_id(self.acknowledged).to_be_bytes();
+            let refused = body.get(2).is_some_and(|reason| *reason >= 0x80);
             ensure!(
-                puback == [0x40, 2, expected[0], expected[1]],
-                "expected the PUBACK of {expected:?}, got {puback:?}"
+                kind == 0x40 && body.starts_with(&expected) && !refused,
+                "expected the PUBACK of {expected:?}, got {kind:#x} {body:?}"
             );
+            from += 2 + body.len();
             let n = self.acknowledged;
             self.acknowledged += 1;
-            self.acknowledged_by_series[(n % self.plan.series as u64) as usize] += 1;
-            if n.is_multiple_of(16) {
-                let slot = (n / 16) as usize % self.plan.window;
-                self.latencies_ms
-                    .push(now.duration_since(self.written_at[slot]).as_secs_f64() * 1000.0);
+            let series = (n % self.plan.series as u64) as usize;
+            self.acknowledged_by_series[series] += 1;
+            if let Some(ledger) = &self.ledger {
+                let count = self.acknowledged_by_series[series];
+                ledger.note(self.index, series, count, now);
+            }
+            if n.is_multiple_of(self.plan.sample_every) {
+                let waited = now.duration_since(self.written_at[self.slot(n)]);
+                self.latencies_ms.push(waited.as_secs_f64() * 1000.0);
             }
         }
-        read.copy_within(whole..held, 0);
-        Ok(held - whole)
+        read.copy_within(from..held, 0);
+        Ok(held - from)
     }
 }
 
@@ -269,16 +418,19 @@ mod tests {
         };
         let plan = Plan {
             connections: 3,
-            window: 50,
-            duration: Duration::from_millis(500),
-            rate: None,
             series: 7,
-            first_at_ms: 1_772_366_400_000,
+            ..Plan::of_ten(Duration::from_millis(500), None, 1_772_366_400_000)
         };
         let outcome = run(mosquitto.mqtt, plan).await.unwrap();
         assert!(outcome.acknowledged > 1000, "{}", outcome.acknowledged);
         let by_series: u64 = outcome.acknowledged_by_series.iter().flatten().sum();
         assert_eq!(by_series, outcome.acknowledged);
+        let newer = Plan {
+            version: Version::V5,
+            ..plan
+        };
+        let newer = run(mosquitto.mqtt, newer).await.unwrap();
+        assert!(newer.acknowledged > 1000, "{}", newer.acknowledged);
         let paced = run(
             mosquitto.mqtt,
             Plan {

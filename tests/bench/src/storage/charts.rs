@@ -1,0 +1,158 @@
+//! What a page asks for when somebody opens a chart, on a node with a thousand series: a day at 1 Hz as it came, and the
+//! week before in rollups. Asked over HTTP, another series each time.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+
+use super::fill::{Filling, device};
+use crate::Effort;
+use crate::api::Api;
+use crate::child::Node;
+use crate::ingest::{now_ms, rfc3339};
+use crate::report::{Reach, Report, percentile, thousands};
+
+const SERIES: usize = 1_000;
+const SERIES_QUICK: usize = 100;
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// Of the days before the last one, of which only the rollups are asked for.
+const WEEK_INTERVAL_MS: i64 = 300_000;
+const QUESTIONS: usize = 500;
+
+/// A question with what it may take.
+struct Question {
+    what: &'static str,
+    span_ms: i64,
+    resolution: &'static str,
+    /// Points that must be there, at least.
+    points_min: usize,
+    ms_max: f64,
+}
+
+const ASKED: [Question; 3] = [
+    Question {
+        what: "a day at 15 min",
+        span_ms: DAY_MS,
+        resolution: "15m",
+        points_min: 96,
+        ms_max: 20.0,
+    },
+    Question {
+        what: "a week at 1 h",
+        span_ms: 7 * DAY_MS,
+        resolution: "1h",
+        points_min: 7 * 24,
+        ms_max: 20.0,
+    },
+    Question {
+        what: "a raw hour",
+        span_ms: HOUR_MS,
+        resolution: "raw",
+        points_min: 3_599,
+        ms_max: 50.0,
+    },
+];
+
+/// # Errors
+/// The node does not start, or an answer is not whole.
+pub async fn run(effort: Effort) -> anyhow::Result<Report> {
+    let (series, raw_ms) = if effort.quick {
+        (SERIES_QUICK, 2 * HOUR_MS)
+    } else {
+        (SERIES, DAY_MS)
+    };
+    let directory = tempfile::tempdir()?;
+    let data_dir = directory.path().join("node");
+    Node::start(&data_dir, &[])?.stop();
+    let end_ms = now_ms();
+    let mut filling = Filling::open(&data_dir, series)?;
+    let before = (end_ms - 7 * DAY_MS, end_ms - raw_ms);
+    let (coarse, _) = filling.fill(before, WEEK_INTERVAL_MS)?;
+    let (raw, took) = filling.fill((end_ms - raw_ms, end_ms), 1_000)?;
+    let (used, free) = filling.store.readings().file_bytes()?;
+    filling.close()?;
+
+    let mut report = Report::default();
+    report.row(
+        "readings in the file; the last day's, stored at so many a second",
+        format!(
+            "{}; {}",
+            thousands((coarse + raw) as f64),
+            thousands(raw as f64 / took.as_secs_f64())
+        ),
+    );
+    report.row(
+        "readings.db, MB; of which free for new readings",
+        format!("{}; {}", (used + free) / 1_000_000, free / 1_000_000),
+    );
+    let began = Instant::now();
+    let node = Node::start(&data_dir, &["--no-found"])?;
+    report.row(
+        "the node starts on it, ms",
+        format!("{:.0}", began.elapsed().as_secs_f64() * 1_000.0),
+    );
+    let api = Api::sign_in(node.http).await?;
+    let ids: Vec<String> = api
+        .all("/v1/series")
+        .await?
+        .iter()
+        .filter_map(|series| series["id"].as_str().map(str::to_owned))
+        .collect();
+    ensure!(ids.len() == series, "{} of {series} are there", ids.len());
+    for question in &ASKED {
+        let took_ms = ask(&api, &ids, question, end_ms).await?;
+        let (p50, p99) = (percentile(&took_ms, 50.0), percentile(&took_ms, 99.0));
+        report.judged(
+            format!("{}, p99 (p50, most) ms", question.what),
+            format!("{p99:.1} ({p50:.1}, {:.1})", percentile(&took_ms, 100.0)),
+            p99,
+            Reach::AtMost(question.ms_max),
+            format!("{:.0}", question.ms_max),
+        );
+        report.line(json!({"question": question.what, "p50_ms": p50, "p99_ms": p99}));
+    }
+    report.row(
+        "memory after it, MB",
+        format!("{:.0}", node.resident_bytes() as f64 / 1e6),
+    );
+    report.note(format!(
+        "{series} series ({} …), {QUESTIONS} questions of each kind, one after the other",
+        device(0)
+    ));
+    node.stop();
+    Ok(report)
+}
+
+async fn ask(
+    api: &Api,
+    ids: &[String],
+    question: &Question,
+    end_ms: i64,
+) -> anyhow::Result<Vec<f64>> {
+    // A whole day or hour, not the one that has just begun.
+    let to_ms = end_ms - 1;
+    let from_ms = end_ms - question.span_ms;
+    let mut took_ms = Vec::with_capacity(QUESTIONS);
+    for number in 0..QUESTIONS {
+        // Another one each time, so that nothing of it is in a cache.
+        let id = &ids[(number * 131 + 17) % ids.len()];
+        let path = format!(
+            "/v1/series/{id}/readings?from={}&to={}&resolution={}&limit=10000",
+            rfc3339(from_ms)?,
+            rfc3339(to_ms)?,
+            question.resolution
+        );
+        let asked = Instant::now();
+        let answer = api.get(&path).await?;
+        took_ms.push(asked.elapsed().as_secs_f64() * 1_000.0);
+        let points = answer["points"].as_array().context("points")?.len();
+        ensure!(
+            points >= question.points_min,
+            "{}: {points} points",
+            question.what
+        );
+    }
+    Ok(took_ms)
+}
