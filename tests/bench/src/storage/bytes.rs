@@ -1,6 +1,7 @@
 //! Bytes a reading of a gauge at 1 Hz with a resolution of 0.1, when everything is in blocks: measured at the file.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use serde_json::json;
@@ -12,12 +13,11 @@ use crate::child::Node;
 use crate::ingest::now_ms;
 use crate::report::{Reach, Report, thousands};
 
-const DAY_MS: i64 = 24 * 3_600_000;
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 const DAYS: i64 = 10;
 const DAYS_QUICK: i64 = 2;
 const BYTES_MAX: f64 = 8.0;
-/// What the keeper leaves in the tail of a quiet node: what came in the last ten minutes.
-const TAIL_MAX: u64 = 1_000;
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 
 /// # Errors
@@ -29,33 +29,11 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
     Node::start(&data_dir, &[])?.stop();
     let file = data_dir.join("readings.db");
     let empty = std::fs::metadata(&file)?.len();
-    let mut filling = Filling::open(&data_dir, 1)?;
-    let to_ms = now_ms();
-    let (count, _) = filling.fill((to_ms - days * DAY_MS, to_ms), 1_000)?;
-    // As upkeep does in the hour that follows.
-    let began = std::time::Instant::now();
-    let nothing = Retention {
-        raw_ms: None,
-        rollups_ms: None,
+    // On a thread that may wait for the store.
+    let (count, used, free) = {
+        let data_dir = data_dir.clone();
+        tokio::task::spawn_blocking(move || fill(&data_dir, days)).await??
     };
-    loop {
-        let readings = filling.store.readings();
-        while readings
-            .expire_readings(to_ms + 2 * 3_600_000, nothing)
-            .wait()?
-        {}
-        if readings.tail_len() <= TAIL_MAX && readings.readings_after(0, 2_000)?.len() <= 1_000 {
-            break;
-        }
-        ensure!(
-            began.elapsed() < SETTLE_MAX,
-            "{} readings are not in blocks",
-            readings.tail_len()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let (used, free) = filling.store.readings().file_bytes()?;
-    filling.close()?;
     let whole = std::fs::metadata(&file)?.len();
 
     let mut report = Report::default();
@@ -78,4 +56,35 @@ pub async fn run(effort: Effort) -> anyhow::Result<Report> {
         "readings": count, "bytes_used": used, "bytes_free": free, "bytes_empty": empty, "file_bytes": whole,
     }));
     Ok(report)
+}
+
+/// Days of readings, all of them in blocks: how many, the bytes that they take, and those free for new ones.
+fn fill(data_dir: &Path, days: i64) -> anyhow::Result<(u64, u64, u64)> {
+    let mut filling = Filling::open(data_dir, 1)?;
+    let to_ms = now_ms();
+    let (count, _) = filling.fill((to_ms - days * DAY_MS, to_ms), 1_000)?;
+    // As upkeep does in the hours that follow.
+    let keep_all = Retention {
+        raw_ms: None,
+        rollups_ms: None,
+    };
+    let later_ms = to_ms + 2 * HOUR_MS;
+    let began = Instant::now();
+    loop {
+        let readings = filling.store.readings();
+        while readings.expire_readings(later_ms, keep_all).wait()? {}
+        // Rows leave the tail step by step after their blocks were made.
+        if readings.readings_after(0, 1)?.is_empty() {
+            break;
+        }
+        ensure!(
+            began.elapsed() < SETTLE_MAX,
+            "{} readings are not in blocks",
+            readings.tail_len()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (used, free) = filling.store.readings().file_bytes()?;
+    filling.close()?;
+    Ok((count, used, free))
 }
