@@ -224,3 +224,24 @@ browserTest("a message that is written at a post is read at HQ", async (t, brows
   await message.filter({ hasText: "Truck 1" }).waitFor();
   assert.equal(await sideways(atTruck), 0, "the page scrolls sideways at 360 px");
 });
+
+browserTest("what a sensor told a post is shown at HQ, with who heard it and up to when", async (t, browser) => {
+  const { hq, fields } = await operation(t, "Truck 1");
+  const [truck] = fields;
+  const atTruck = await openPage(browser, truck);
+  await signIn(atTruck);
+  await approveDevice(atTruck, "river-1");
+  await publish(truck, "muster/v1/river-1/level", ...history(6 * HOUR_MS, 5 * MINUTE_MS, "m", () => 3));
+
+  const atHq = await openPage(browser, hq, { width: 360, height: 740 });
+  await signIn(atHq);
+  await openDevice(atHq, "river-1");
+  const channel = atHq.getByRole("button", { name: /^level/ });
+  // A quarter of an hour is passed on some seconds after it is over, and then with everything else.
+  await channel.filter({ hasText: "Not heard here. Heard by Truck 1" }).waitFor({ timeout: 120_000 });
+  await channel.filter({ hasText: "3 m" }).filter({ hasText: "Not current" }).waitFor();
+  const chart = atHq.getByRole("region", { name: "Chart of level" });
+  await chart.getByRole("img", { name: /over the last 24 hours: lowest 3 m/ }).waitFor();
+  await chart.getByRole("listitem").filter({ hasText: "Truck 1: up to" }).waitFor();
+  assert.equal(await sideways(atHq), 0, "the page scrolls sideways at 360 px");
+});

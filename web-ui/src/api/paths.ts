@@ -34,10 +34,10 @@ export const paths = {
     `/v1/assignments${query({ ...filter })}`,
   assignment: (id: string) => `/v1/assignments/${part(id)}`,
 
-  devices: (filter: { name?: string; limit?: number; cursor?: string | null } = {}) =>
+  devices: (filter: { name?: string; q?: string; limit?: number; cursor?: string | null } = {}) =>
     `/v1/devices${query({ ...filter })}`,
   device: (id: string) => `/v1/devices/${part(id)}`,
-  series: (filter: { device?: string; limit?: number; cursor?: string | null } = {}) =>
+  series: (filter: { device?: string; q?: string; limit?: number; cursor?: string | null } = {}) =>
     `/v1/series${query({ ...filter })}`,
   deviceHistory: (id: string, page: { limit?: number; cursor?: string | null } = {}) =>
     `/v1/devices/${part(id)}/history${query({ ...page })}`,

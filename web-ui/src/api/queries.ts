@@ -1,5 +1,5 @@
 /** What the page reads: query keys, and the hooks around them. Lists come in pages and follow `next`. */
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { api } from "./client.ts";
 import { type IncidentFilter, paths } from "./paths.ts";
 import type {
@@ -75,8 +75,14 @@ export const keys = {
   },
 };
 
-/** A list that grows by `fetchNextPage`. */
-function usePages<Item>(queryKey: readonly unknown[], path: (cursor: string | null) => string, everyMs?: number) {
+/** A list that grows by `fetchNextPage`. `keepOld`: what was found for other words stays until the answer is there, so
+ * that a list does not blink with each letter. */
+function usePages<Item>(
+  queryKey: readonly unknown[],
+  path: (cursor: string | null) => string,
+  everyMs?: number,
+  keepOld = false,
+) {
   return useInfiniteQuery({
     queryKey,
     initialPageParam: null as string | null,
@@ -84,6 +90,7 @@ function usePages<Item>(queryKey: readonly unknown[], path: (cursor: string | nu
     getNextPageParam: (page) => page.next,
     select: (data) => data.pages.flatMap((page) => page.items),
     ...(everyMs === undefined ? {} : { refetchInterval: everyMs }),
+    ...(keepOld ? { placeholderData: keepPreviousData } : {}),
   });
 }
 
@@ -124,8 +131,14 @@ export const useAssignments = (incident: string) =>
     paths.assignments({ incident, limit: WHOLE, cursor }),
   );
 
-export const useDevices = () =>
-  usePages<Device>(["devices", "list"], (cursor) => paths.devices({ limit: PAGE, cursor }), VALUES_EVERY_MS);
+/** `q` is a part of their names; empty for all. */
+export const useDevices = (q = "") =>
+  usePages<Device>(
+    ["devices", "list", q],
+    (cursor) => paths.devices({ q, limit: PAGE, cursor }),
+    VALUES_EVERY_MS,
+    true,
+  );
 
 export const useDevice = (id: string) =>
   useQuery({
@@ -170,11 +183,13 @@ export const useSeriesOf = (device: string) =>
     VALUES_EVERY_MS,
   );
 
-export const useSeries = () =>
+/** `q` is a part of a device's or channel's name; empty for all. */
+export const useSeries = (q = "") =>
   usePages<Series>(
-    [...keys.devices.series(), null],
-    (cursor) => paths.series({ limit: WHOLE, cursor }),
+    [...keys.devices.series(), null, q],
+    (cursor) => paths.series({ q, limit: WHOLE, cursor }),
     VALUES_EVERY_MS,
+    true,
   );
 
 export const useCalibrations = (device: string, channel: string) =>

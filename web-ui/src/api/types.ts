@@ -29,6 +29,7 @@ export type CalibrationCurve = CalibrationInput["curve"];
 export type Message = Schemas["Message"];
 export type MessageInput = Schemas["MessageCreate"];
 export type Series = Schemas["Series"];
+export type HeardBy = Schemas["HeardBy"];
 export type Readings = Schemas["Readings"];
 export type Resolution = Schemas["Resolution"];
 export type Broker = Opened<Schemas["Broker"]>;

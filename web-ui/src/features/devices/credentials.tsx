@@ -1,26 +1,20 @@
 /** With what a device signs in over MQTT. A password is shown once, when it is made: the node keeps no copy of it. */
-import { useState } from "react";
 import { api } from "../../api/client.ts";
 import { paths } from "../../api/paths.ts";
 import type { Device, DeviceCredentials } from "../../api/types.ts";
+import { Confirm } from "../../ui/confirm.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
-import { common } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { texts } from "./texts.ts";
 
 type Wish = "make" | "revoke";
 
 export function Credentials({ device }: { device: Device }) {
-  const [asked, setAsked] = useState<Wish | null>(null);
   const write = useWrite(async (wish: Wish): Promise<DeviceCredentials | "revoked"> => {
     if (wish === "make") return api.post<DeviceCredentials>(paths.deviceCredentials(device.id), {});
     await api.delete(paths.deviceCredentials(device.id));
     return "revoked";
   });
-  const run = async (wish: Wish) => {
-    setAsked(null);
-    await write.run(wish);
-  };
   const answer = write.state.phase === "saved" ? write.state.answer : null;
   return (
     <section aria-labelledby="credentials" className="card grid grid-cols-[minmax(0,1fr)] gap-3 p-4">
@@ -52,36 +46,25 @@ export function Credentials({ device }: { device: Device }) {
           )
         )}
       </div>
-      {asked === null ? (
-        <div className="flex flex-wrap gap-2">
-          <button type="button" className="button" aria-disabled={write.saving} onClick={() => setAsked("make")}>
-            {texts.credentialsMake}
-          </button>
-          <button
-            type="button"
-            className="button button-danger"
-            aria-disabled={write.saving}
-            onClick={() => setAsked("revoke")}
-          >
-            {texts.credentialsRevoke}
-          </button>
-        </div>
-      ) : (
-        <Notice
-          tone="warn"
-          role="alert"
-          title={asked === "make" ? texts.credentialsMakeAsk : texts.credentialsRevokeAsk(device.name)}
+      <div className="flex flex-wrap gap-2">
+        <Confirm
+          danger={false}
+          busy={write.saving}
+          question={texts.credentialsMakeAsk}
+          confirm={texts.credentialsMakeConfirm}
+          onConfirm={() => void write.run("make")}
         >
-          <div className="mt-3 flex flex-wrap gap-2">
-            <button type="button" className="button button-danger" onClick={() => void run(asked)}>
-              {asked === "make" ? texts.credentialsMakeConfirm : texts.credentialsRevokeConfirm}
-            </button>
-            <button type="button" className="button" onClick={() => setAsked(null)}>
-              {common.cancel}
-            </button>
-          </div>
-        </Notice>
-      )}
+          {texts.credentialsMake}
+        </Confirm>
+        <Confirm
+          busy={write.saving}
+          question={texts.credentialsRevokeAsk(device.name)}
+          confirm={texts.credentialsRevokeConfirm}
+          onConfirm={() => void write.run("revoke")}
+        >
+          {texts.credentialsRevoke}
+        </Confirm>
+      </div>
     </section>
   );
 }

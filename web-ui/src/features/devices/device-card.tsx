@@ -9,7 +9,13 @@ import { texts } from "./texts.ts";
 /** More channels than this are on the device's own page: a weather station would push all others off the screen. */
 const CHANNELS_SHOWN = 6;
 
-export function DeviceCard({ device, series }: { device: Device; series: Series[] }) {
+interface DeviceCardProps {
+  device: Device;
+  /** null: there are too many channels to have asked for all of them. */
+  series: Series[] | null;
+}
+
+export function DeviceCard({ device, series }: DeviceCardProps) {
   const overlay = [
     device.battery_pct != null && texts.battery(device.battery_pct),
     device.rssi_dbm != null && texts.signal(device.rssi_dbm),
@@ -38,7 +44,11 @@ export function DeviceCard({ device, series }: { device: Device; series: Series[
         </div>
         <DeviceTags device={device} />
       </div>
-      {series.length === 0 ? (
+      {series === null ? (
+        <Link className="link" to={page}>
+          {texts.seeValues}
+        </Link>
+      ) : series.length === 0 ? (
         <p className="text-sm text-ink-soft">{texts.noValues}</p>
       ) : (
         <ul className="grid gap-2 sm:grid-cols-2">
@@ -49,7 +59,7 @@ export function DeviceCard({ device, series }: { device: Device; series: Series[
           ))}
         </ul>
       )}
-      {series.length > CHANNELS_SHOWN && (
+      {series !== null && series.length > CHANNELS_SHOWN && (
         <Link className="link" to={page}>
           {texts.moreChannels(series.length - CHANNELS_SHOWN)}
         </Link>

@@ -9,12 +9,14 @@ import { durationText } from "../../lib/duration.ts";
 import { formatLocation } from "../../lib/location.ts";
 import { Age, lastChange, Provenance } from "../../ui/age.tsx";
 import { StaleTag } from "../../ui/badges.tsx";
+import { Fact } from "../../ui/fact.tsx";
 import { History } from "../../ui/history.tsx";
 import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { describeSeenBy, SaveState } from "../../ui/save-state.tsx";
 import { SeenBySection } from "../../ui/seen-by.tsx";
 import { common, label } from "../../ui/texts.ts";
+import { numberText } from "../../ui/value.tsx";
 import { ConflictCard } from "../conflicts/conflict-card.tsx";
 import { Calibrations } from "./calibration/calibrations.tsx";
 import { ChannelChart } from "./chart/channel-chart.tsx";
@@ -153,21 +155,16 @@ function Facts({ device }: { device: Device }) {
       <Fact name={texts.connection}>
         {device.online === null ? texts.connectionUnknown : device.online ? texts.onlineNow : texts.offline}
       </Fact>
-      <Fact name={texts.batteryName}>{device.battery_pct === null ? texts.notSaid : `${device.battery_pct} %`}</Fact>
-      <Fact name={texts.signalName}>{device.rssi_dbm === null ? texts.notSaid : `${device.rssi_dbm} dBm`}</Fact>
+      <Fact name={texts.batteryName}>
+        {device.battery_pct === null ? texts.notSaid : `${numberText(device.battery_pct)} %`}
+      </Fact>
+      <Fact name={texts.signalName}>
+        {device.rssi_dbm === null ? texts.notSaid : `${numberText(device.rssi_dbm)} dBm`}
+      </Fact>
       <Fact name={texts.firmwareName}>{device.firmware ?? texts.notSaid}</Fact>
       <Fact name={common.location}>{location ? formatLocation(location) : label(null)}</Fact>
       {reported && <Fact name={texts.reportedLocation}>{formatLocation(reported)}</Fact>}
     </dl>
-  );
-}
-
-function Fact({ name, children }: { name: string; children: React.ReactNode }) {
-  return (
-    <div>
-      <dt className="text-sm text-ink-soft">{name}</dt>
-      <dd className="tabular">{children}</dd>
-    </div>
   );
 }
 

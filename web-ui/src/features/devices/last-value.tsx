@@ -1,10 +1,11 @@
-/** The newest value of a channel. One past its expected interval is hatched and labelled, never shown as fresh. */
+/** The newest value of a channel. One that may not be current is hatched and labelled, never shown as fresh. */
 import { useConnection } from "../../api/connection.ts";
-import type { Series } from "../../api/types.ts";
+import type { HeardBy, Series } from "../../api/types.ts";
 import { isStale } from "../../lib/age.ts";
 import { useClock } from "../../lib/clock.ts";
 import { Age } from "../../ui/age.tsx";
 import { StaleTag } from "../../ui/badges.tsx";
+import { useNodeName } from "../../ui/node-name.ts";
 import { numberText, unitText } from "../../ui/value.tsx";
 import { texts } from "./texts.ts";
 
@@ -15,8 +16,10 @@ interface LastValueProps {
 
 export function LastValue({ series, expectedIntervalS }: LastValueProps) {
   const { reachable } = useConnection();
-  const old = useClock((nowMs) => isStale(series.last?.at, expectedIntervalS, nowMs));
+  const { last } = series;
+  const old = useClock((nowMs) => isStale(last?.at, expectedIntervalS, nowMs));
   const stale = old || !reachable;
+  const heard = newestOf(series.heard_by);
   return (
     <div
       className={`h-full rounded-lg border px-3 py-2 ${stale ? "stale border-warn" : "border-line"}`}
@@ -26,15 +29,56 @@ export function LastValue({ series, expectedIntervalS }: LastValueProps) {
         <span className="font-semibold">{series.channel}</span>
         {stale && <StaleTag />}
       </p>
-      {series.last && (
+      {last && (
         <p className={`tabular text-xl font-bold ${stale ? "text-ink-soft" : ""}`}>
-          {numberText(series.last.value)}{" "}
-          {series.unit && <span className="text-base font-normal">{unitText(series.unit)}</span>}
+          {numberText(last.value)} <Unit unit={series.unit} />
+        </p>
+      )}
+      {last && (
+        <p className="text-sm text-ink-soft">
+          <Age at={last.at} /> · {texts.readings(series.count)}
+        </p>
+      )}
+      {heard && (
+        <Elsewhere heard={heard} unit={series.unit} alone={last === null} others={series.heard_by.length - 1} />
+      )}
+    </div>
+  );
+}
+
+const Unit = ({ unit }: { unit: string | null }) =>
+  unit && <span className="text-base font-normal">{unitText(unit)}</span>;
+
+/** Of the nodes that heard it, the one that heard it last. */
+export function newestOf(heardBy: readonly HeardBy[]): HeardBy | null {
+  const [first, ...rest] = heardBy;
+  if (first === undefined) return null;
+  return rest.reduce((newest, each) => (Date.parse(each.to) > Date.parse(newest.to) ? each : newest), first);
+}
+
+interface ElsewhereProps {
+  heard: HeardBy;
+  unit: string | null;
+  /** This node has never heard it: what the other says is all there is. */
+  alone: boolean;
+  others: number;
+}
+
+function Elsewhere({ heard, unit, alone, others }: ElsewhereProps) {
+  const nameOf = useNodeName();
+  return (
+    <>
+      {alone && heard.last && (
+        <p className="tabular text-xl font-bold text-ink-soft">
+          {numberText(heard.last.mean)} <Unit unit={unit} />{" "}
+          <span className="text-sm font-normal">{texts.meanOfQuarter}</span>
         </p>
       )}
       <p className="text-sm text-ink-soft">
-        <Age at={series.last?.at} /> · {texts.readings(series.count)}
+        {alone ? texts.heardBy(heard.name ?? nameOf(heard.node)) : texts.alsoHeardBy(heard.name ?? nameOf(heard.node))}{" "}
+        <Age at={heard.to} />
+        {others > 0 && ` ${texts.andOthers(others)}`}
       </p>
-    </div>
+    </>
   );
 }

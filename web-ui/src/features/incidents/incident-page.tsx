@@ -9,6 +9,7 @@ import { useDraft } from "../../lib/draft.ts";
 import { formatLocation } from "../../lib/location.ts";
 import { Age, lastChange, Provenance } from "../../ui/age.tsx";
 import { Severity, StaleTag, severityEdge, Tag } from "../../ui/badges.tsx";
+import { Fact } from "../../ui/fact.tsx";
 import { History } from "../../ui/history.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
 import { describeSeenBy, SaveState } from "../../ui/save-state.tsx";
@@ -174,14 +175,5 @@ function IncidentFacts({ incident }: { incident: Incident }) {
         </Fact>
       </dl>
     </section>
-  );
-}
-
-function Fact({ name, children }: { name: string; children: React.ReactNode }) {
-  return (
-    <div>
-      <dt className="text-sm text-ink-soft">{name}</dt>
-      <dd>{children}</dd>
-    </div>
   );
 }

@@ -9,6 +9,7 @@ const series = (device: string, channel: string, unit: string | null): Series =>
   unit,
   count: 1,
   last: null,
+  heard_by: [],
 });
 
 test.each<[string, string, boolean]>([

@@ -9,6 +9,7 @@ import type { Rule } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
 import { lastChange, Provenance } from "../../ui/age.tsx";
 import { Tag } from "../../ui/badges.tsx";
+import { Confirm } from "../../ui/confirm.tsx";
 import { History } from "../../ui/history.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { SaveState } from "../../ui/save-state.tsx";
@@ -138,7 +139,6 @@ function TestStored({ rule }: { rule: Rule }) {
 }
 
 function DeleteRule({ rule }: { rule: Rule }) {
-  const [asked, setAsked] = useState(false);
   const client = useQueryClient();
   const write = useWrite(async () => {
     await api.delete(paths.rule(rule.id));
@@ -147,31 +147,19 @@ function DeleteRule({ rule }: { rule: Rule }) {
   const remove = async () => {
     if ((await write.run(null)) !== null) await client.invalidateQueries({ queryKey: keys.rules.all() });
   };
-  if (!asked) {
-    return (
-      <button type="button" className="button button-danger" onClick={() => setAsked(true)}>
-        {texts.remove}
-      </button>
-    );
-  }
   return (
-    <Notice tone="warn" role="alert" title={texts.removeAsk(rule.name)}>
-      <p>{texts.removeHint}</p>
-      {write.error !== null && <ErrorNotice error={write.error} />}
-      <div className="mt-3 flex flex-wrap gap-2">
-        <button
-          type="button"
-          className="button button-danger"
-          aria-disabled={write.saving}
-          onClick={() => void remove()}
-        >
-          {texts.removeConfirm}
-        </button>
-        <button type="button" className="button" onClick={() => setAsked(false)}>
-          {common.cancel}
-        </button>
-      </div>
-    </Notice>
+    <>
+      <Confirm
+        busy={write.saving}
+        question={texts.removeAsk(rule.name)}
+        hint={texts.removeHint}
+        confirm={texts.removeConfirm}
+        onConfirm={() => void remove()}
+      >
+        {texts.remove}
+      </Confirm>
+      {write.error !== null && <ErrorNotice error={write.error} onRetry={() => void remove()} />}
+    </>
   );
 }
 

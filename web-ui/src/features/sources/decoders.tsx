@@ -7,6 +7,7 @@ import { keys, useDecoders } from "../../api/queries.ts";
 import type { Decoder } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
 import { Tag } from "../../ui/badges.tsx";
+import { Confirm } from "../../ui/confirm.tsx";
 import { TextField } from "../../ui/field.tsx";
 import { fieldErrors } from "../../ui/field-errors.ts";
 import { ListState } from "../../ui/list-state.tsx";
@@ -106,7 +107,6 @@ interface DecoderRowProps {
 }
 
 function DecoderRow({ decoder, busy, onEdit, onRemove }: DecoderRowProps) {
-  const [asked, setAsked] = useState(false);
   const format = typeof decoder.entry?.format === "string" ? decoder.entry.format : texts.ownFormat;
   return (
     <li className="rounded-lg border border-line p-3">
@@ -124,41 +124,23 @@ function DecoderRow({ decoder, busy, onEdit, onRemove }: DecoderRowProps) {
           <pre className="overflow-x-auto rounded-lg bg-sunken p-3 font-mono text-sm">{entryText(decoder.entry)}</pre>
         </details>
       )}
-      {decoder.origin === "api" &&
-        (asked ? (
-          <Notice tone="warn" role="alert" title={texts.removeAsk(decoder.topic)}>
-            <div className="mt-3 flex flex-wrap gap-2">
-              <button
-                type="button"
-                className="button button-danger"
-                aria-disabled={busy}
-                onClick={() => {
-                  setAsked(false);
-                  onRemove();
-                }}
-              >
-                {texts.removeConfirm}
-              </button>
-              <button type="button" className="button" onClick={() => setAsked(false)}>
-                {common.cancel}
-              </button>
-            </div>
-          </Notice>
-        ) : (
-          <div className="mt-2 flex flex-wrap gap-2">
-            <button type="button" className="button" aria-label={texts.editOf(decoder.topic)} onClick={onEdit}>
-              {texts.edit}
-            </button>
-            <button
-              type="button"
-              className="button"
-              aria-label={texts.removeOf(decoder.topic)}
-              onClick={() => setAsked(true)}
-            >
-              {texts.remove}
-            </button>
-          </div>
-        ))}
+      {decoder.origin === "api" && (
+        <div className="mt-2 flex flex-wrap gap-2">
+          <button type="button" className="button" aria-label={texts.editOf(decoder.topic)} onClick={onEdit}>
+            {texts.edit}
+          </button>
+          <Confirm
+            name={texts.removeOf(decoder.topic)}
+            danger={false}
+            busy={busy}
+            question={texts.removeAsk(decoder.topic)}
+            confirm={texts.removeConfirm}
+            onConfirm={onRemove}
+          >
+            {texts.remove}
+          </Confirm>
+        </div>
+      )}
     </li>
   );
 }

@@ -21,7 +21,18 @@ export function SourcesPage() {
       </div>
       {address && (
         <p className="card p-4">
-          {texts.listens} <code className="font-mono font-bold">{address}</code>. {texts.listensHint}
+          {texts.listens} <code className="font-mono font-bold">{address}</code>
+          {status.addresses?.mqtt_tls && (
+            <>
+              , {texts.overTls} <code className="font-mono font-bold">{status.addresses.mqtt_tls}</code>
+            </>
+          )}
+          . {texts.listensHint}
+          {status.mqtt_tls_sha256 && (
+            <span className="mt-2 block text-sm">
+              {texts.fingerprint} <code className="font-mono">{status.mqtt_tls_sha256}</code>
+            </span>
+          )}
         </p>
       )}
       <Brokers />

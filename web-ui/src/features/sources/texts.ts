@@ -23,6 +23,8 @@ export const texts = {
   title: "Sources and decoders",
   lead: "Where readings come from, and how messages become values.",
   listens: "Sensors publish to this node over MQTT at",
+  overTls: "over TLS at",
+  fingerprint: "SHA-256 of its certificate, to compare on the device:",
   listensHint: "Its own topics are muster/v1/DEVICE/CHANNEL.",
 
   brokers: "Brokers",

@@ -9,10 +9,10 @@ import type { Calibration, Series } from "../../../api/types.ts";
 import { useDraft } from "../../../lib/draft.ts";
 import { Age, lastChange, Provenance } from "../../../ui/age.tsx";
 import { Tag } from "../../../ui/badges.tsx";
+import { Confirm } from "../../../ui/confirm.tsx";
 import { ListState } from "../../../ui/list-state.tsx";
-import { ErrorNotice, Notice } from "../../../ui/notice.tsx";
+import { ErrorNotice } from "../../../ui/notice.tsx";
 import { SaveState } from "../../../ui/save-state.tsx";
-import { common } from "../../../ui/texts.ts";
 import { useWrite } from "../../../ui/use-write.ts";
 import { AddCalibration } from "./add-calibration.tsx";
 import { type CalibrationForm, curveText, emptyCalibration, inOrder } from "./form.ts";
@@ -110,7 +110,6 @@ function Version({ calibration, counts }: { calibration: Calibration; counts: bo
 }
 
 function DeleteCalibration({ calibration, from }: { calibration: Calibration; from: string }) {
-  const [asked, setAsked] = useState(false);
   const client = useQueryClient();
   const write = useWrite(async () => {
     await api.delete(paths.calibration(calibration.id));
@@ -121,29 +120,19 @@ function DeleteCalibration({ calibration, from }: { calibration: Calibration; fr
     await client.invalidateQueries({ queryKey: keys.calibrations.all() });
     await client.invalidateQueries({ queryKey: keys.devices.all() });
   };
-  if (!asked) {
-    return (
-      <button type="button" className="button mt-2" aria-label={texts.removeOf(from)} onClick={() => setAsked(true)}>
-        {texts.remove}
-      </button>
-    );
-  }
   return (
-    <Notice tone="warn" role="alert" title={texts.removeAsk}>
-      {write.error !== null && <ErrorNotice error={write.error} />}
-      <div className="mt-3 flex flex-wrap gap-2">
-        <button
-          type="button"
-          className="button button-danger"
-          aria-disabled={write.saving}
-          onClick={() => void remove()}
-        >
-          {texts.removeConfirm}
-        </button>
-        <button type="button" className="button" onClick={() => setAsked(false)}>
-          {common.cancel}
-        </button>
-      </div>
-    </Notice>
+    <div className="mt-2 grid gap-2 justify-items-start">
+      <Confirm
+        name={texts.removeOf(from)}
+        danger={false}
+        busy={write.saving}
+        question={texts.removeAsk}
+        confirm={texts.removeConfirm}
+        onConfirm={() => void remove()}
+      >
+        {texts.remove}
+      </Confirm>
+      {write.error !== null && <ErrorNotice error={write.error} onRetry={() => void remove()} />}
+    </div>
   );
 }

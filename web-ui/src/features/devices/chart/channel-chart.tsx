@@ -3,6 +3,7 @@ import { useState } from "react";
 import type { Readings, Series } from "../../../api/types.ts";
 import { durationText } from "../../../lib/duration.ts";
 import { Age } from "../../../ui/age.tsx";
+import { useNodeName } from "../../../ui/node-name.ts";
 import { ErrorNotice, Notice } from "../../../ui/notice.tsx";
 import { common } from "../../../ui/texts.ts";
 import { numberText, unitText } from "../../../ui/value.tsx";
@@ -143,10 +144,11 @@ function Drawn({ series, charted, expectedIntervalS }: DrawnProps) {
       )}
       <p className="first-letter:uppercase">{words}.</p>
       <p className="text-sm text-ink-soft">
-        {answer.resolution !== resolutionOf(span) && `${texts.coarser} `}
+        {answer.resolution !== resolutionOf(span) && `${texts.coarser(answer.resolution)} `}
         {answer.truncated && `${texts.cut} `}
         {texts.row(answer.resolution)} <Meaning answer={answer} />
       </p>
+      <Sources sources={answer.sources} />
       {gaps.length > 0 && <Gaps gaps={gaps} expectedIntervalS={expectedIntervalS} />}
       <SamplesTable
         caption={texts.caption(series.channel, texts.spanLong(span))}
@@ -156,6 +158,25 @@ function Drawn({ series, charted, expectedIntervalS }: DrawnProps) {
         value={value}
       />
     </>
+  );
+}
+
+/** Other nodes may have heard more: then it is said whose values these are, and up to when. */
+function Sources({ sources }: { sources: Readings["sources"] }) {
+  const nameOf = useNodeName();
+  if (!sources?.some((source) => !source.here)) return null;
+  return (
+    <div>
+      <p className="font-semibold">{texts.sources}</p>
+      <ul className="list-disc pl-6">
+        {sources.map((source) => (
+          <li key={source.node}>
+            {source.here ? texts.sourceHere : (source.name ?? nameOf(source.node))}: {texts.sourceUpTo}{" "}
+            <Age at={source.to} />
+          </li>
+        ))}
+      </ul>
+    </div>
   );
 }
 

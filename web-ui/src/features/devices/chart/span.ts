@@ -24,6 +24,8 @@ export const lengthMs = (span: Span): number | null => LENGTH_MS[span];
 export const resolutionOf = (span: Span): Resolution => RESOLUTION[span];
 export const widthMs = (resolution: Resolution): number => WIDTH_MS[resolution];
 
+export const isFinerThanQuarters = (span: Span): boolean => widthMs(resolutionOf(span)) < widthMs("15m");
+
 export const isSpan = (word: string | null): word is Span => SPANS.some((span) => span === word);
 
 /** How often the newest readings are asked for: what is drawn of a month does not move in seconds. */

@@ -23,7 +23,13 @@ export const texts = {
   span: (span: Span) => spans[span].short,
   spanLong: (span: Span) => spans[span].long,
   row: (resolution: string) => rows[resolution] ?? "",
-  coarser: "There are more readings than can be drawn, so they are shown by the minute.",
+  coarser: (resolution: string) =>
+    resolution === "1m"
+      ? "There are more readings than can be drawn, so they are shown by the minute."
+      : "Only other nodes heard it, and they pass on what 15 minutes come to.",
+  sources: "Of each time the node that heard most is shown:",
+  sourceHere: "this node",
+  sourceUpTo: "up to",
   cut: "There are more than can be drawn: these are the newest.",
   none: (span: string) => `No readings in ${span}.`,
   newest: "The newest is from",

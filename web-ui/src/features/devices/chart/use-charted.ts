@@ -5,7 +5,7 @@ import { nodeNowMs } from "../../../api/connection.ts";
 import { paths } from "../../../api/paths.ts";
 import { keys } from "../../../api/queries.ts";
 import type { Readings, Resolution } from "../../../api/types.ts";
-import { lengthMs, refreshMs, resolutionOf, type Span } from "./span.ts";
+import { isFinerThanQuarters, lengthMs, refreshMs, resolutionOf, type Span } from "./span.ts";
 
 /** The most that the node answers. */
 const POINTS_MAX = 10_000;
@@ -35,7 +35,13 @@ async function ask(series: string, span: Span, values: Values, signal: AbortSign
   const read = (resolution: Resolution) => api.get<Readings>(paths.readings(series, { ...range, resolution }), signal);
   const answer = await read(resolutionOf(span));
   // A seismometer sends more in an hour than can be drawn; its newest minutes alone would not be the hour.
-  return { answer: answer.truncated && answer.resolution === "raw" ? await read("1m") : answer, span, fromMs, toMs };
+  if (answer.truncated && answer.resolution === "raw") return { answer: await read("1m"), span, fromMs, toMs };
+  // What only other nodes heard comes here by quarters of an hour.
+  if (answer.points.length === 0 && isFinerThanQuarters(span)) {
+    const quarters = await read("15m");
+    if (quarters.points.length > 0) return { answer: quarters, span, fromMs, toMs };
+  }
+  return { answer, span, fromMs, toMs };
 }
 
 export const useCharted = (series: string, span: Span, values: Values) =>
