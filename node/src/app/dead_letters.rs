@@ -39,6 +39,8 @@ pub(in crate::app) enum Unreadable {
     Decode(#[from] DecodeError),
     #[error("this node knows as many devices as it can keep")]
     TooManyDevices,
+    #[error("other scripts took all the time there is for scripts")]
+    ScriptsBusy,
     #[error("no new series: {0}")]
     Series(#[from] SeriesRefused),
 }
@@ -49,6 +51,7 @@ impl Unreadable {
         match self {
             Unreadable::Decode(error) => error.code(),
             Unreadable::TooManyDevices => "too-many-devices",
+            Unreadable::ScriptsBusy => "scripts-busy",
             Unreadable::Series(_) => "too-many-series",
         }
     }
@@ -57,6 +60,7 @@ impl Unreadable {
     fn may_pass(&self) -> bool {
         match self {
             Unreadable::Decode(error) => error.may_pass(),
+            Unreadable::ScriptsBusy => true,
             Unreadable::TooManyDevices | Unreadable::Series(_) => false,
         }
     }
@@ -195,12 +199,22 @@ impl App {
         let mut readings = Vec::new();
         for (device, sample) in decoded.samples() {
             let unit = sample.unit.as_ref().map_or("", UnitString::as_str);
-            let series =
-                self.store
-                    .readings()
-                    .intern_series(device, &sample.channel, unit, received_ms)?;
-            let entry = self.devices.entry(device);
-            let approved = entry.is_some_and(|device| device.is_approved());
+            let entry = self
+                .devices
+                .entry(device)
+                .ok_or(Unreadable::TooManyDevices)?;
+            let approved = entry.is_approved();
+            let readings_file = self.store.readings();
+            let series = if approved {
+                readings_file.intern_series(device, &sample.channel, unit, received_ms)?
+            } else {
+                readings_file.intern_unapproved_series(
+                    device,
+                    &sample.channel,
+                    unit,
+                    received_ms,
+                )?
+            };
             let judged = judged(sample.device_time_ms, received_ms);
             readings.push(NewReading {
                 series,

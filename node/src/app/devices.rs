@@ -22,6 +22,9 @@ use super::clock::rfc3339;
 /// Names kept in memory, heard or approved: as many as there may be series, and about 150 bytes each.
 const DEVICES_MAX: usize = 100_000;
 
+/// Past so many names one that is new is made by its document alone: whoever invents names cannot take the other half.
+const HEARD_MAX: usize = 50_000;
+
 /// Channels whose last value is shown beside the device.
 const BATTERY_CHANNEL: &str = "battery_pct";
 /// See [`BATTERY_CHANNEL`].
@@ -206,13 +209,17 @@ pub(in crate::app) struct Devices {
 }
 
 impl Devices {
-    /// The device of that name, made if need be. `None` when [`DEVICES_MAX`] names are known already.
+    /// The device of that name that was heard, made if need be. `None` when [`HEARD_MAX`] names are known already.
     pub(in crate::app) fn entry(&self, name: &str) -> Option<Arc<DeviceEntry>> {
+        self.entry_within(name, HEARD_MAX)
+    }
+
+    fn entry_within(&self, name: &str, max: usize) -> Option<Arc<DeviceEntry>> {
         if let Some(entry) = self.by_name.read().get(name) {
             return Some(Arc::clone(entry));
         }
         let mut by_name = self.by_name.write();
-        if by_name.len() >= DEVICES_MAX && !by_name.contains_key(name) {
+        if by_name.len() >= max && !by_name.contains_key(name) {
             return None;
         }
         Some(Arc::clone(by_name.entry(name.into()).or_default()))
@@ -221,7 +228,7 @@ impl Devices {
     /// At start: what an earlier run of this node heard.
     pub(in crate::app) fn restore(&self, readings: &store::Readings) {
         for seen in readings.devices_seen() {
-            if let Some(entry) = self.entry(&seen.name) {
+            if let Some(entry) = self.entry_within(&seen.name, DEVICES_MAX) {
                 entry
                     .first_seen_ms
                     .store(seen.first_seen_ms, Ordering::Relaxed);
@@ -238,9 +245,11 @@ impl Devices {
             };
             for series in readings.series(&query) {
                 let health = Health::of_channel(channel);
-                if let (Some(entry), Some(health), Some(last)) =
-                    (self.entry(&series.device), health, series.last)
-                {
+                if let (Some(entry), Some(health), Some(last)) = (
+                    self.entry_within(&series.device, DEVICES_MAX),
+                    health,
+                    series.last,
+                ) {
                     entry.note(health, last.value);
                 }
             }
@@ -252,7 +261,7 @@ impl Devices {
         let Some(name) = fields.get("name").and_then(Value::as_str) else {
             return;
         };
-        let Some(entry) = self.entry(name) else {
+        let Some(entry) = self.entry_within(name, DEVICES_MAX) else {
             tracing::error!(
                 device = name,
                 "more devices than this node keeps: its readings will not be evaluated"

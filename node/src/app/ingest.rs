@@ -14,6 +14,7 @@
 mod formats;
 mod hash;
 mod places;
+mod scripts;
 mod session;
 mod submission;
 #[cfg(test)]
@@ -22,13 +23,14 @@ mod times;
 
 use std::sync::Arc;
 
-use store::{SessionNo, Store};
+use store::{SeriesId, SeriesRefused, SessionNo, Store};
 
 use super::App;
 use super::clock::Clock;
 use super::decoders::Decoders;
-use super::devices::Devices;
+use super::devices::{DeviceEntry, Devices};
 use places::Places;
+use scripts::Scripts;
 
 pub use places::{IngestPlaces, IngestPlacesError};
 pub use session::IngestSession;
@@ -45,6 +47,7 @@ struct Shared {
     clock: Clock,
     decoders: Decoders,
     places: Places,
+    scripts: Scripts,
     cheats: bool,
 }
 
@@ -130,6 +133,7 @@ impl Ingest {
             clock,
             decoders,
             places: Places::new(places),
+            scripts: Scripts::default(),
             cheats: cheats(),
         }))
     }
@@ -161,6 +165,23 @@ impl Ingest {
 }
 
 impl Shared {
+    /// The number of a series; a device that nobody has approved may have fewer.
+    fn series(
+        &self,
+        device: &DeviceEntry,
+        name: &str,
+        channel: &str,
+        unit: &str,
+        now_ms: i64,
+    ) -> Result<SeriesId, SeriesRefused> {
+        let readings = self.store.readings();
+        if device.is_approved() {
+            readings.intern_series(name, channel, unit, now_ms)
+        } else {
+            readings.intern_unapproved_series(name, channel, unit, now_ms)
+        }
+    }
+
     fn now_ms(&self) -> i64 {
         i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX)
     }

@@ -12,8 +12,8 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 
 use super::types::{
-    DeviceSeen, NAME_BYTES_MAX, SERIES_MAX, SERIES_PER_DEVICE_MAX, SeriesId, SeriesKey,
-    SeriesRefused, SessionNo,
+    DeviceSeen, NAME_BYTES_MAX, SERIES_MAX, SERIES_OF_UNAPPROVED_MAX, SERIES_PER_DEVICE_MAX,
+    SERIES_PER_UNAPPROVED_MAX, SeriesId, SeriesKey, SeriesRefused, SessionNo,
 };
 use crate::error::{Doing, StoreError};
 
@@ -145,6 +145,7 @@ impl Catalogue {
         channel: &str,
         unit: &str,
         now_ms: i64,
+        approved: bool,
     ) -> Result<SeriesId, SeriesRefused> {
         if [device, channel, unit]
             .iter()
@@ -160,15 +161,22 @@ impl Catalogue {
         if let Some(id) = inner.by_name.get(key.as_str()) {
             return Ok(*id);
         }
-        if inner.series.len() >= SERIES_MAX as usize {
+        let count = inner.series.len();
+        if count >= SERIES_MAX as usize {
             return Err(SeriesRefused::Full);
         }
         let of_device = inner
             .device_no
             .get(device)
             .and_then(|no| inner.devices.get(*no as usize));
-        if of_device.is_some_and(|device| device.series >= SERIES_PER_DEVICE_MAX) {
+        let of_device = of_device.map_or(0, |device| device.series);
+        if of_device >= SERIES_PER_DEVICE_MAX {
             return Err(SeriesRefused::DeviceFull);
+        }
+        if !approved
+            && (of_device >= SERIES_PER_UNAPPROVED_MAX || count >= SERIES_OF_UNAPPROVED_MAX)
+        {
+            return Err(SeriesRefused::Unapproved);
         }
         Ok(inner.add_series(device, channel, unit, now_ms))
     }

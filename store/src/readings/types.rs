@@ -214,6 +214,11 @@ pub enum SeriesRefused {
     DeviceFull,
     #[error("there are {SERIES_MAX} series, as many as are allowed")]
     Full,
+    #[error(
+        "nobody has approved the device: such devices may have {SERIES_PER_UNAPPROVED_MAX} series each, and none of \
+         their own once there are {SERIES_OF_UNAPPROVED_MAX}: approve it"
+    )]
+    Unapproved,
     #[error("device, channel and unit may have {NAME_BYTES_MAX} bytes each")]
     NameTooLong,
 }
@@ -222,6 +227,10 @@ pub enum SeriesRefused {
 pub const SERIES_PER_DEVICE_MAX: u32 = 10_000;
 /// About 30 MB of memory; more sensors than an operation has.
 pub const SERIES_MAX: u32 = 100_000;
+/// A device that nobody knows has a few channels; one that invents them by the thousand is let go no further.
+pub const SERIES_PER_UNAPPROVED_MAX: u32 = 1_000;
+/// Past so many series only approved devices get new ones: whoever invents names cannot take the other half.
+pub const SERIES_OF_UNAPPROVED_MAX: usize = 50_000;
 /// Longer than any device or channel name in use.
 pub const NAME_BYTES_MAX: usize = 256;
 

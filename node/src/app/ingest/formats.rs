@@ -4,6 +4,7 @@
 //! reading goes into the batch.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sensor_drivers::{ChannelSample, Decoded, DeviceFacts, Entry, Quality, UnitString};
 use store::{NewReading, flags};
@@ -35,7 +36,10 @@ impl IngestSession {
             received_ms: self.now_ms,
         };
         let decoded = if entry.takes_time() {
-            aside(|| entry.decode(&received))
+            let started = Instant::now();
+            let decoded = self.shared.scripts.run(|| entry.decode(&received));
+            self.decoding += started.elapsed();
+            decoded.ok_or(Unreadable::ScriptsBusy)?
         } else {
             entry.decode(&received)
         }?;
@@ -115,11 +119,9 @@ impl IngestSession {
             metrics::counter!("muster_ingest_suspect_values_total").increment(1);
         }
         let unit = sample.unit.as_ref().map_or("", UnitString::as_str);
-        let series =
-            self.shared
-                .store
-                .readings()
-                .intern_series(name, &sample.channel, unit, self.now_ms)?;
+        let series = self
+            .shared
+            .series(device, name, &sample.channel, unit, self.now_ms)?;
         // What its source doubts opens no incident.
         let is_news = !message.kept && sample.quality == Quality::Good;
         Ok(Some(Ready {
@@ -152,13 +154,4 @@ fn of_facts(facts: &DeviceFacts) -> Option<ChannelSample> {
         device_time_ms: None,
         quality: Quality::Good,
     })
-}
-
-/// Runs what takes long without keeping the thread's other tasks from running.
-fn aside<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }

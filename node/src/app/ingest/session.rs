@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use sensor_drivers::{
     DecodeError, Entry, MUSTER_DECODER, Route, UnitString, decode_payload, decode_topic,
@@ -14,6 +15,7 @@ use store::{IngestBatch, NewDeadLetter, NewReading, SeriesId, SessionNo, flags};
 
 use super::hash::message_hash;
 use super::places::Source;
+use super::scripts::BATCH_TIME_MAX;
 use super::submission::{OnItsWay, Submission};
 use super::times::judged;
 use super::{Delivery, Message, Shared};
@@ -38,6 +40,8 @@ pub struct IngestSession {
     pub(super) now_ms: i64,
     /// Messages in it, those that leave nothing to store among them.
     taken: usize,
+    /// What decoders that take time have taken for it.
+    pub(super) decoding: Duration,
     /// The message being taken, where it comes exactly once: index into the batch's messages.
     pub(super) once: Option<u32>,
     pub(super) batch: IngestBatch,
@@ -75,6 +79,7 @@ impl IngestSession {
             topics: HashMap::new(),
             now_ms: 0,
             taken: 0,
+            decoding: Duration::ZERO,
             once: None,
             batch: IngestBatch::default(),
         }
@@ -169,6 +174,11 @@ impl IngestSession {
         self.now_ms
     }
 
+    /// Whether the batch has taken so long already that it should be submitted before another message is taken.
+    pub fn has_taken_long(&self) -> bool {
+        self.decoding >= BATCH_TIME_MAX
+    }
+
     fn count(&mut self) {
         if self.taken == 0 {
             self.now_ms = self.shared.now_ms();
@@ -236,7 +246,8 @@ impl IngestSession {
             None => {
                 let names = decode_topic(topic)?;
                 let unit = measurement.unit.as_ref().map_or("", UnitString::as_str);
-                let series = self.shared.store.readings().intern_series(
+                let series = self.shared.series(
+                    &known.device,
                     names.device,
                     names.channel,
                     unit,
@@ -334,6 +345,7 @@ impl IngestSession {
     /// Sends what has gathered to the store; `None` if nothing has. With `at_once` false it only starts when
     /// [`Submission::committed`] is awaited: for a sender whose earlier batch has not started either.
     pub fn submit(&mut self, at_once: bool) -> Option<Submission> {
+        self.decoding = Duration::ZERO;
         if std::mem::take(&mut self.taken) == 0 {
             return None;
         }

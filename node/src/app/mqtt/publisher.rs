@@ -281,6 +281,11 @@ impl Publisher {
         }
     }
 
+    /// Whether what was taken should be submitted before more is ([`IngestSession::has_taken_long`]).
+    pub fn has_taken_long(&self) -> bool {
+        self.ingest.has_taken_long()
+    }
+
     /// PUBREL came: the packet id is free when this is on the disk.
     pub fn release(&mut self, packet_id: u16) {
         if let Some(session) = &self.session {

@@ -261,7 +261,7 @@ impl Taker {
         while let Some(one) = next {
             self.note(&one.publish);
             held.push(one);
-            next = if held.len() < BATCH_MAX {
+            next = if held.len() < BATCH_MAX && !self.session.has_taken_long() {
                 self.received.try_recv().ok()
             } else {
                 None

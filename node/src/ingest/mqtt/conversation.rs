@@ -203,7 +203,7 @@ impl<'a> Conversation<'a> {
         let mut position = 0;
         let mut packets = 0;
         let outcome = loop {
-            if packets == BATCH_MESSAGES_MAX {
+            if packets == BATCH_MESSAGES_MAX || self.publisher.has_taken_long() {
                 break Ok(Consumed::Part);
             }
             let step = match self.protocol.next(&wire.read[position..]) {

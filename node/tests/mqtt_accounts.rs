@@ -1,0 +1,306 @@
+//! Who may publish and hear what over MQTT, and commands to devices.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use node::app::Caller;
+use node::ingest::mqtt::Bounds;
+use serde_json::{Value, json};
+use support::{
+    Connect, Connect5, Node, Raw, acknowledge, connect_packet, connect5_packet, eventually,
+    is_present, lasting, message, named, packet, publish_packet, publish5_packet,
+};
+
+const TOPIC: &str = "muster/v1/gauge/level";
+
+// Accounts.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_may_speak_for_itself_and_nobody_else() {
+    let node = Node::start().await;
+    let (id, password) = node.credentials("gauge").await;
+    let connect = Connect5 {
+        credentials: Some(("gauge", &password)),
+        client_id: "gauge-1",
+        ..Connect5::default()
+    };
+    let (mut raw, connack) = Raw::connect5(&node, connect).await;
+    assert_eq!(connack[1], 0);
+    raw.send(&publish5_packet(0x32, TOPIC, 1, b"", b"1")).await;
+    assert_eq!(raw.packet().await, (0x40, vec![0, 1]));
+    raw.send(&publish5_packet(
+        0x32,
+        "muster/v1/other/level",
+        2,
+        b"",
+        b"1",
+    ))
+    .await;
+    assert_eq!(raw.packet().await, (0x40, vec![0, 2, 0x87]));
+    raw.send(&publish5_packet(
+        0x34,
+        "muster/v1/other/level",
+        3,
+        b"",
+        b"1",
+    ))
+    .await;
+    assert_eq!(raw.packet().await, (0x50, vec![0, 3, 0x87]));
+    assert_eq!(raw.subscribe5("muster/v1/gauge/cmd", 1).await, 1);
+    assert_eq!(raw.subscribe5("muster/v1/+/cmd", 1).await, 0x87);
+    assert_eq!(node.count("other").await, 0);
+
+    // Nobody else gets its session by naming it.
+    let mut thief = Raw::open(&node).await;
+    thief.send(&connect_packet(4, &named("gauge-1"))).await;
+    assert_eq!(thief.closed().await, [0x20, 2, 0, 3]);
+    raw.send(&[0xc0, 0]).await;
+    assert_eq!(raw.packet().await.0, 0xd0, "and the device did not notice");
+
+    // In version 3.1.1 there is no way to say no but to part.
+    let mut old = Raw::open(&node).await;
+    let mut body = b"\0\x04MQTT\x04\xc2\0\x3c\0\x03old\0\x05gauge".to_vec();
+    body.extend(u16::try_from(password.len()).unwrap().to_be_bytes());
+    body.extend(password.as_bytes());
+    old.send(&packet(0x10, &body)).await;
+    assert_eq!(old.read::<4>().await, [0x20, 2, 0, 0]);
+    old.send(&publish_packet(
+        "muster/v1/other/level",
+        b"1",
+        Some((1, false)),
+    ))
+    .await;
+    assert!(old.closed().await.is_empty());
+
+    // Revoked, its connection ends with the reason.
+    node.app
+        .revoke_device_credentials(&Caller::socket(), &id)
+        .await
+        .unwrap();
+    let (header, body) = raw.packet().await;
+    assert_eq!((header, body[0]), (0xe0, 0x87));
+    raw.closed().await;
+    let (_, connack) = Raw::connect5(&node, connect).await;
+    assert_eq!(connack[1], 0x86);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_are_told_so_and_slowed_down() {
+    let node = Node::start().await;
+    node.credentials("gauge").await;
+    let connect = Connect5 {
+        credentials: Some(("gauge", "guess")),
+        ..Connect5::default()
+    };
+    let mut old = Raw::open(&node).await;
+    old.send(&packet(
+        0x10,
+        b"\0\x04MQTT\x04\xc2\0\x3c\0\x01o\0\x05gauge\0\x01x",
+    ))
+    .await;
+    assert_eq!(old.closed().await, [0x20, 2, 0, 4]);
+    let mut codes = Vec::new();
+    for _ in 0..25 {
+        codes.push(Raw::connect5(&node, connect).await.1[1]);
+    }
+    assert!(codes.starts_with(&[0x86; 19]), "{codes:x?}");
+    assert_eq!(codes.last(), Some(&0x9f));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_has_its_patterns_across_a_restart() {
+    let node = Node::start().await;
+    let caller = Caller::socket();
+    let made = node
+        .app
+        .add_mqtt_account(&caller, "lora", vec!["muster/v1/+/level".into()], vec![])
+        .await
+        .unwrap();
+    let password = made["password"].as_str().unwrap().to_owned();
+    assert!(password.len() >= 26, "at least 128 bits");
+    assert!(
+        node.app
+            .add_mqtt_account(&caller, "lora", vec![], vec![])
+            .await
+            .is_err()
+    );
+    let node = node.restart().await;
+    let connect = Connect5 {
+        // Without a name it is found by its account all the same.
+        client_id: "",
+        credentials: Some(("lora", &password)),
+        ..Connect5::default()
+    };
+    let (mut raw, connack) = Raw::connect5(&node, connect).await;
+    assert_eq!(connack[1], 0);
+    raw.send(&publish5_packet(0x32, TOPIC, 1, b"", b"1")).await;
+    assert_eq!(raw.packet().await, (0x40, vec![0, 1]));
+    raw.send(&publish5_packet(0x32, "muster/v1/gauge/flow", 2, b"", b"1"))
+        .await;
+    assert_eq!(raw.packet().await, (0x40, vec![0, 2, 0x87]));
+    assert_eq!(raw.subscribe5("muster/v1/gauge/level", 1).await, 0x87);
+    node.app
+        .remove_mqtt_account(&Caller::socket(), "lora")
+        .await
+        .unwrap();
+    assert_eq!(raw.packet().await.0, 0xe0);
+    assert!(
+        node.app
+            .list_mqtt_accounts(&Caller::socket())
+            .unwrap()
+            .is_empty()
+    );
+    node.stop().await;
+}
+
+// Commands.
+
+async fn state_of(node: &Node, id: &str, command: &Value) -> Value {
+    let (page, _) = node
+        .app
+        .list_commands(&Caller::socket(), id, None, None)
+        .await
+        .unwrap();
+    let found = page
+        .items
+        .into_iter()
+        .find(|item| item["id"] == command["id"]);
+    found.unwrap()
+}
+
+async fn becomes(node: &Node, id: &str, command: &Value, state: &str) -> Value {
+    eventually(state, || async {
+        let now = state_of(node, id, command).await;
+        if now["state"] == state {
+            Ok(now)
+        } else {
+            Err(now.to_string())
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_waits_for_its_device_and_is_answered() {
+    let node = Node::start().await;
+    node.approve("pump").await;
+    let id = node.device("pump").await["id"].as_str().unwrap().to_owned();
+    let caller = Caller::socket();
+    let payload = json!({ "switch": "on" });
+    let command = node
+        .app
+        .send_command(&caller, &id, payload.clone(), None)
+        .await
+        .unwrap();
+    assert_eq!(command["state"], "queued");
+
+    // A dashboard that hears everything is not the device.
+    let (mut dashboard, _) = Raw::connect(&node, named("dashboard")).await;
+    dashboard.subscribe("#", 1).await;
+    let node = node.restart().await;
+    assert_eq!(state_of(&node, &id, &command).await["state"], "queued");
+
+    let (mut pump, _) = Raw::connect(&node, named("pump")).await;
+    assert_eq!(pump.subscribe("muster/v1/pump/cmd", 1).await, 1);
+    let (header, topic, first, body) = message(pump.packet().await);
+    assert_eq!((header, topic.as_str()), (0x32, "muster/v1/pump/cmd"));
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&body["id"], &body["payload"]), (&command["id"], &payload));
+    // The connection breaks before PUBACK: it comes again.
+    drop(pump);
+    let (mut pump, _) = Raw::connect(&node, named("pump")).await;
+    let (header, _, again, _) = message(pump.packet().await);
+    assert_eq!((header, again), (0x3a, first));
+    acknowledge(&mut pump, 0x40, again).await;
+    becomes(&node, &id, &command, "sent").await;
+    let answer = json!({ "id": command["id"], "ok": true, "detail": "running" }).to_string();
+    pump.publish("muster/v1/pump/state", answer.as_bytes(), 1, false)
+        .await;
+    let done = state_of(&node, &id, &command).await;
+    assert_eq!(
+        (&done["state"], &done["detail"]),
+        (&json!("acknowledged"), &json!("running"))
+    );
+
+    // Another device cannot answer for it; live commands come at once; no is an answer.
+    let command = node
+        .app
+        .send_command(&caller, &id, json!(1), None)
+        .await
+        .unwrap();
+    let (_, _, packet_id, _) = message(pump.packet().await);
+    acknowledge(&mut pump, 0x40, packet_id).await;
+    let answer = json!({ "id": command["id"], "ok": false }).to_string();
+    pump.publish("muster/v1/other/state", answer.as_bytes(), 2, false)
+        .await;
+    assert_ne!(state_of(&node, &id, &command).await["state"], "failed");
+    pump.publish("muster/v1/pump/state", answer.as_bytes(), 3, false)
+        .await;
+    assert_eq!(state_of(&node, &id, &command).await["state"], "failed");
+
+    // What is no answer is the device's state.
+    pump.publish("muster/v1/pump/state", b"{\"valve\":3}", 4, false)
+        .await;
+    let node = node.restart().await;
+    let (_, reported) = node
+        .app
+        .list_commands(&caller, &id, None, None)
+        .await
+        .unwrap();
+    assert_eq!(reported["state"], json!({ "valve": 3 }));
+    assert!(node.dead_letters().await.is_empty());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_nobody_takes_expires_and_too_many_are_refused() {
+    let node = Node::start().await;
+    node.approve("pump").await;
+    let id = node.device("pump").await["id"].as_str().unwrap().to_owned();
+    let caller = Caller::socket();
+    let command = node
+        .app
+        .send_command(&caller, &id, json!(1), Some(1))
+        .await
+        .unwrap();
+    becomes(&node, &id, &command, "expired").await;
+    for _ in 0..node::app::mqtt::COMMANDS_OPEN_MAX {
+        node.app
+            .send_command(&caller, &id, json!(1), None)
+            .await
+            .unwrap();
+    }
+    let refused = node.app.send_command(&caller, &id, json!(1), None).await;
+    assert!(matches!(refused, Err(node::app::AppError::Conflict(_))));
+    let large = Value::String("x".repeat(9_000));
+    let refused = node.app.send_command(&caller, &id, large, Some(0)).await;
+    let Err(node::app::AppError::Invalid(errors)) = refused else {
+        panic!("{refused:?}");
+    };
+    let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/payload", "/expires_s"]);
+    // All of them reach the device when it comes, whatever else waits.
+    let (mut pump, _) = Raw::connect(&node, named("pump")).await;
+    pump.subscribe("muster/v1/pump/cmd", 1).await;
+    for _ in 0..node::app::mqtt::COMMANDS_OPEN_MAX {
+        let (_, _, packet_id, _) = message(pump.packet().await);
+        acknowledge(&mut pump, 0x40, packet_id).await;
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gives_commands_by_publishing_them() {
+    let node = Node::start().await;
+    let (mut pump, _) = Raw::connect(&node, named("pump")).await;
+    pump.subscribe("muster/v1/pump/cmd", 1).await;
+    let (mut forger, _) = Raw::connect(&node, named("forger")).await;
+    forger
+        .publish("muster/v1/pump/cmd", b"{\"payload\":\"open\"}", 1, false)
+        .await;
+    pump.nothing_comes().await;
+    assert_eq!(node.dead_letters().await.len(), 1);
+    node.stop().await;
+}
