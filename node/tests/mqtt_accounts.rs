@@ -4,11 +4,10 @@
 mod support;
 
 use node::app::Caller;
-use node::ingest::mqtt::Bounds;
 use serde_json::{Value, json};
 use support::{
-    Connect, Connect5, Node, Raw, acknowledge, connect_packet, connect5_packet, eventually,
-    is_present, lasting, message, named, packet, publish_packet, publish5_packet,
+    Connect5, Node, Raw, acknowledge, connect_packet, eventually, message, named, packet,
+    publish_packet, publish5_packet,
 };
 
 const TOPIC: &str = "muster/v1/gauge/level";
