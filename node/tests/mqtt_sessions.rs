@@ -4,12 +4,11 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use node::app::Caller;
 use node::app::mqtt::{QUEUE_MESSAGES_MAX, SUBSCRIPTIONS_MAX};
-use node::ingest::mqtt::{Bounds, RECEIVE_MAXIMUM};
-use serde_json::{Value, json};
+use node::ingest::mqtt::RECEIVE_MAXIMUM;
+use serde_json::Value;
 use support::{
     Connect, Connect5, Node, Raw, acknowledge, connect_packet, connect5_packet, eventually,
     is_present, lasting, message, named, packet, publish_packet, publish5_packet,
