@@ -112,6 +112,10 @@ pub struct TextMessage {
     pub to: Option<String>,
     /// As the sender's clock or its gateway's says, ms since 1970.
     pub sent_ms: Option<i64>,
+    /// The sender's own number for it, the same however often and by whomever it is repeated.
+    pub packet: Option<u32>,
+    /// The radio's channel.
+    pub channel: Option<u32>,
 }
 
 /// What one message says of one device.

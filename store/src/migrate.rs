@@ -23,6 +23,7 @@ pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0003_blocks_and_rollups.sql"),
     include_str!("../migrations/readings/0004_dead_letter_retries.sql"),
     include_str!("../migrations/readings/0005_summary_due.sql"),
+    include_str!("../migrations/readings/0006_devices.sql"),
 ];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 

@@ -401,8 +401,19 @@ pub struct SeriesValue {
     /// When it was measured, else received.
     #[schema(format = DateTime)]
     pub at: String,
-    /// The value.
+    /// The value, as the channel's calibration says.
     pub value: f64,
+    /// As it came.
+    pub raw: f64,
+    /// The calibration that was applied; null for none.
+    #[schema(required)]
+    pub calibration: Option<String>,
+    /// How long ago that was, in seconds.
+    pub age_s: i64,
+    /// Whether it is to be doubted: its device has missed three of the intervals at which it is expected to send, or is
+    /// gone. Null where nobody has said how often it sends.
+    #[schema(required)]
+    pub stale: Option<bool>,
 }
 
 /// Series.
@@ -437,6 +448,10 @@ pub struct Readings {
     /// is shown, never a sum.
     #[schema(required = false)]
     pub sources: Option<Vec<ReadingsSource>>,
+    /// Only with `times=all`: for each point `[received_at, device_time]`, the latter as the device said it, whether or not
+    /// that can be true; null where it said nothing.
+    #[schema(value_type = Vec<(String, Option<String>)>, required = false)]
+    pub times: Option<Vec<Value>>,
     /// `calibrated` where a calibration was applied to some of them, else `raw`.
     pub values: String,
     /// The calibrations that were applied, by the time from which they are valid.

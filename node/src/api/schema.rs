@@ -324,11 +324,25 @@ fn overlays(kind: Kind) -> Vec<(&'static str, SchemaOrRef)> {
                 .into(),
         )
     };
+    let yes_or_no = |text: &str| -> SchemaOrRef {
+        let yes_or_no = ObjectBuilder::new().schema_type(Type::Boolean);
+        nullable_if(true, yes_or_no.description(Some(text)).into())
+    };
+    let time = || nullable_if(true, time_schema().into());
     match kind {
         Kind::Device => vec![
-            ("last_seen", nullable_if(true, time_schema().into())),
+            ("last_seen", time()),
+            ("age_s", number("Seconds since then.")),
+            (
+                "stale",
+                yes_or_no(
+                    "Whether what it said last is to be doubted: it has missed three of the intervals at which it is expected to send, or is gone. Null where nobody has said how often it sends.",
+                ),
+            ),
             ("battery_pct", number("Charge of its battery in percent.")),
+            ("battery_at", time()),
             ("rssi_dbm", number("Strength of its signal in dBm.")),
+            ("rssi_at", time()),
             (
                 "firmware",
                 nullable_if(true, described("Its firmware's version, as it says.")),
@@ -337,16 +351,11 @@ fn overlays(kind: Kind) -> Vec<(&'static str, SchemaOrRef)> {
                 "reported_location",
                 nullable_if(true, reference("Location")),
             ),
+            ("reported_location_at", time()),
             (
                 "online",
-                nullable_if(
-                    true,
-                    ObjectBuilder::new()
-                        .schema_type(Type::Boolean)
-                        .description(Some(
-                            "Whether it is there: by its own MQTT connection, else as its gateway said last; null where neither is known.",
-                        ))
-                        .into(),
+                yes_or_no(
+                    "Whether it is there: by its own MQTT connection, else as its gateway said last; null where neither is known.",
                 ),
             ),
         ],

@@ -67,6 +67,7 @@ pub async fn read(
         ("to" = Option<String>, Query, format = DateTime, description = "Not after this time (RFC 3339)."),
         ("resolution" = Option<dto::Resolution>, Query, description = "raw where nothing is said. The others answer the whole minutes, quarters or hours that have part in the range; one without readings is not there."),
         ("values" = Option<dto::Values>, Query, description = "calibrated where nothing is said: as the calibrations of this channel say, which are applied to what is stored when it is read. raw: as they came."),
+        ("times" = Option<String>, Query, pattern = "^all$", description = "all: with the time of receipt and the device's own beside each reading."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000),
     ),
     responses((status = 200, description = "The readings, oldest first.", body = dto::Readings)),
@@ -101,8 +102,24 @@ pub async fn readings(
             ));
         }
     };
+    let all_times = match query.text("times").as_deref() {
+        None => false,
+        Some("all") if resolution == Resolution::Raw => true,
+        Some("all") => {
+            let detail = "only readings themselves have times: leave resolution out";
+            return Err(Problem::invalid_parameter("times", detail));
+        }
+        Some(_) => return Err(Problem::invalid_parameter("times", "expected: all")),
+    };
     let limit = query.limit(POINTS_MAX)?;
-    query.finish(&["from", "to", "resolution", "values", "limit"])?;
+    query.finish(&["from", "to", "resolution", "values", "times", "limit"])?;
+    if all_times {
+        let range = (from_ms, to_ms);
+        let answer = api
+            .app
+            .readings_with_times(&caller, &id, range, values, limit);
+        return Ok(Json(answer.await?));
+    }
     Ok(Json(
         api.app
             .readings(&caller, &id, from_ms, to_ms, (resolution, values), limit)

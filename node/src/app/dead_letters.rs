@@ -11,11 +11,13 @@ use std::time::Duration;
 use rand::RngExt;
 use sensor_drivers::{DecodeError, Decoded, MUSTER_DECODER, Message, Route, UnitString};
 use store::{
-    CommitError, DeadLetter, DeadLetterFailure, IngestBatch, NewReading, SeriesRefused, flags,
+    CommitError, DeadLetter, DeadLetterFailure, DeviceWrites, IngestBatch, NewReading, NewText,
+    OddClock, SeriesRefused, flags,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ingest::judged;
+use super::ingest::{judged, odd_clock};
+use super::messages::device_text;
 use super::readings::{blocking, fault};
 use super::{App, AppError};
 
@@ -32,6 +34,9 @@ const AT_ONCE_MAX: usize = 16;
 /// hour, one bad message does not.
 pub(in crate::app) const OPEN_WARN: u64 = 100;
 
+/// What a dead letter became.
+type Replayed = (Vec<NewReading>, DeviceWrites);
+
 /// Why a message cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::app) enum Unreadable {
@@ -41,6 +46,10 @@ pub(in crate::app) enum Unreadable {
     TooManyDevices,
     #[error("other scripts took all the time there is for scripts")]
     ScriptsBusy,
+    #[error(
+        "as many texts wait to be written down as this node keeps: approve the device, or silence it"
+    )]
+    TooManyTexts,
     #[error("no new series: {0}")]
     Series(#[from] SeriesRefused),
 }
@@ -52,6 +61,7 @@ impl Unreadable {
             Unreadable::Decode(error) => error.code(),
             Unreadable::TooManyDevices => "too-many-devices",
             Unreadable::ScriptsBusy => "scripts-busy",
+            Unreadable::TooManyTexts => "too-many-texts",
             Unreadable::Series(_) => "too-many-series",
         }
     }
@@ -61,7 +71,7 @@ impl Unreadable {
         match self {
             Unreadable::Decode(error) => error.may_pass(),
             Unreadable::ScriptsBusy => true,
-            Unreadable::TooManyDevices | Unreadable::Series(_) => false,
+            Unreadable::TooManyDevices | Unreadable::TooManyTexts | Unreadable::Series(_) => false,
         }
     }
 
@@ -135,12 +145,12 @@ impl App {
         let (app, again) = (Arc::clone(self), letter.clone());
         // A script may take its time.
         let decoded = tokio::task::spawn_blocking(move || app.decode_again(&again));
-        let (decoder, readings) = decoded.await.map_err(|error| AppError::Fault {
+        let (decoder, decoded) = decoded.await.map_err(|error| AppError::Fault {
             context: "replay a dead letter",
             source: Box::new(error),
         })?;
-        let readings = match readings {
-            Ok(readings) => readings,
+        let (readings, devices) = match decoded {
+            Ok(decoded) => decoded,
             Err(error) => {
                 let now_ms = self.clock.wall_ms().cast_signed();
                 let failure = DeadLetterFailure {
@@ -159,9 +169,11 @@ impl App {
         let batch = IngestBatch {
             readings,
             replayed: vec![letter.id],
+            devices,
             ..IngestBatch::default()
         };
         let stored = self.store.readings().ingest(batch).await;
+        self.devices.texts().wake();
         stored.map(|_| Ok(())).map_err(|error| match error {
             CommitError::DiskFull => AppError::DiskFull,
             CommitError::Busy { .. } => AppError::Busy { retry_after_s: 1 },
@@ -173,7 +185,7 @@ impl App {
     }
 
     /// With the decoders of now, whose name comes with the outcome.
-    fn decode_again(&self, letter: &DeadLetter) -> (String, Result<Vec<NewReading>, Unreadable>) {
+    fn decode_again(&self, letter: &DeadLetter) -> (String, Result<Replayed, Unreadable>) {
         let active = self.decoders.now();
         let decoder = match active.table.route(&letter.topic) {
             Some(Route::Entry(entry)) => format!("{} {}", entry.name(), entry.version()),
@@ -185,18 +197,47 @@ impl App {
             payload: &letter.payload,
             received_ms: letter.received_ms,
         });
-        let readings = decoded
-            .map_err(Unreadable::from)
-            .and_then(|decoded| self.old_readings(&decoded, letter.received_ms));
-        (decoder, readings)
+        let decoded = decoded.map_err(Unreadable::from).and_then(|decoded| {
+            let texts = self.old_texts(&decoded, letter.received_ms)?;
+            let (readings, odd_clocks) = self.old_readings(&decoded, letter.received_ms)?;
+            let devices = DeviceWrites {
+                texts,
+                odd_clocks,
+                ..DeviceWrites::default()
+            };
+            Ok((readings, devices))
+        });
+        (decoder, decoded)
+    }
+
+    fn old_texts(&self, decoded: &Decoded, received_ms: i64) -> Result<Vec<NewText>, Unreadable> {
+        let mut texts = Vec::new();
+        for report in decoded
+            .devices
+            .iter()
+            .filter(|report| !report.texts.is_empty())
+        {
+            self.devices
+                .entry(&report.device)
+                .ok_or(Unreadable::TooManyDevices)?;
+            if self.devices.texts().is_full(&report.device) {
+                return Err(Unreadable::TooManyTexts);
+            }
+            texts.extend(report.texts.iter().map(|text| NewText {
+                text: device_text(&report.device, text, received_ms),
+                message: None,
+            }));
+        }
+        Ok(texts)
     }
 
     fn old_readings(
         &self,
         decoded: &Decoded,
         received_ms: i64,
-    ) -> Result<Vec<NewReading>, Unreadable> {
+    ) -> Result<(Vec<NewReading>, Vec<OddClock>), Unreadable> {
         let mut readings = Vec::new();
+        let mut odd_clocks = Vec::new();
         for (device, sample) in decoded.samples() {
             let unit = sample.unit.as_ref().map_or("", UnitString::as_str);
             let entry = self
@@ -216,6 +257,7 @@ impl App {
                 )?
             };
             let judged = judged(sample.device_time_ms, received_ms);
+            odd_clocks.extend(odd_clock(&judged, readings.len()));
             readings.push(NewReading {
                 series,
                 at_ms: judged.estimated_ms,
@@ -226,7 +268,7 @@ impl App {
                 message: None,
             });
         }
-        Ok(readings)
+        Ok((readings, odd_clocks))
     }
 }
 

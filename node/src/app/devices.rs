@@ -8,16 +8,20 @@
 //! - A device is approved here only after the commit that approved it; a reading's flag is the approval at its arrival.
 //! - A name may be approved before it was ever heard: approval and hearing meet in one [`DeviceEntry`].
 
+mod overlay;
+mod texts;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use sensor_drivers::{DeviceFacts, Location};
-use serde_json::{Map, Value, json};
-use store::SeriesQuery;
+use serde_json::{Map, Value};
+use store::{DeviceReport, ReportedPlace, SeriesQuery, StoreError};
 
-use super::clock::rfc3339;
+pub(in crate::app) use self::overlay::{Freshness, Overlay, Timed, age_s};
+pub(in crate::app) use self::texts::DeviceTexts;
 
 /// Names kept in memory, heard or approved: as many as there may be series, and about 150 bytes each.
 const DEVICES_MAX: usize = 100_000;
@@ -50,9 +54,8 @@ pub(in crate::app) struct DeviceEntry {
     documented: AtomicBool,
     first_seen_ms: AtomicI64,
     last_seen_ms: AtomicI64,
-    /// Bits of an f64, NaN for none.
-    battery_pct: AtomicU64,
-    rssi_dbm: AtomicU64,
+    battery_pct: LastValue,
+    rssi_dbm: LastValue,
     /// MQTT connections of its own that are open.
     connections: AtomicU32,
     /// See [`presence`].
@@ -60,10 +63,40 @@ pub(in crate::app) struct DeviceEntry {
     location: RwLock<Option<Value>>,
     /// How often it says that it sends; 0 where it does not say.
     expected_interval_ms: AtomicI64,
-    /// As it said itself, since the node started.
-    firmware: RwLock<Option<Box<str>>>,
-    /// Where it said that it is, since the node started: not where somebody put it.
-    reported_location: RwLock<Option<Location>>,
+    /// As it said itself, and when.
+    firmware: RwLock<Option<Timed<Box<str>>>>,
+    /// Where it said that it is: not where somebody put it.
+    reported_location: RwLock<Option<Timed<Location>>>,
+}
+
+/// A value that is shown beside a device, without a lock: it is written for each reading of its channel.
+#[derive(Debug)]
+struct LastValue {
+    /// Bits of an f64, NaN for none.
+    value: AtomicU64,
+    at_ms: AtomicI64,
+}
+
+impl Default for LastValue {
+    fn default() -> Self {
+        LastValue {
+            value: AtomicU64::new(f64::NAN.to_bits()),
+            at_ms: AtomicI64::new(NEVER),
+        }
+    }
+}
+
+impl LastValue {
+    fn set(&self, value: f64, at_ms: i64) {
+        self.value.store(value.to_bits(), Ordering::Relaxed);
+        self.at_ms.store(at_ms, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<Timed<f64>> {
+        let value = f64::from_bits(self.value.load(Ordering::Relaxed));
+        let at_ms = self.at_ms.load(Ordering::Relaxed);
+        (!value.is_nan()).then_some(Timed { value, at_ms })
+    }
 }
 
 impl Default for DeviceEntry {
@@ -73,8 +106,8 @@ impl Default for DeviceEntry {
             documented: AtomicBool::new(false),
             first_seen_ms: AtomicI64::new(NEVER),
             last_seen_ms: AtomicI64::new(NEVER),
-            battery_pct: AtomicU64::new(f64::NAN.to_bits()),
-            rssi_dbm: AtomicU64::new(f64::NAN.to_bits()),
+            battery_pct: LastValue::default(),
+            rssi_dbm: LastValue::default(),
             connections: AtomicU32::new(0),
             presence: AtomicU8::new(presence::UNKNOWN),
             location: RwLock::new(None),
@@ -112,13 +145,35 @@ impl DeviceEntry {
         }
     }
 
-    /// A message said something of the device itself; what it does not say stays as it was.
-    pub(in crate::app) fn told(&self, facts: &DeviceFacts) {
-        if let Some(firmware) = &facts.firmware {
-            *self.firmware.write() = Some(firmware.as_str().into());
+    /// A message that was received then said something of the device itself; what it does not say stays as it was.
+    /// Answers what is new, to be committed with the message.
+    pub(in crate::app) fn told(
+        &self,
+        name: &str,
+        facts: &DeviceFacts,
+        received_ms: i64,
+    ) -> Option<DeviceReport> {
+        let mut report = DeviceReport::default();
+        if let Some(text) = &facts.firmware {
+            let news = Timed {
+                value: text.as_str().into(),
+                at_ms: received_ms,
+            };
+            let mut firmware = self.firmware.write();
+            if firmware.as_ref().map(|known| &known.value) != Some(&news.value) {
+                report.firmware = Some((text.clone(), received_ms));
+                *firmware = Some(news);
+            }
         }
-        if let Some(location) = &facts.location {
-            *self.reported_location.write() = Some(*location);
+        if let Some(place) = facts.location {
+            let mut location = self.reported_location.write();
+            // The same place at another time is news: the device is still there.
+            *location = Some(Timed {
+                value: place,
+                at_ms: received_ms,
+            });
+            let Location { lat, lon, alt_m } = place;
+            report.place = Some((ReportedPlace { lat, lon, alt_m }, received_ms));
         }
         // Its own connection says more than what somebody else says of it.
         if let Some(online) = facts.online
@@ -131,15 +186,36 @@ impl DeviceEntry {
             };
             self.presence.store(now, Ordering::Release);
         }
+        if report == DeviceReport::default() {
+            return None;
+        }
+        report.device = name.to_owned();
+        Some(report)
     }
 
-    /// A value came that is shown beside the device.
-    pub(in crate::app) fn note(&self, health: Health, value: f64) {
+    /// As an earlier run of this node heard it.
+    fn restore(&self, report: DeviceReport) {
+        *self.firmware.write() = report.firmware.map(|(text, at_ms)| Timed {
+            value: text.into(),
+            at_ms,
+        });
+        *self.reported_location.write() = report.place.map(|(place, at_ms)| Timed {
+            value: Location {
+                lat: place.lat,
+                lon: place.lon,
+                alt_m: place.alt_m,
+            },
+            at_ms,
+        });
+    }
+
+    /// A value of that time came that is shown beside the device.
+    pub(in crate::app) fn note(&self, health: Health, value: f64, at_ms: i64) {
         let field = match health {
             Health::Battery => &self.battery_pct,
             Health::Rssi => &self.rssi_dbm,
         };
-        field.store(value.to_bits(), Ordering::Relaxed);
+        field.set(value, at_ms);
     }
 }
 
@@ -168,32 +244,6 @@ impl Health {
     }
 }
 
-/// What this node heard of a device, as the API shows it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(in crate::app) struct Overlay {
-    pub(in crate::app) last_seen_ms: Option<i64>,
-    pub(in crate::app) battery_pct: Option<f64>,
-    pub(in crate::app) rssi_dbm: Option<f64>,
-    /// Whether it is there: by its own MQTT connection, else as its gateway said last; `None` where neither is known.
-    pub(in crate::app) online: Option<bool>,
-    pub(in crate::app) firmware: Option<Box<str>>,
-    pub(in crate::app) reported_location: Option<Location>,
-}
-
-impl Overlay {
-    /// What was heard of it; null where nothing was.
-    pub(in crate::app) fn lay_over(&self, device: &mut Map<String, Value>) {
-        device.insert("last_seen".into(), json!(self.last_seen_ms.map(rfc3339)));
-        device.insert("battery_pct".into(), json!(self.battery_pct));
-        device.insert("rssi_dbm".into(), json!(self.rssi_dbm));
-        device.insert("online".into(), json!(self.online));
-        device.insert("firmware".into(), json!(self.firmware));
-        let location = self.reported_location;
-        let location = location.map(|place| json!({ "lat": place.lat, "lon": place.lon }));
-        device.insert("reported_location".into(), json!(location));
-    }
-}
-
 /// A device that was heard and that nobody has made a document of.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::app) struct UnknownDevice {
@@ -205,6 +255,7 @@ pub(in crate::app) struct UnknownDevice {
 /// All devices by name. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(in crate::app) struct Devices {
+    texts: Arc<DeviceTexts>,
     by_name: Arc<RwLock<HashMap<Box<str>, Arc<DeviceEntry>>>>,
 }
 
@@ -225,8 +276,16 @@ impl Devices {
         Some(Arc::clone(by_name.entry(name.into()).or_default()))
     }
 
+    /// What they say in words.
+    pub(in crate::app) fn texts(&self) -> &DeviceTexts {
+        &self.texts
+    }
+
     /// At start: what an earlier run of this node heard.
-    pub(in crate::app) fn restore(&self, readings: &store::Readings) {
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub(in crate::app) fn restore(&self, readings: &store::Readings) -> Result<(), StoreError> {
         for seen in readings.devices_seen() {
             if let Some(entry) = self.entry_within(&seen.name, DEVICES_MAX) {
                 entry
@@ -250,10 +309,17 @@ impl Devices {
                     health,
                     series.last,
                 ) {
-                    entry.note(health, last.value);
+                    entry.note(health, last.value, last.at_ms);
                 }
             }
         }
+        for report in readings.device_reports()? {
+            if let Some(entry) = self.entry_within(&report.device, DEVICES_MAX) {
+                entry.restore(report);
+            }
+        }
+        self.texts.count(readings.device_text_counts()?);
+        Ok(())
     }
 
     /// After a commit, and at start for every document: what the device's document says now.
@@ -283,6 +349,8 @@ impl Devices {
         entry.documented.store(!deleted, Ordering::Relaxed);
         if entry.approved.swap(approved, Ordering::Release) != approved {
             tracing::info!(device = name, approved, "device approval changed");
+            // What it said before it was approved may be written down now.
+            self.texts.wake();
         }
     }
 
@@ -302,6 +370,12 @@ impl Devices {
     pub(in crate::app) fn expected_interval_ms(&self, name: &str) -> Option<i64> {
         let entry = self.by_name.read().get(name).cloned()?;
         Some(entry.expected_interval_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
+    }
+
+    /// What tells whether its values are still true.
+    pub(in crate::app) fn freshness(&self, name: &str) -> Freshness {
+        let entry = self.by_name.read().get(name).cloned();
+        entry.map_or_else(Freshness::default, |entry| freshness_of(&entry))
     }
 
     /// What was heard of it; all `None` for a device that never was.
@@ -334,15 +408,20 @@ impl Devices {
 }
 
 fn overlay_of(entry: &DeviceEntry) -> Overlay {
-    let value = |bits: &AtomicU64| {
-        Some(f64::from_bits(bits.load(Ordering::Relaxed))).filter(|v| !v.is_nan())
-    };
     Overlay {
         last_seen_ms: Some(entry.last_seen_ms.load(Ordering::Relaxed)).filter(|&at| at != NEVER),
-        battery_pct: value(&entry.battery_pct),
-        rssi_dbm: value(&entry.rssi_dbm),
+        battery_pct: entry.battery_pct.get(),
+        rssi_dbm: entry.rssi_dbm.get(),
         firmware: entry.firmware.read().clone(),
         reported_location: *entry.reported_location.read(),
+        freshness: freshness_of(entry),
+    }
+}
+
+fn freshness_of(entry: &DeviceEntry) -> Freshness {
+    let expected_interval_ms = entry.expected_interval_ms.load(Ordering::Relaxed);
+    Freshness {
+        expected_interval_ms: Some(expected_interval_ms).filter(|ms| *ms > 0),
         online: match entry.presence.load(Ordering::Acquire) {
             presence::UNKNOWN => None,
             known => Some(known == presence::ONLINE),
@@ -356,10 +435,38 @@ mod tests {
     use super::*;
 
     fn document(name: &str, state: &str) -> Map<String, Value> {
-        json!({"name": name, "state": state})
+        serde_json::json!({"name": name, "state": state})
             .as_object()
             .unwrap()
             .clone()
+    }
+
+    #[test]
+    fn what_a_device_says_of_itself_is_written_down_where_it_is_news() {
+        let devices = Devices::default();
+        let entry = devices.entry("pump").unwrap();
+        let facts = |firmware: &str| DeviceFacts {
+            firmware: Some(firmware.into()),
+            ..DeviceFacts::default()
+        };
+        let news = entry.told("pump", &facts("1.2"), 1000).unwrap();
+        assert_eq!(news.firmware, Some(("1.2".into(), 1000)));
+        assert_eq!(entry.told("pump", &facts("1.2"), 2000), None);
+        assert!(entry.told("pump", &facts("1.3"), 3000).is_some());
+        assert_eq!(entry.told("pump", &DeviceFacts::default(), 4000), None);
+        let place = DeviceFacts {
+            location: Location::new(48.1, 11.5, None),
+            ..DeviceFacts::default()
+        };
+        let news = entry.told("pump", &place, 5000).unwrap();
+        assert_eq!(news.place.unwrap().1, 5000);
+        // After a restart.
+        let again = Devices::default();
+        again.entry("pump").unwrap().restore(DeviceReport {
+            firmware: Some(("1.3".into(), 3000)),
+            ..news
+        });
+        assert_eq!(again.overlay("pump"), devices.overlay("pump"));
     }
 
     #[test]
@@ -375,13 +482,14 @@ mod tests {
     fn a_device_is_online_while_one_of_its_connections_is_there() {
         let devices = Devices::default();
         let entry = devices.entry("pump").unwrap();
-        assert_eq!(devices.overlay("pump").online, None);
+        let online = || devices.overlay("pump").freshness.online;
+        assert_eq!(online(), None);
         entry.connected();
         entry.connected();
         entry.disconnected();
-        assert_eq!(devices.overlay("pump").online, Some(true));
+        assert_eq!(online(), Some(true));
         entry.disconnected();
-        assert_eq!(devices.overlay("pump").online, Some(false));
+        assert_eq!(online(), Some(false));
     }
 
     #[test]
@@ -404,7 +512,7 @@ mod tests {
         let entry = devices.entry("new").unwrap();
         entry.heard(1000);
         entry.heard(2000);
-        entry.note(Health::Battery, 71.5);
+        entry.note(Health::Battery, 71.5, 1500);
         let [unknown] = devices.unknown_devices().try_into().unwrap();
         assert_eq!(
             (unknown.name.as_str(), unknown.first_seen_ms),
@@ -414,7 +522,10 @@ mod tests {
             unknown.overlay,
             Overlay {
                 last_seen_ms: Some(2000),
-                battery_pct: Some(71.5),
+                battery_pct: Some(Timed {
+                    value: 71.5,
+                    at_ms: 1500,
+                }),
                 ..Overlay::default()
             }
         );

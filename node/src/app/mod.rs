@@ -20,6 +20,7 @@ pub mod events;
 pub mod founding;
 pub mod ingest;
 pub mod inspect;
+mod messages;
 pub mod mqtt;
 mod names;
 mod open;
@@ -116,6 +117,7 @@ pub struct App {
     pub(in crate::app) stop: tokio_util::sync::CancellationToken,
     pub(in crate::app) rule_runner: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) upkeep: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    pub(in crate::app) message_writer: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) dead_letters: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// Told when there may be something for a receipt to say.
     pub(in crate::app) moved: receipts::Moved,
@@ -161,6 +163,7 @@ impl App {
             self.summary_writer.lock().take(),
             self.fault_finder.lock().take(),
             self.dead_letters.lock().take(),
+            self.message_writer.lock().take(),
         ];
         for task in background.into_iter().flatten() {
             // The rule runner commits its cursor on the way out; a panic was logged.

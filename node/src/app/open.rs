@@ -304,6 +304,7 @@ impl App {
             rule_runner: parking_lot::Mutex::new(None),
             upkeep: parking_lot::Mutex::new(None),
             dead_letters: parking_lot::Mutex::new(None),
+            message_writer: parking_lot::Mutex::new(None),
             moved: moved.clone(),
             mismatches,
             fault_finder: parking_lot::Mutex::new(None),
@@ -322,6 +323,8 @@ impl App {
             Arc::clone(&app),
             app.stop.clone(),
         ));
+        *app.message_writer.lock() =
+            Some(super::messages::start(Arc::clone(&app), app.stop.clone()));
         *app.upkeep.lock() = Some(upkeep::start(
             app.store.clone(),
             upkeep::Keeping {
@@ -432,8 +435,7 @@ impl Followers {
                 }
             }
         }
-        self.devices.restore(store.readings());
-        Ok(())
+        self.devices.restore(store.readings())
     }
 }
 

@@ -6,6 +6,7 @@ mod answers;
 mod archive;
 mod calibrated;
 mod elsewhere;
+mod times;
 
 use std::sync::Arc;
 
@@ -86,7 +87,7 @@ impl App {
             self.store.read(|reader| {
                 for series in &here {
                     let heard = elsewhere::heard_by(reader, &self.me.node, &series.key)?;
-                    let mut value = series_value(series);
+                    let mut value = self.series_value(series);
                     value["heard_by"] = elsewhere::heard_by_value(&heard, name_of);
                     items.push((SeriesCursor::Here(series.id), value));
                 }
@@ -144,7 +145,7 @@ impl App {
             app.store.read(|reader| {
                 let heard = elsewhere::heard_by(reader, &app.me.node, &key)?;
                 if let Some(here) = here {
-                    let mut value = series_value(&here);
+                    let mut value = app.series_value(&here);
                     value["heard_by"] = elsewhere::heard_by_value(&heard, name_of);
                     return Ok(Some(value));
                 }
@@ -412,6 +413,23 @@ impl App {
         self.letter(id).await.map(|letter| letter_value(&letter))
     }
 
+    fn series_value(&self, series: &store::SeriesInfo) -> Value {
+        let last = series.last.map(|last| {
+            let calibrations = self.calibrations.of(&series.device, &series.channel);
+            let freshness = self.devices.freshness(&series.device);
+            let now_ms = self.clock.wall_ms().cast_signed();
+            calibrated::last(last, calibrations.as_deref(), &freshness, now_ms)
+        });
+        json!({
+            "id": public_id(&series.key),
+            "device": &*series.device,
+            "channel": &*series.channel,
+            "unit": if series.unit.is_empty() { Value::Null } else { json!(&*series.unit) },
+            "count": series.count,
+            "last": last,
+        })
+    }
+
     async fn letter(self: &Arc<Self>, id: &str) -> Result<DeadLetter, AppError> {
         let missing = || AppError::NotFound {
             what: "dead letter",
@@ -548,17 +566,6 @@ fn series_key(id: &str) -> Result<SeriesKey, AppError> {
     key.ok()
         .filter(|key| public_id(key) == id)
         .ok_or_else(|| no_series(id))
-}
-
-fn series_value(series: &store::SeriesInfo) -> Value {
-    json!({
-        "id": public_id(&series.key),
-        "device": &*series.device,
-        "channel": &*series.channel,
-        "unit": if series.unit.is_empty() { Value::Null } else { json!(&*series.unit) },
-        "count": series.count,
-        "last": series.last.map(|last| json!({ "at": rfc3339(last.at_ms), "value": last.value })),
-    })
 }
 
 fn letter_value(letter: &DeadLetter) -> Value {

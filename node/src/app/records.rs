@@ -15,12 +15,13 @@ use uuid::Uuid;
 
 use super::clock::rfc3339_wall;
 use super::documents::{By, EditRequest, IfExists, Outcome, Step, change_in};
+use super::messages::Copies;
 use super::present::{self, RowView, SeenBy};
 use super::rules::Folds;
 use super::{App, AppError, Caller, Created, IdempotencyKey, ListQuery, Page, RecordKind};
 
 /// Items in a list where nothing is said, and at most.
-const LIMIT_DEFAULT: u32 = 50;
+pub(in crate::app) const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 500;
 
 /// Assignments looked at to derive one resource's status; a resource has a handful that are open.
@@ -95,9 +96,11 @@ impl App {
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize;
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
         let changed_after = query.since.as_deref().map(parse_since).transpose()?;
-        // Devices that nobody has approved or refused yet have no document; they come before the first page.
+        // Devices that nobody has approved or refused yet have no document, and what they say is no fact; they come before
+        // the first page.
         let unknown = match kind {
             RecordKind::Document(Kind::Device) => self.unknown_devices_for(&query),
+            RecordKind::Fact(FactKind::Message) => self.unapproved_messages_for(&query).await?,
             _ => Vec::new(),
         };
         let me = self.me.node;
@@ -152,6 +155,7 @@ impl App {
             .map(|row| format!("{}.{}", row.created_wall_ms, RecordId(row.id.0)));
         let mut items = rows
             .into_iter()
+            .filter(|row| !related.copies.is_hidden(row.id))
             .map(|row| self.show(kind, row, &related))
             .collect::<Result<Vec<Value>, AppError>>()?;
         items.splice(0..0, unknown);
@@ -210,6 +214,11 @@ impl App {
                     .find(|device| device["id"] == json!(id))
             {
                 return Ok(unknown);
+            }
+            if kind == RecordKind::Fact(FactKind::Message)
+                && let Some(unapproved) = self.get_unapproved_message(id).await?
+            {
+                return Ok(unapproved);
             }
             return Err(not_found());
         };
@@ -600,17 +609,16 @@ impl App {
                 if kind == Kind::Device
                     && let Some(name) = value.get("name").and_then(Value::as_str).map(str::to_owned)
                 {
-                    self.devices.overlay(&name).lay_over(&mut value);
+                    let now_ms = self.clock.wall_ms().cast_signed();
+                    self.devices.overlay(&name).lay_over(&mut value, now_ms);
                 }
                 Ok(Value::Object(value))
             }
-            RecordKind::Fact(kind) => Ok(Value::Object(present::fact(
-                kind,
-                id,
-                view,
-                &row.seen_by,
-                names,
-            ))),
+            RecordKind::Fact(kind) => {
+                let mut value = present::fact(kind, id, view, &row.seen_by, names);
+                related.copies.lay_over(row.id, &mut value);
+                Ok(Value::Object(value))
+            }
         }
     }
 
@@ -671,7 +679,8 @@ impl App {
                     "_links".into(),
                     json!({ "self": format!("/v1/devices/{id}"), "collection": "/v1/devices" }),
                 );
-                unknown.overlay.lay_over(&mut device);
+                let now_ms = self.clock.wall_ms().cast_signed();
+                unknown.overlay.lay_over(&mut device, now_ms);
                 Value::Object(device)
             })
             .collect()
@@ -729,6 +738,7 @@ fn seen_by(seen: Vec<store::SeenBy>) -> Vec<SeenBy> {
 struct Related {
     statuses: BTreeMap<ObjectId, &'static str>,
     folds: Folds,
+    copies: Copies,
 }
 
 fn related(
@@ -742,9 +752,15 @@ fn related(
     } else {
         Folds::default()
     };
+    let copies = if kind == RecordKind::Fact(FactKind::Message) {
+        Copies::read(reader, rows.iter().map(|row| row.id))?
+    } else {
+        Copies::default()
+    };
     Ok(Related {
         statuses: statuses(reader, kind, rows, at_commit)?,
         folds,
+        copies,
     })
 }
 

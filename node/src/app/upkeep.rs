@@ -109,6 +109,11 @@ async fn round(store: &Store, keeping: &Keeping, now_ms: u64) {
     }
     let old_readings = steps(|| readings.expire_readings(now_signed_ms, retention));
     told("readings", old_readings.await);
+    if let Some(raw_ms) = retention.raw_ms {
+        let before_ms = now_signed_ms.saturating_sub_unsigned(raw_ms);
+        let odd_clocks = steps(|| readings.expire_odd_clocks(before_ms));
+        told("times that cannot be true", odd_clocks.await);
+    }
     let (unapproved_bytes, unapproved_dropped) = readings.unapproved();
     metrics::gauge!("muster_readings_unapproved_bytes").set(unapproved_bytes as f64);
     metrics::counter!("muster_readings_unapproved_dropped_total").absolute(unapproved_dropped);

@@ -280,6 +280,8 @@ impl Facts {
                     text: text.clone().into_owned(),
                     to: None,
                     sent_ms: time_ms,
+                    packet: None,
+                    channel: None,
                 },
             )?;
         }

@@ -129,6 +129,9 @@ fn text(
             text,
             to: to.map(node_id),
             sent_ms,
+            // 0 is what a gateway says of a packet that has none.
+            packet: node_number(tree, "id").filter(|number| *number != 0),
+            channel: node_number(tree, "channel"),
         },
     )
 }
@@ -321,6 +324,8 @@ mod tests {
                 text: "Bridge at km 4 is under water".into(),
                 to: None,
                 sent_ms: Some(1_772_366_400_000),
+                packet: Some(452_664_778),
+                channel: Some(0),
             }]
         );
         assert_eq!(read("text", "5").devices[0].texts[0].text, "5");

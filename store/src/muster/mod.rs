@@ -239,6 +239,15 @@ impl Reader<'_> {
         queries::fact(self.connection, id)
     }
 
+    /// The facts whose ids begin with the same bytes, by id: what several authors wrote down of one thing.
+    pub fn facts_beside(
+        &self,
+        id: &ObjectId,
+        shared_bytes: usize,
+    ) -> Result<Vec<queries::FactRow>, StoreError> {
+        queries::facts_beside(self.connection, id, shared_bytes)
+    }
+
     /// The commit that was the newest when this node's clock showed `wall_ms`; 0 before the first.
     pub fn commit_at(&self, wall_ms: u64) -> Result<CommitNo, StoreError> {
         journal::commit_at(self.connection, wall_ms)

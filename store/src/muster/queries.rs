@@ -470,6 +470,26 @@ pub(crate) fn fact(connection: &Connection, id: &ObjectId) -> Result<Option<Fact
         .doing("read fact")
 }
 
+/// The facts whose ids begin with the same `shared_bytes` bytes.
+pub(crate) fn facts_beside(
+    connection: &Connection,
+    id: &ObjectId,
+    shared_bytes: usize,
+) -> Result<Vec<FactRow>, StoreError> {
+    let (mut first, mut last) = (id.0, id.0);
+    first[shared_bytes.min(id.0.len())..].fill(0);
+    last[shared_bytes.min(id.0.len())..].fill(0xff);
+    connection
+        .prepare_cached(&format!(
+            "{FACT} WHERE f.id BETWEEN ?1 AND ?2 ORDER BY f.id"
+        ))
+        .and_then(|mut statement| {
+            let range = [&first[..], &last[..]];
+            statement.query_map(range, fact_row)?.collect()
+        })
+        .doing("read facts of one thing")
+}
+
 pub(crate) fn facts(
     connection: &Connection,
     query: &FactQuery,

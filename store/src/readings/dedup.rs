@@ -101,6 +101,23 @@ impl Deliveries {
         self.insert(&key, false);
     }
 
+    /// The same for a message of which no row of `reading` or `dead_letter` tells: it gets its own at once.
+    pub(crate) fn note_kept(
+        &mut self,
+        connection: &Connection,
+        delivery: &Delivery,
+        position: i64,
+    ) -> Result<(), rusqlite::Error> {
+        let key = StoredKey {
+            session: delivery.session,
+            packet_id: delivery.packet_id,
+            hash: delivery.payload_hash,
+            position,
+        };
+        self.insert(&key, true);
+        write_key(connection, &key)
+    }
+
     pub(crate) fn insert(&mut self, key: &StoredKey, kept: bool) {
         let count = self.sessions.len().max(1);
         let bound = (KEYS_MAX / count).clamp(KEYS_PER_SESSION_MIN, KEYS_PER_SESSION_MAX);
@@ -182,14 +199,24 @@ impl Deliveries {
                 continue;
             }
             known.kept = true;
-            connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO delivery_key (session, packet, hash, position) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute((key.session.0, key.packet_id, key.hash.cast_signed(), key.position))?;
+            write_key(connection, key)?;
         }
         Ok(())
     }
+}
+
+fn write_key(connection: &Connection, key: &StoredKey) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO delivery_key (session, packet, hash, position) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((
+            key.session.0,
+            key.packet_id,
+            key.hash.cast_signed(),
+            key.position,
+        ))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod column;
 mod compact;
 mod dead_letters;
 mod dedup;
+mod devices;
 mod due;
 mod gaps;
 mod inbox;
@@ -42,6 +43,9 @@ use tokio::sync::oneshot;
 pub use self::archive::ArchivedDay;
 pub use self::dead_letters::{
     DeadLetter, DeadLetterCounts, DeadLetterFailure, DeadLetterQuery, DeadLetterState,
+};
+pub use self::devices::{
+    DeviceReport, DeviceText, DeviceWrites, NewText, OddClock, ReportedPlace, TimedPoint,
 };
 pub use self::due::DueQuarter;
 pub use self::gaps::{Gap, gaps};
@@ -529,6 +533,45 @@ impl Readings {
 
     pub fn device_seen(&self, name: &str) -> Option<DeviceSeen> {
         self.shared.catalogue.device(name)
+    }
+
+    /// What every device said last of itself.
+    pub fn device_reports(&self) -> Result<Vec<DeviceReport>, StoreError> {
+        self.pool.read(devices::load_reports)
+    }
+
+    /// Texts of devices that are no facts yet, in the order in which they came.
+    pub fn device_texts(&self) -> Result<Vec<DeviceText>, StoreError> {
+        self.pool.read(devices::list_texts)
+    }
+
+    /// How many texts wait, by device.
+    pub fn device_text_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.pool.read(devices::text_counts)
+    }
+
+    /// A text has become a fact, on the disk.
+    pub fn device_text_written(&self, id: [u8; 16]) -> Ticket<(), StoreError> {
+        self.local(move |connection| devices::remove_text(connection, &id))
+    }
+
+    /// As [`Readings::points`], with all times of each reading; and whether there are more. Reads the file alone, and all
+    /// of its tail: for a person who looks into a clock, not for charts.
+    pub fn timed_points(
+        &self,
+        series: SeriesId,
+        from_ms: i64,
+        to_ms: i64,
+        limit: usize,
+    ) -> Result<(Vec<TimedPoint>, bool), StoreError> {
+        let limit = limit.min(POINTS_MAX);
+        self.pool
+            .read(|connection| devices::timed_points(connection, series, (from_ms, to_ms), limit))
+    }
+
+    /// Drops one step of times that could not be true, of readings from before `before_ms`; answers whether more is left.
+    pub fn expire_odd_clocks(&self, before_ms: i64) -> Ticket<bool, StoreError> {
+        self.local(move |connection| devices::expire_clocks(connection, before_ms))
     }
 
     /// Dead letters, newest first.

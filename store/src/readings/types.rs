@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::devices::DeviceWrites;
 use super::mqtt::MqttWrite;
 
 /// A series: one device, channel and unit. Its number is good for this node's readings file only.
@@ -108,6 +109,8 @@ pub struct IngestBatch {
     pub replayed: Vec<i64>,
     /// QoS 2 packet ids that are free again: PUBREL came. Applied after the messages of the batch.
     pub released: Vec<(SessionNo, u16)>,
+    /// What devices said besides values.
+    pub devices: DeviceWrites,
     /// What the MQTT endpoint promises together with it. Applied last, in order.
     pub mqtt: Vec<MqttWrite>,
 }
@@ -122,7 +125,7 @@ impl IngestBatch {
             .map(|dead| 1 + dead.payload.len() / 64)
             .sum();
         let mqtt: usize = self.mqtt.iter().map(|write| write.change.weight()).sum();
-        self.readings.len() + dead + self.released.len() + mqtt + 1
+        self.readings.len() + dead + self.released.len() + mqtt + self.devices.weight() + 1
     }
 }
 

@@ -359,7 +359,8 @@ impl Writer {
             |message: Option<u32>| message.is_none_or(|number| (number as usize) < messages);
         let linked = batch.readings.iter().all(|reading| named(reading.message))
             && batch.dead.iter().all(|dead| named(dead.message))
-            && batch.mqtt.iter().all(|write| named(write.message));
+            && batch.mqtt.iter().all(|write| named(write.message))
+            && batch.devices.texts.iter().all(|new| named(new.message));
         match (known, finite, linked) {
             (true, true, true) => Ok(()),
             (false, ..) => Err(CommitError::fault("a reading of an unknown series")),
@@ -378,7 +379,9 @@ impl Writer {
     ) -> Result<(), CommitError> {
         let came_already = self.came_already(batch, ingested)?;
         let mut noted = vec![false; batch.messages.len()];
-        for reading in &batch.readings {
+        let mut odd_clocks = batch.devices.odd_clocks.iter().peekable();
+        for (index, reading) in (0u32..).zip(&batch.readings) {
+            let odd_clock = odd_clocks.next_if(|odd| odd.reading == index);
             let message = reading.message.map(|number| number as usize);
             if message.is_some_and(|number| came_already[number]) {
                 ingested.duplicates += 1;
@@ -419,6 +422,9 @@ impl Writer {
             };
             let remembered = delivery.filter(|delivery| !delivery.exactly_once);
             insert(&self.connection, &stored, remembered)?;
+            if let Some(odd) = odd_clock {
+                super::devices::insert_clock(&self.connection, &stored, odd.device_ms)?;
+            }
             if let (Some(number), Some(delivery)) = (message, remembered) {
                 self.deliveries.note(delivery, self.position);
                 noted[number] = true;
@@ -443,6 +449,25 @@ impl Writer {
                 self.deliveries.note(delivery, self.position);
             }
             ingested.dead_letters += 1;
+        }
+        for new in &batch.devices.texts {
+            let message = new.message.map(|number| number as usize);
+            if message.is_some_and(|number| came_already[number]) {
+                ingested.duplicates += 1;
+                continue;
+            }
+            super::devices::insert_text(&self.connection, &new.text)?;
+            if let Some(number) = message
+                && !batch.messages[number].exactly_once
+                && !noted[number]
+            {
+                let delivery = &batch.messages[number];
+                self.deliveries
+                    .note_kept(&self.connection, delivery, self.position)?;
+            }
+        }
+        for report in &batch.devices.reports {
+            super::devices::write_report(&self.connection, report)?;
         }
         for id in &batch.replayed {
             super::dead_letters::mark_replayed(&self.connection, *id)?;

@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sensor_drivers::{ChannelSample, Decoded, DeviceFacts, Entry, Quality, UnitString};
-use store::{NewReading, flags};
+use sensor_drivers::{
+    ChannelSample, Decoded, DeviceFacts, Entry, JudgedTime, Quality, TextMessage, UnitString,
+};
+use store::{NewReading, NewText, flags};
 
-use super::{IngestSession, Message, judged};
+use super::{IngestSession, Message, judged, odd_clock};
 use crate::app::dead_letters::Unreadable;
 use crate::app::devices::{DeviceEntry, Health};
+use crate::app::messages::device_text;
 
 /// UCUM's decibel milliwatt.
 const DECIBEL_MILLIWATT: &str = "dB[mW]";
@@ -20,6 +23,7 @@ const DECIBEL_MILLIWATT: &str = "dB[mW]";
 struct Ready {
     device: Arc<DeviceEntry>,
     health: Option<Health>,
+    judged: JudgedTime,
     reading: NewReading,
 }
 
@@ -55,7 +59,7 @@ impl IngestSession {
     }
 
     fn take_decoded(&mut self, decoded: &Decoded, message: &Message<'_>) -> Result<(), Unreadable> {
-        let mut ready = Vec::new();
+        let (mut ready, mut heard, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for report in &decoded.devices {
             let device = self
                 .shared
@@ -67,18 +71,29 @@ impl IngestSession {
                     ready.push(reading);
                 }
             }
-            if !message.kept {
-                // That it is gone is somebody else's word: nothing was heard of the device itself.
-                if report.facts.online != Some(false) {
-                    device.heard(self.now_ms);
-                }
-                device.told(&report.facts);
+            if !report.texts.is_empty() && self.shared.devices.texts().is_full(&report.device) {
+                return Err(Unreadable::TooManyTexts);
             }
+            // What a broker kept is no news, unless it can be told whether it was heard before.
+            let is_known = |text: &TextMessage| text.packet.is_some() || text.sent_ms.is_some();
+            let of_device = report.texts.iter();
+            let of_device = of_device.filter(|text| !message.kept || is_known(text));
+            texts.extend(of_device.map(|text| device_text(&report.device, text, self.now_ms)));
+            heard.push((device, report));
+        }
+        for (device, report) in heard.iter().filter(|_| !message.kept) {
+            // That it is gone is somebody else's word: nothing was heard of the device itself.
+            if report.facts.online != Some(false) {
+                device.heard(self.now_ms);
+            }
+            let news = device.told(&report.device, &report.facts, self.now_ms);
+            self.batch.devices.reports.extend(news);
         }
         // One row in the store of messages, whatever it brought.
-        let is_recognised = ready
-            .iter()
-            .any(|ready| !ready.reading.device_time || self.once.is_some());
+        let is_recognised = !texts.is_empty()
+            || ready
+                .iter()
+                .any(|ready| !ready.reading.device_time || self.once.is_some());
         let number = if is_recognised {
             self.remember(message.topic, message.payload, message.delivery)
         } else {
@@ -87,17 +102,25 @@ impl IngestSession {
         for Ready {
             device,
             health,
+            judged,
             mut reading,
         } in ready
         {
             if let Some(health) = health.filter(|_| !message.kept) {
-                device.note(health, reading.value);
+                device.note(health, reading.value, reading.at_ms);
             }
+            let odd = odd_clock(&judged, self.batch.readings.len());
+            self.batch.devices.odd_clocks.extend(odd);
             if !reading.device_time || self.once.is_some() {
                 reading.message = number;
             }
             self.batch.readings.push(reading);
         }
+        let texts = texts.into_iter().map(|text| NewText {
+            text,
+            message: number,
+        });
+        self.batch.devices.texts.extend(texts);
         Ok(())
     }
 
@@ -126,6 +149,7 @@ impl IngestSession {
         let is_news = !message.kept && sample.quality == Quality::Good;
         Ok(Some(Ready {
             health: Health::of_channel(&sample.channel),
+            judged,
             reading: NewReading {
                 series,
                 at_ms: judged.estimated_ms,

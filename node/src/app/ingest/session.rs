@@ -17,7 +17,7 @@ use super::hash::message_hash;
 use super::places::Source;
 use super::scripts::BATCH_TIME_MAX;
 use super::submission::{OnItsWay, Submission};
-use super::times::judged;
+use super::times::{judged, odd_clock};
 use super::{Delivery, Message, Shared};
 use crate::app::dead_letters::Unreadable;
 use crate::app::decoders::Active;
@@ -260,7 +260,9 @@ impl IngestSession {
         if !kept {
             known.device.heard(self.now_ms);
             if let Some(health) = known.health {
-                known.device.note(health, measurement.value);
+                known
+                    .device
+                    .note(health, measurement.value, judged.estimated_ms);
             }
         }
         let mut reading = NewReading {
@@ -281,6 +283,9 @@ impl IngestSession {
             // Where the sensor states a time, that tells one reading from another, and there is nothing to remember.
             reading.message = self.remember(topic, payload, delivery);
         }
+        let index = self.batch.readings.len();
+        let odd = odd_clock(&judged, index);
+        self.batch.devices.odd_clocks.extend(odd);
         self.batch.readings.push(reading);
         Ok(())
     }
@@ -354,6 +359,7 @@ impl IngestSession {
             && batch.dead.is_empty()
             && batch.messages.is_empty()
             && batch.released.is_empty()
+            && batch.devices.is_empty()
             && batch.mqtt.is_empty();
         self.once = None;
         let mut submission = Submission::new(

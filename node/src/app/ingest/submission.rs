@@ -186,6 +186,7 @@ impl Submission {
             dead,
             replayed,
             released,
+            devices,
             mqtt,
         } = &self.batch;
         let batch = IngestBatch {
@@ -194,6 +195,7 @@ impl Submission {
             dead: dead.clone(),
             replayed: replayed.clone(),
             released: released.clone(),
+            devices: devices.clone(),
             mqtt: mqtt.clone(),
         };
         let queueing = Queueing {
@@ -216,6 +218,9 @@ impl Submission {
         metrics::histogram!("muster_ingest_commit_seconds")
             .record(self.submitted_at.elapsed().as_secs_f64());
         self.repeated = ingested.repeated;
+        if !self.batch.devices.texts.is_empty() {
+            self.shared.devices.texts().wake();
+        }
     }
 
     /// Plans the next attempt.

@@ -1,6 +1,7 @@
 //! How far the clocks of sensors are believed.
 
 use sensor_drivers::{JudgedTime, TimeLimits, judge_time};
+use store::OddClock;
 
 /// How far a sensor's clock is believed: it may have kept its readings for years while nobody fetched them, but nothing
 /// is measured in the future. (Rules look a day back, DESIGN §8.)
@@ -11,6 +12,13 @@ const TIMES_BELIEVED: TimeLimits = TimeLimits {
 
 /// 2026-01-01: a node whose own clock stands before this program was written judges nobody's.
 const CLOCK_SET_MS: i64 = 1_767_225_600_000;
+
+/// What the clock of the reading with that index said, to be kept beside it where it cannot be true.
+pub(in crate::app) fn odd_clock(judged: &JudgedTime, reading: usize) -> Option<OddClock> {
+    let device_ms = judged.device_ms.filter(|_| judged.flag.is_absurd())?;
+    let reading = u32::try_from(reading).ok()?;
+    Some(OddClock { reading, device_ms })
+}
 
 /// Which time of a reading counts; a clock that cannot be believed is counted.
 pub(in crate::app) fn judged(device_time_ms: Option<i64>, received_ms: i64) -> JudgedTime {

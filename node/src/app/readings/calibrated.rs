@@ -12,6 +12,7 @@ use store::{Bucket, BucketPage, BucketWidth, Point, PointPage, StoreError};
 
 use super::super::AppError;
 use super::super::clock::rfc3339;
+use super::super::devices::{Freshness, age_s};
 
 /// Readings that one answer may be made of beyond its rollups: a day of a sensor that sends each second, in some 20 ms.
 const READINGS_MAX: usize = 100_000;
@@ -82,8 +83,26 @@ impl Told {
 }
 
 /// The id of a calibration's document as the API writes it.
-pub(super) fn id_text(id: &CalibrationId) -> String {
+fn id_text(id: &CalibrationId) -> String {
     domain::RecordId(*id).to_string()
+}
+
+/// The newest reading of a series: what it says, and whether that is still true.
+pub(super) fn last(
+    last: Point,
+    calibrations: Option<&Calibrations>,
+    freshness: &Freshness,
+    now_ms: i64,
+) -> Value {
+    let calibrated = calibrations.and_then(|all| all.apply(last.value, last.at_ms));
+    json!({
+        "at": rfc3339(last.at_ms),
+        "value": calibrated.map_or(last.value, |calibrated| calibrated.value),
+        "raw": last.value,
+        "calibration": calibrated.map(|calibrated| id_text(&calibrated.id)),
+        "age_s": age_s(last.at_ms, now_ms),
+        "stale": freshness.is_stale(last.at_ms, now_ms),
+    })
 }
 
 /// Makes calibrated readings of raw ones.

@@ -1,0 +1,356 @@
+//! What devices say besides values: of themselves, in words, and by clocks that cannot be true.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use domain::{FactKind, Kind};
+use node::app::readings::Values;
+use node::app::{AppError, Caller, ListQuery, RecordKind, SyncSettings};
+use serde_json::{Value, json};
+use support::{Connect, Node, Raw, eventually};
+
+const MESSAGES: RecordKind = RecordKind::Fact(FactKind::Message);
+const MESH: &str = "msh/EU_868/2/json/LongFast/!7efeee00";
+/// The sender of [`text`].
+const RADIO: &str = "!abcdef01";
+
+async fn use_decoders(node: &Node) {
+    let entries = json!([
+        { "topic": "msh/#", "format": "meshtastic" },
+        {
+            "topic": "pump/+", "format": "json", "device": "{2}",
+            "facts": { "firmware": "/fw", "lat": "/lat", "lon": "/lon" },
+            "values": [{ "channel": "level", "pointer": "/level" }],
+        },
+    ]);
+    let entries = serde_json::from_value(entries).unwrap();
+    node.app
+        .use_decoders(entries, Path::new("."))
+        .await
+        .unwrap();
+}
+
+/// What a Meshtastic gateway publishes of a text with that packet number.
+fn text(packet: u32, words: &str) -> String {
+    json!({
+        "channel": 2, "from": 0xabcd_ef01_u32, "id": packet, "payload": { "text": words },
+        "sender": "!7efeee00", "timestamp": 1_772_366_400, "to": u32::MAX, "type": "text",
+    })
+    .to_string()
+}
+
+async fn messages(node: &Node) -> Vec<Value> {
+    let query = ListQuery::default();
+    let page = node.app.list(&Caller::socket(), MESSAGES, query).await;
+    page.unwrap().items
+}
+
+/// Those that are facts, once there are so many.
+async fn facts(node: &Node, count: usize) -> Vec<Value> {
+    eventually("messages", || async {
+        let all = messages(node).await;
+        let facts = || all.iter().filter(|message| message["unapproved"].is_null());
+        if facts().count() == count {
+            Ok(facts().cloned().collect())
+        } else {
+            Err(format!("{all:?}"))
+        }
+    })
+    .await
+}
+
+fn settings() -> SyncSettings {
+    SyncSettings {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        advertise: Vec::new(),
+        peers: Vec::new(),
+        mdns: false,
+    }
+}
+
+/// Two nodes of one operation, the second of which does not sync yet.
+async fn pair() -> (Node, Node) {
+    let wait = Duration::from_secs(20);
+    let hq = Node::start().await;
+    hq.app.start_sync(settings()).await.unwrap();
+    let invited = hq.app.invite(&Caller::socket(), "field", None, wait).await;
+    let directory = tempfile::TempDir::new().unwrap();
+    node::app::founding::join(
+        directory.path(),
+        &node::app::KeySource::DataDir,
+        invited.unwrap()["code"].as_str().unwrap(),
+        "Truck".into(),
+        wait,
+    )
+    .await
+    .unwrap();
+    (hq, Node::member_in(directory).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_words_of_a_device_are_one_message_however_often_they_are_repeated() {
+    let node = Node::start().await;
+    use_decoders(&node).await;
+    node.approve(RADIO).await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    let words = text(7, "Bridge at km 4 is under water");
+    raw.publish(MESH, words.as_bytes(), 1, false).await;
+    let [message] = facts(&node, 1).await.try_into().unwrap();
+    assert_eq!(message["text"], "Bridge at km 4 is under water");
+    assert_eq!(message["device"], RADIO);
+    assert_eq!(message["channel"], 2);
+    assert_eq!(message["sent_at"], "2026-03-01T12:00:00.000Z");
+    assert!(message["received_at"].is_string() && message["author"].is_null());
+    let id = message["id"].as_str().unwrap();
+    let alone = node.app.get(&Caller::socket(), MESSAGES, id, None).await;
+    assert_eq!(alone.unwrap()["text"], message["text"]);
+
+    // Again by the radio, by the MQTT client, after a restart; and then something else.
+    raw.publish(MESH, words.as_bytes(), 2, false).await;
+    raw.publish(MESH, words.as_bytes(), 2, true).await;
+    let node = node.restart().await;
+    use_decoders(&node).await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    raw.publish(MESH, words.as_bytes(), 2, true).await;
+    raw.publish(MESH, words.as_bytes(), 3, false).await;
+    raw.publish(MESH, text(8, "Coming").as_bytes(), 4, false)
+        .await;
+    let both = facts(&node, 2).await;
+    assert_eq!(both[0]["text"], "Coming");
+    assert_eq!(both[1]["id"], message["id"]);
+    assert!(node.dead_letters().await.is_empty());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_says_is_shown_here_and_goes_out_when_somebody_approves_it() {
+    let (hq, truck) = pair().await;
+    truck.app.start_sync(settings()).await.unwrap();
+    use_decoders(&truck).await;
+    let mut raw = Raw::connect(&truck, Connect::default()).await.0;
+    let words = text(7, "Help");
+    raw.publish(MESH, words.as_bytes(), 1, false).await;
+    let [message] = messages(&truck).await.try_into().unwrap();
+    assert_eq!(message["unapproved"], true);
+    assert_eq!(
+        (&message["text"], &message["device"]),
+        (&json!("Help"), &json!(RADIO))
+    );
+    let id = message["id"].as_str().unwrap();
+    let alone = truck.app.get(&Caller::socket(), MESSAGES, id, None).await;
+    assert_eq!(alone.unwrap(), message);
+
+    // It is still there after a restart, and nowhere else.
+    let truck = truck.restart().await;
+    assert_eq!(messages(&truck).await, [message.clone()]);
+    assert!(messages(&hq).await.is_empty());
+
+    truck.app.start_sync(settings()).await.unwrap();
+    hq.approve(RADIO).await;
+    for node in [&truck, &hq] {
+        let [approved] = facts(node, 1).await.try_into().unwrap();
+        assert_eq!(approved["id"], message["id"]);
+        assert_eq!(approved["received_at"], message["received_at"]);
+        assert_eq!(messages(node).await.len(), 1);
+    }
+    hq.stop().await;
+    truck.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_nodes_heard_apart_is_shown_once() {
+    let (hq, truck) = pair().await;
+    for node in [&hq, &truck] {
+        use_decoders(node).await;
+        node.approve(RADIO).await;
+        let mut raw = Raw::connect(node, Connect::default()).await.0;
+        let words = text(7, "Bridge at km 4 is under water");
+        raw.publish(MESH, words.as_bytes(), 1, false).await;
+        facts(node, 1).await;
+    }
+    truck.app.start_sync(settings()).await.unwrap();
+    let mut shown = Vec::new();
+    for node in [&hq, &truck] {
+        shown.push(
+            eventually("one that both heard", || async {
+                match messages(node).await.as_slice() {
+                    [one] if one["also_heard_by"].as_array().is_some() => Ok(one.clone()),
+                    other => Err(format!("{other:?}")),
+                }
+            })
+            .await,
+        );
+    }
+    assert_eq!(shown[0]["id"], shown[1]["id"]);
+    let nodes = [&shown[0]["node"], &shown[0]["also_heard_by"][0]];
+    for node in [&hq, &truck] {
+        assert!(nodes.contains(&&json!(node.app.node_id().to_string())));
+    }
+    hq.stop().await;
+    truck.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_never_stops_talking_fills_dead_letters_and_no_more() {
+    let node = Node::start().await;
+    use_decoders(&node).await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    // The bound holds to within what is on its way.
+    for number in 1..=2_000_u16 {
+        let words = text(u32::from(number), "spam");
+        raw.publish(MESH, words.as_bytes(), number, false).await;
+        if let [letter, ..] = node.dead_letters().await.as_slice() {
+            assert_eq!(letter["code"], "too-many-texts");
+            assert!(number > 200, "{number}");
+            node.stop().await;
+            return;
+        }
+    }
+    panic!("two thousand texts of a stranger were kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_writes_a_message_and_nobody_writes_one_for_a_device() {
+    let node = Node::start().await;
+    let write = async |fields: Value| {
+        let fields = fields.as_object().unwrap().clone();
+        let caller = Caller::socket();
+        node.app.create(&caller, MESSAGES, fields, None).await
+    };
+    write(json!({ "text": "Send sandbags", "to": "hq" }))
+        .await
+        .unwrap();
+    let [message] = messages(&node).await.try_into().unwrap();
+    assert_eq!(
+        (&message["text"], &message["to"]),
+        (&json!("Send sandbags"), &json!("hq"))
+    );
+    let forged = write(json!({ "text": "x", "device": RADIO })).await;
+    assert!(
+        matches!(&forged, Err(AppError::Invalid(errors)) if errors[0].pointer == "/device"),
+        "{forged:?}"
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_said_of_itself_is_there_after_a_restart() {
+    let node = Node::start().await;
+    use_decoders(&node).await;
+    node.approve("north").await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    for (packet, payload) in [
+        (1, json!({ "fw": "1.4.2", "level": 3 })),
+        (2, json!({ "lat": 48.1, "lon": 11.5, "level": 4 })),
+        (3, json!({ "level": 5 })),
+    ] {
+        let payload = payload.to_string();
+        raw.publish("pump/north", payload.as_bytes(), packet, false)
+            .await;
+    }
+    raw.publish("muster/v1/north/battery_pct", b"81", 4, false)
+        .await;
+    let said = |device: &Value| {
+        let names = [
+            "firmware",
+            "reported_location",
+            "reported_location_at",
+            "battery_pct",
+            "battery_at",
+            "last_seen",
+        ];
+        names.map(|name| device[name].clone())
+    };
+    let [before] = node.list(Kind::Device).await.try_into().unwrap();
+    assert_eq!(before["firmware"], "1.4.2");
+    assert_eq!(
+        before["reported_location"],
+        json!({ "lat": 48.1, "lon": 11.5 })
+    );
+    assert!(said(&before).iter().all(|value| !value.is_null()));
+    let node = node.restart().await;
+    let [after] = node.list(Kind::Device).await.try_into().unwrap();
+    assert_eq!(said(&after), said(&before));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_not_shown_as_fresh_once_its_device_has_missed_three_intervals() {
+    let node = Node::start().await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    raw.publish("muster/v1/gauge/level", b"2", 1, false).await;
+    let shown = async || {
+        let [device] = node.list(Kind::Device).await.try_into().unwrap();
+        let [series] = node.series("gauge").await.try_into().unwrap();
+        (device["stale"].clone(), series["last"]["stale"].clone())
+    };
+    assert_eq!(shown().await, (Value::Null, Value::Null), "nobody knows");
+    let every_hour = json!({ "name": "gauge", "state": "approved", "expected_interval_s": 3600 });
+    let device = node.create(Kind::Device, every_hour).await;
+    assert_eq!(shown().await, (json!(false), json!(false)));
+    node.patch(Kind::Device, &device, json!({ "expected_interval_s": 1 }))
+        .await;
+    eventually("that it is stale", || async {
+        match shown().await {
+            (Value::Bool(true), Value::Bool(true)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    raw.publish("muster/v1/gauge/level", b"3", 2, false).await;
+    assert_eq!(shown().await, (json!(false), json!(false)));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_cannot_be_true_is_kept_beside_the_one_that_counts() {
+    let node = Node::start().await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    for (packet, payload) in [
+        (1, r#"{"v":1,"t":"2026-03-01T12:00:00Z"}"#),
+        (2, r#"{"v":2,"t":"1970-01-01T00:05:00Z"}"#),
+        (3, r#"{"v":3,"t":"2106-02-07T06:28:15Z"}"#),
+        (4, r#"{"v":4}"#),
+    ] {
+        raw.publish("muster/v1/gauge/level", payload.as_bytes(), packet, false)
+            .await;
+    }
+    let check = async |node: &Node| {
+        let [series] = node.series("gauge").await.try_into().unwrap();
+        let id = series["id"].as_str().unwrap();
+        let answer = node
+            .app
+            .readings_with_times(&Caller::socket(), id, (None, None), Values::default(), None)
+            .await
+            .unwrap();
+        let points = answer["points"].as_array().unwrap();
+        let times = answer["times"].as_array().unwrap();
+        assert_eq!(points.len(), 4);
+        for (number, stated) in [
+            json!("2026-03-01T12:00:00.000Z"),
+            json!("1970-01-01T00:05:00.000Z"),
+            json!("2106-02-07T06:28:15.000Z"),
+            Value::Null,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(points[number][1], json!(number as f64 + 1.0));
+            assert_eq!(times[number][1], stated);
+            let counts = if number == 0 {
+                &stated
+            } else {
+                &times[number][0]
+            };
+            assert_eq!(&points[number][0], counts);
+        }
+    };
+    check(&node).await;
+    let node = node.restart().await;
+    check(&node).await;
+    node.stop().await;
+}
