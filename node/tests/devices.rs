@@ -146,7 +146,7 @@ async fn what_a_stranger_says_is_shown_here_and_goes_out_when_somebody_approves_
 
     // It is still there after a restart, and nowhere else.
     let truck = truck.restart().await;
-    assert_eq!(messages(&truck).await, [message.clone()]);
+    assert_eq!(messages(&truck).await, std::slice::from_ref(&message));
     assert!(messages(&hq).await.is_empty());
 
     truck.app.start_sync(settings()).await.unwrap();

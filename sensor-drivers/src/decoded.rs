@@ -299,6 +299,8 @@ mod tests {
             text: "x".repeat(bytes),
             to: None,
             sent_ms: None,
+            packet: None,
+            channel: None,
         };
         decoded.text(device, text(TEXT_BYTES_MAX)).unwrap();
         assert_eq!(

@@ -257,7 +257,7 @@ impl Readings {
         // Later changes of what MQTT clients are promised build on earlier ones.
         let ahead = queueing.ahead && batch.mqtt.is_empty() && weight <= AHEAD_WEIGHT_MAX;
         self.send(Job::Ingest {
-            batch,
+            batch: Box::new(batch),
             ahead,
             reply: Reply {
                 answer: reply,
@@ -281,7 +281,7 @@ impl Readings {
             .queued
             .fetch_add(batch.weight(), Ordering::Relaxed);
         self.send(Job::Ingest {
-            batch,
+            batch: Box::new(batch),
             ahead: false,
             reply: Reply {
                 answer: reply,

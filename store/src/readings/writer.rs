@@ -44,7 +44,7 @@ pub(crate) type ReadingsHook = Arc<dyn Fn(&CommittedReadings) + Send + Sync>;
 
 pub(crate) enum Job {
     Ingest {
-        batch: IngestBatch,
+        batch: Box<IngestBatch>,
         /// Before what has to stay in order.
         ahead: bool,
         reply: Reply,
