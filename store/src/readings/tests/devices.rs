@@ -204,7 +204,7 @@ fn what_a_device_does_not_say_again_stays_as_it_was() {
         place: Some((place, 2000)),
         ..firmware.clone()
     };
-    assert_eq!(say(reports.to_vec()), [known.clone()]);
+    assert_eq!(say(reports.to_vec()), std::slice::from_ref(&known));
     let moved = DeviceReport {
         firmware: None,
         place: Some((lower, 4000)),
