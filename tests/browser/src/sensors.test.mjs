@@ -37,7 +37,8 @@ browserTest("a day of a sensor is drawn with its gap, in words and as a table", 
   const chart = page.getByRole("region", { name: "Chart of level" });
   const picture = chart.getByRole("img");
   await t.test("the last 24 hours: a line on both sides of one gap", async () => {
-    await picture.and(page.getByLabel(/level of river-1 over the last 24 hours: lowest 3 m at .*, highest 4 m at/)).waitFor();
+    const words = /level of river-1 over the last 24 hours: lowest 3 m at .*, highest 4 m at/;
+    await picture.and(page.getByLabel(words)).waitFor();
     assert.match(await picture.getAttribute("aria-label"), /1 gap$/);
     assert.equal(await chart.getByTestId("gap").count(), 1);
     assert.equal(await chart.getByTestId("mean").count(), 2);
@@ -100,6 +101,8 @@ browserTest("a day of a sensor is drawn with its gap, in words and as a table", 
     await form.getByRole("button", { name: "Add", exact: true }).click();
     await calibration.getByText("Counts now").waitFor();
     await calibration.getByText("2 points: 0 → 1, 10 → 11").waitFor();
+    const newest = page.getByRole("button", { name: /^level/ });
+    await newest.filter({ hasText: "4 m" }).filter({ hasText: "(raw 3)" }).waitFor();
     await picture.and(page.getByLabel(/lowest 4 m at .*, highest 5 m at/)).waitFor();
     await chart.getByLabel("Show values as the sensor sent them").check();
     await picture.and(page.getByLabel(/lowest 3 m at .*, highest 4 m at/)).waitFor();
@@ -120,7 +123,8 @@ browserTest("a day of a sensor is drawn with its gap, in words and as a table", 
     const heard = new Promise((resolve) => device.once("message", (_topic, payload) => resolve(JSON.parse(payload))));
     await device.subscribeAsync("muster/v1/river-1/cmd", { qos: 1 });
     const { id } = await heard;
-    await device.publishAsync("muster/v1/river-1/state", JSON.stringify({ id, ok: true, detail: "pump runs" }), { qos: 1 });
+    const answer = JSON.stringify({ id, ok: true, detail: "pump runs" });
+    await device.publishAsync("muster/v1/river-1/state", answer, { qos: 1 });
     await device.endAsync();
     await command.filter({ hasText: "Done" }).filter({ hasText: "The device says: pump runs" }).waitFor();
   });

@@ -19,7 +19,6 @@ import type {
   NodeStatus,
   Page,
   Peer,
-  Readings,
   Resource,
   Rule,
   Series,
@@ -196,18 +195,6 @@ export const useCalibrations = (device: string, channel: string) =>
   usePages<Calibration>(keys.calibrations.of(device, channel), (cursor) =>
     paths.calibrations({ device, channel, limit: WHOLE, cursor }),
   );
-
-/** The newest reading as the sensor sent it; null where there is none. */
-export const useRawLast = (series: string) =>
-  useQuery({
-    queryKey: [...keys.devices.readings(series), "raw last"],
-    queryFn: async ({ signal }) => {
-      const range = { resolution: "raw", values: "raw", limit: 1 } as const;
-      const { points } = await api.get<Readings>(paths.readings(series, range), signal);
-      const value: unknown = points.at(-1)?.[1];
-      return typeof value === "number" ? value : null;
-    },
-  });
 
 export const useMessages = () =>
   usePages<Message>(keys.messages.all(), (cursor) => paths.messages({ limit: PAGE, cursor }), VALUES_EVERY_MS);

@@ -31,17 +31,12 @@ describe("an age", () => {
 });
 
 describe("a value", () => {
-  test("is stale after three expected intervals", () => {
-    expect(isStale(secondsAgo(170), 60, now)).toBe(false);
-    expect(isStale(secondsAgo(190), 60, now)).toBe(true);
-  });
-
-  test("of a sensor with no stated interval is stale after ten minutes", () => {
-    expect(isStale(secondsAgo(590), null, now)).toBe(false);
-    expect(isStale(secondsAgo(610), undefined, now)).toBe(true);
+  test("of which only the age is known is stale after ten minutes", () => {
+    expect(isStale(secondsAgo(590), now)).toBe(false);
+    expect(isStale(secondsAgo(610), now)).toBe(true);
   });
 
   test("without a time is never shown as fresh", () => {
-    expect(isStale(null, 60, now)).toBe(true);
+    expect(isStale(null, now)).toBe(true);
   });
 });

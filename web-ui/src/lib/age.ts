@@ -31,18 +31,12 @@ export function formatAge(at: string | null | undefined, nowMs: number): string 
   return `${span(ageMs)} ago`;
 }
 
-/** Without a stated interval a sensor that has been silent this long is not current any more. */
+/** Where nobody has said how often a sensor sends, one that has been silent this long is not current any more. */
 const STALE_DEFAULT_MS = 10 * MINUTE;
-/** One lost message is normal on a bad link, three are not. */
-const INTERVALS_MISSED = 3;
 
-/** Whether a value is too old to be acted on as the present state. An unknown age is stale. */
-export function isStale(at: string | null | undefined, expectedIntervalS: number | null | undefined, nowMs: number) {
+/** Whether a value is too old to be acted on as the present state, as far as its age alone can tell. An unknown age is
+ * stale. The node knows better where it knows how often a sensor should send. */
+export function isStale(at: string | null | undefined, nowMs: number): boolean {
   const thenMs = at === null || at === undefined ? Number.NaN : Date.parse(at);
-  if (Number.isNaN(thenMs)) return true;
-  const limitMs =
-    expectedIntervalS === null || expectedIntervalS === undefined
-      ? STALE_DEFAULT_MS
-      : Math.max(INTERVALS_MISSED * expectedIntervalS * SECOND, 15 * SECOND);
-  return nowMs - thenMs > limitMs;
+  return Number.isNaN(thenMs) || nowMs - thenMs > STALE_DEFAULT_MS;
 }

@@ -54,7 +54,7 @@ export function DeviceCard({ device, series }: DeviceCardProps) {
         <ul className="grid gap-2 sm:grid-cols-2">
           {series.slice(0, CHANNELS_SHOWN).map((each) => (
             <li key={each.id}>
-              <LastValue series={each} expectedIntervalS={device.expected_interval_s} />
+              <LastValue series={each} />
             </li>
           ))}
         </ul>

@@ -156,15 +156,35 @@ function Facts({ device }: { device: Device }) {
         {device.online === null ? texts.connectionUnknown : device.online ? texts.onlineNow : texts.offline}
       </Fact>
       <Fact name={texts.batteryName}>
-        {device.battery_pct === null ? texts.notSaid : `${numberText(device.battery_pct)} %`}
+        <Measured value={device.battery_pct} unit="%" at={device.battery_at} />
       </Fact>
       <Fact name={texts.signalName}>
-        {device.rssi_dbm === null ? texts.notSaid : `${numberText(device.rssi_dbm)} dBm`}
+        <Measured value={device.rssi_dbm} unit="dBm" at={device.rssi_at} />
       </Fact>
       <Fact name={texts.firmwareName}>{device.firmware ?? texts.notSaid}</Fact>
       <Fact name={common.location}>{location ? formatLocation(location) : label(null)}</Fact>
-      {reported && <Fact name={texts.reportedLocation}>{formatLocation(reported)}</Fact>}
+      {reported && (
+        <Fact name={texts.reportedLocation}>
+          {formatLocation(reported)} · <Age at={device.reported_location_at} />
+        </Fact>
+      )}
     </dl>
+  );
+}
+
+/** What a device said of itself some time ago may have become something else. */
+function Measured({ value, unit, at }: { value: number | null; unit: string; at: string | null }) {
+  if (value === null) return texts.notSaid;
+  return (
+    <>
+      {numberText(value)} {unit}
+      {at !== null && (
+        <span className="text-ink-soft">
+          {" "}
+          · <Age at={at} />
+        </span>
+      )}
+    </>
   );
 }
 
@@ -194,7 +214,7 @@ function Channels({ device }: { device: Device }) {
                 }`}
                 onClick={() => set("channel", each.channel)}
               >
-                <LastValue series={each} expectedIntervalS={device.expected_interval_s} />
+                <LastValue series={each} />
               </button>
             </li>
           ))}

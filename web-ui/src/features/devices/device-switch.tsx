@@ -16,6 +16,7 @@ const tones = { approved: "ok", disabled: "plain", unknown: "warn" } as const;
 export function DeviceTags({ device }: { device: Device }) {
   return (
     <span className="flex flex-wrap gap-2">
+      {device.stale && <Tag tone="warn">{texts.silent}</Tag>}
       {device.online === false && <Tag tone="warn">{texts.offline}</Tag>}
       <Tag tone={tones[device.state as keyof typeof tones] ?? "plain"}>
         {device.state === "unknown" ? texts.notApproved : label(device.state)}

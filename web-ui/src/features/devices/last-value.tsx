@@ -9,15 +9,11 @@ import { useNodeName } from "../../ui/node-name.ts";
 import { numberText, unitText } from "../../ui/value.tsx";
 import { texts } from "./texts.ts";
 
-interface LastValueProps {
-  series: Series;
-  expectedIntervalS: number | null | undefined;
-}
-
-export function LastValue({ series, expectedIntervalS }: LastValueProps) {
+export function LastValue({ series }: { series: Series }) {
   const { reachable } = useConnection();
   const { last } = series;
-  const old = useClock((nowMs) => isStale(last?.at, expectedIntervalS, nowMs));
+  // The node knows how often the device should send; where nobody has said, its age alone speaks.
+  const old = useClock((nowMs) => last?.stale ?? isStale(last?.at, nowMs));
   const stale = old || !reachable;
   const heard = newestOf(series.heard_by);
   return (
@@ -32,6 +28,9 @@ export function LastValue({ series, expectedIntervalS }: LastValueProps) {
       {last && (
         <p className={`tabular text-xl font-bold ${stale ? "text-ink-soft" : ""}`}>
           {numberText(last.value)} <Unit unit={series.unit} />
+          {last.calibration !== null && (
+            <span className="text-sm font-normal text-ink-soft"> {texts.raw(numberText(last.raw))}</span>
+          )}
         </p>
       )}
       {last && (

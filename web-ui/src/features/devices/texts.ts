@@ -24,6 +24,8 @@ export const texts = {
   signal: (dbm: number) => `Signal ${dbm} dBm`,
   firmware: (version: string) => `Firmware ${version}`,
   offline: "Offline",
+  silent: "Silent too long",
+  raw: (value: string) => `(raw ${value})`,
   meanOfQuarter: "mean of 15 min",
   heardBy: (node: string) => `Not heard here. Heard by ${node}, up to`,
   alsoHeardBy: (node: string) => `Also heard by ${node}, up to`,

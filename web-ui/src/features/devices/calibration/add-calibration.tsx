@@ -3,7 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../../api/client.ts";
 import { paths } from "../../../api/paths.ts";
-import { keys, useRawLast } from "../../../api/queries.ts";
+import { keys } from "../../../api/queries.ts";
 import type { Calibration, CalibrationInput, Series } from "../../../api/types.ts";
 import { SelectField, TextField } from "../../../ui/field.tsx";
 import { type FieldErrors, fieldErrors, unshownErrors } from "../../../ui/field-errors.ts";
@@ -133,9 +133,9 @@ export function AddCalibration({ series, form, onForm, onAdded }: AddCalibration
 
 /** What the newest reading would become: a sign or a decimal that is wrong shows at once. */
 function Preview({ series, form }: { series: Series; form: CalibrationForm }) {
-  const raw = useRawLast(series.id).data;
+  const raw = series.last?.raw;
   const parsed = parseCalibration(form, { device: series.device, channel: series.channel });
-  if (raw === undefined || raw === null || "errors" in parsed) return null;
+  if (raw === undefined || "errors" in parsed) return null;
   const value = applied(parsed.input.curve, raw);
   if (value === null) return null;
   const unit = series.unit === null ? "" : ` ${unitText(series.unit)}`;
