@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::clock::rfc3339;
 use super::{App, AppError, Caller, Page};
 
+/// Brokers of one node: each has a connection, a task and a session.
+pub const BROKERS_MAX: usize = 16;
+
 /// Where the connection with a broker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BrokerPhase {

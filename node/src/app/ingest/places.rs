@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use store::{AHEAD_WEIGHT_MAX, QUEUE_READINGS_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::ingest::broker::BROKERS_MAX;
+use crate::app::brokers::BROKERS_MAX;
 
 /// The MQTT endpoint and every broker.
 const SOURCES_MAX: usize = 1 + BROKERS_MAX;

@@ -12,8 +12,7 @@ const PACKET_BYTES_MAX: usize = 1024 * 1024;
 const KEEP_ALIVE_S: u16 = 30;
 /// Certificates and passwords are small.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-/// Brokers of one node: each has a connection, a task and a session.
-pub const BROKERS_MAX: usize = 16;
+pub use crate::app::brokers::BROKERS_MAX;
 
 /// A broker that is there already, `[[brokers]]` in muster.toml.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
