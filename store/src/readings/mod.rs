@@ -145,7 +145,7 @@ impl Readings {
             shared.clone(),
             checkpointer.handle(),
             Inbox::new(receiver),
-            source.wear.gather,
+            source.wear,
             wake.clone(),
             loaded,
         );

@@ -26,14 +26,13 @@ use super::types::{
 };
 use crate::checkpoint::Committing;
 use crate::error::{CommitError, Doing, StoreError};
+use crate::open::Wear;
 use crate::ticket::{Done, LocalJob};
 
 /// A transaction takes in whatever is queued for at most this long.
 const GROUP_WORK_MAX: Duration = Duration::from_millis(5);
 /// And at most this many readings, so that what the hook gets at once stays small.
 const GROUP_READINGS_MAX: usize = 4_096;
-/// `last_seen` of devices goes to the file this often while readings come, and once after they stop.
-const DEVICES_EVERY: Duration = Duration::from_secs(1);
 /// Rows of the tail that are in blocks already are deleted in steps of this many, each in some commit, or of twice as
 /// many as the commit stores, so that they do not pile up while large batches come.
 const DELETE_STEP: i64 = 2_048;
@@ -111,8 +110,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     committing: Committing,
     inbox: Inbox,
-    /// See [`crate::Wear::gather`].
-    gather: Duration,
+    wear: Wear,
     committed_at: Instant,
     wake_keeper: std::sync::mpsc::SyncSender<()>,
     deliveries: Deliveries,
@@ -128,6 +126,8 @@ pub(crate) struct Writer {
     deleted_to: i64,
     devices_written: Instant,
     devices_dirty: bool,
+    /// The last transaction: nothing is put off any more.
+    closing: bool,
 }
 
 /// The open transaction.
@@ -145,7 +145,7 @@ impl Writer {
         shared: Arc<Shared>,
         committing: Committing,
         inbox: Inbox,
-        gather: Duration,
+        wear: Wear,
         wake_keeper: std::sync::mpsc::SyncSender<()>,
         loaded: super::load::Loaded,
     ) -> Self {
@@ -154,7 +154,7 @@ impl Writer {
             shared,
             committing,
             inbox,
-            gather,
+            wear,
             committed_at: Instant::now(),
             wake_keeper,
             deliveries: loaded.deliveries,
@@ -167,6 +167,7 @@ impl Writer {
             deleted_to: loaded.deleted_to,
             devices_written: Instant::now(),
             devices_dirty: false,
+            closing: false,
         }
     }
 
@@ -188,7 +189,7 @@ impl Writer {
             }
         }
         if self.devices_dirty || self.shared.catalogue.has_news() {
-            self.devices_written = Instant::now() - DEVICES_EVERY;
+            self.closing = true;
             self.group(None);
         }
     }
@@ -196,7 +197,7 @@ impl Writer {
     /// Where writing wears the disk: waits for more readings to be committed with these. Whatever else comes ends the
     /// wait, because somebody waits for it.
     fn gather_behind(&mut self, first: &Job) {
-        let until = self.committed_at + self.gather;
+        let until = self.committed_at + self.wear.gather;
         if until <= Instant::now() {
             return;
         }
@@ -218,7 +219,11 @@ impl Writer {
         if self.deleted_to < self.compacted_to {
             Some(IDLE_STEP_AFTER)
         } else if self.devices_dirty {
-            Some(DEVICES_EVERY.saturating_sub(self.devices_written.elapsed()))
+            Some(
+                self.wear
+                    .seen_every
+                    .saturating_sub(self.devices_written.elapsed()),
+            )
         } else {
             None
         }
@@ -589,7 +594,7 @@ impl Writer {
 
     /// Commits a transaction with so many new readings.
     fn commit(&mut self, stored: usize) -> Result<(), CommitError> {
-        let devices_too = self.devices_written.elapsed() >= DEVICES_EVERY;
+        let devices_too = self.closing || self.devices_written.elapsed() >= self.wear.seen_every;
         let written = self.shared.catalogue.write(&self.connection, devices_too)?;
         let step = DELETE_STEP.max(2 * stored as i64);
         let delete_to = self.compacted_to.min(self.deleted_to + step);
