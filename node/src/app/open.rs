@@ -74,7 +74,7 @@ pub enum Storage {
     /// A disk: nothing waits for anything.
     #[default]
     Disk,
-    /// A memory card, which wears out: readings are acknowledged up to two seconds later, and what rules have seen is
+    /// A memory card, which wears out: readings are acknowledged up to four seconds later, and what rules have seen is
     /// written down once a minute (after a crash they look at up to a minute of readings again, and do nothing twice).
     SdCard,
 }
