@@ -383,14 +383,15 @@ fn a_rule_cursor_of_an_older_version_counts_evaluations_from_now_on() {
         encrypt: false,
         ..OpenOptions::default()
     };
-    Store::open(dir.path(), &key(), &plain).unwrap().close();
     let before = rusqlite::Connection::open(dir.path().join("muster.db")).unwrap();
-    before
-        .execute_batch(
-            "ALTER TABLE rule_cursor DROP COLUMN evaluated; ALTER TABLE rule_cursor DROP COLUMN sequence; \
-             INSERT INTO rule_cursor VALUES (1, zeroblob(16), 7, x'01'); PRAGMA user_version = 3;",
-        )
-        .unwrap();
+    for migration in [
+        include_str!("../migrations/muster/0001_log_and_local.sql"),
+        include_str!("../migrations/muster/0002_receipts.sql"),
+        include_str!("../migrations/muster/0003_marks_and_faults.sql"),
+        "INSERT INTO rule_cursor VALUES (1, zeroblob(16), 7, x'01'); PRAGMA user_version = 3;",
+    ] {
+        before.execute_batch(migration).unwrap();
+    }
     drop(before);
     let store = Store::open(dir.path(), &key(), &plain).unwrap();
     let cursor = store.read(|reader| reader.rule_cursor()).unwrap().unwrap();
