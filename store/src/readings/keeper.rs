@@ -148,7 +148,14 @@ impl Keeper {
             std::thread::sleep(STEP_PAUSE);
             return Ok(true);
         }
-        let request = self.requests.lock().pop_front();
+        let request = {
+            let mut requests = self.requests.lock();
+            match requests.front() {
+                // It came while this step was under way: what is due by its time has not been done yet.
+                Some(request) if request.now_ms != self.told_now_ms => return Ok(true),
+                _ => requests.pop_front(),
+            }
+        };
         match request {
             Some(request) => {
                 let answer = self.expire(&request);
