@@ -1,5 +1,6 @@
 //! Configuration: `muster.toml` in the data directory, then `MUSTER_…` in the environment, then flags; the later wins.
-//! Tables (decoders, brokers, places for requests, retention, archive) stand in the file only.
+//! Tables (decoders, brokers, places for requests, retention, archive, replicate)
+//! stand in the file only.
 //!
 //! Invariant: a key that nobody reads is an error that names it and where it stands, because a misspelt setting on a
 //! node in the field is found out about when it is too late.
@@ -14,7 +15,7 @@ use sensor_drivers::DecoderConfig;
 
 use crate::api::RequestPlaces;
 use crate::app::ingest::{IngestPlaces, IngestPlacesError};
-use crate::app::{ArchiveSettings, Kept, Storage};
+use crate::app::{ArchiveSettings, Kept, Replicate, Storage};
 use crate::ingest::broker::{self, BrokerSettings, BrokerSettingsError};
 
 /// Name of the configuration file in the data directory.
@@ -65,6 +66,8 @@ pub struct Config {
     pub retention: Kept,
     /// Where closed days of readings are exported to.
     pub archive: ArchiveSettings,
+    /// Which readings other nodes get.
+    pub replicate: Replicate,
     /// What is logged to standard error, as `tracing` filter directives.
     pub log: String,
 }
@@ -91,6 +94,7 @@ impl Default for Config {
             ingest: IngestPlaces::default(),
             retention: Kept::default(),
             archive: ArchiveSettings::default(),
+            replicate: Replicate::default(),
             log: "info".into(),
         }
     }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +26,18 @@ fn quick(config: &mut OpenConfig) {
     };
 }
 
-async fn listen(app: &Arc<App>) {
+async fn listen(app: &Arc<App>) -> SocketAddr {
+    listen_with(app, Vec::new()).await
+}
+
+async fn listen_with(app: &Arc<App>, peers: Vec<String>) -> SocketAddr {
     let settings = SyncSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
-        peers: Vec::new(),
+        peers,
         advertise: Vec::new(),
         mdns: false,
     };
-    app.start_sync(settings).await.unwrap();
+    app.start_sync(settings).await.unwrap()
 }
 
 /// HQ, which listens, and a truck, which has joined it and is cut off.
@@ -187,7 +192,11 @@ async fn a_chart_at_hq_shows_what_the_truck_heard_after_a_cut_and_after_a_rebuil
         assert_eq!(there["sources"][0]["here"], true);
     }
     let raw = chart(&hq, &id, Resolution::Raw).await.unwrap();
-    assert_eq!(raw["points"], json!([]));
+    assert_eq!(
+        raw["points"],
+        json!([]),
+        "the readings themselves are not given away"
+    );
 
     // The link is cut; readings come late, and after a restart that heard nothing of them before.
     let truck = cut(truck).await;
@@ -269,6 +278,110 @@ async fn what_was_said_is_not_said_again_after_a_restart() {
     // Long enough for some looks at what is due.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(log(&truck).await, Ok(before));
+    hq.stop().await;
+    truck.stop().await;
+}
+
+/// The log of lane 5 that a node holds of the truck; `None` where it has none.
+async fn raw_log(node: &Node) -> Option<Value> {
+    let query = LogQuery {
+        author: Some("Truck 3".into()),
+        lane: Some("raw".into()),
+        ..LogQuery::default()
+    };
+    node.app.inspect_log(&Caller::socket(), query).await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readings_that_are_given_away_come_to_who_asks_for_them_and_to_nobody_else() {
+    let (hq, truck) = hq_and_truck().await;
+    let give = |config: &mut OpenConfig| {
+        quick(config);
+        config.replicate.raw = vec!["river-*/level".into()];
+    };
+    let truck = Node::member_with(truck.stop().await, give).await;
+    truck.approve("river-1").await;
+    truck.approve("mast").await;
+    let start_ms = an_hour_ago(&truck);
+    let readings = [
+        (start_ms, 3.25),
+        (start_ms + 1_000, 4.0),
+        (start_ms + 61_000, 5.5),
+    ];
+    measure(&truck, "river-1", readings).await;
+    measure(&truck, "mast", [(start_ms, 1.0)]).await;
+    listen(&truck.app).await;
+    let [series] = truck.series("river-1").await.try_into().unwrap();
+    let id = series["id"].as_str().unwrap().to_owned();
+    let there = chart(&truck, &id, Resolution::Raw).await.unwrap();
+    // An HQ asks unless it is told not to.
+    eventually("the readings", async || {
+        let here = chart(&hq, &id, Resolution::Raw).await?;
+        if here["points"] == there["points"] {
+            Ok(())
+        } else {
+            Err(here.to_string())
+        }
+    })
+    .await;
+    let here = chart(&hq, &id, Resolution::Raw).await.unwrap();
+    assert_eq!(here["sources"][0]["name"], "Truck 3");
+    let minutes = |node| chart(node, &id, Resolution::OneMinute);
+    assert_eq!(
+        minutes(&hq).await.unwrap()["points"],
+        minutes(&truck).await.unwrap()["points"]
+    );
+    let [mast] = hq.series("mast").await.try_into().unwrap();
+    let mast = chart(&hq, mast["id"].as_str().unwrap(), Resolution::Raw)
+        .await
+        .unwrap();
+    assert_eq!(mast["points"], json!([]), "nobody named it");
+
+    // One that comes late replaces what was said of its quarter; a rebuild gives the same rows.
+    measure(&truck, "river-1", [(start_ms + 2_000, 9.0)]).await;
+    let there = chart(&truck, &id, Resolution::Raw).await.unwrap();
+    eventually("the late reading", async || {
+        let here = chart(&hq, &id, Resolution::Raw).await?;
+        if here["points"] == there["points"] {
+            Ok(())
+        } else {
+            Err(here.to_string())
+        }
+    })
+    .await;
+    rebuild_changes_nothing(&hq).await;
+    rebuild_changes_nothing(&truck).await;
+    assert_eq!(
+        chart(&hq, &id, Resolution::Raw).await.unwrap()["points"],
+        there["points"]
+    );
+    hq.stop().await;
+    truck.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_ask_for_readings_gets_none() {
+    let (hq, truck) = hq_and_truck().await;
+    let hq_dir = hq.stop().await;
+    let hq = Node::member_with(hq_dir, |config| {
+        quick(config);
+        config.replicate.receive_raw = Some(false);
+    })
+    .await;
+    let address = listen(&hq.app).await;
+    let truck = Node::member_with(truck.stop().await, |config| {
+        quick(config);
+        config.replicate.raw = vec!["*/*".into()];
+    })
+    .await;
+    truck.approve("river-1").await;
+    let start_ms = an_hour_ago(&truck);
+    measure(&truck, "river-1", [(start_ms, 3.25)]).await;
+    listen_with(&truck.app, vec![address.to_string()]).await;
+    let [series] = truck.series("river-1").await.try_into().unwrap();
+    until_counts(&hq, series["id"].as_str().unwrap(), &[1]).await;
+    assert!(raw_log(&truck).await.is_some());
+    assert_eq!(raw_log(&hq).await, None, "not one entry of lane 5");
     hq.stop().await;
     truck.stop().await;
 }

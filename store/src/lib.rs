@@ -34,8 +34,9 @@ pub use key::{DbKey, KEY_FILE, key_from_file, key_from_passphrase, key_in_data_d
 pub use lock::DataDirLock;
 pub use muster::batch::{
     AuditWrite, Batch, CommitNo, Committed, ConflictState, ConflictWrite, Disposition,
-    DocumentWrite, Evaluated, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry, ReceiptWrite,
-    RewrittenViews, RuleCursor, RunEntry, RunWrite, SeriesSummary, SummaryWrite,
+    DocumentWrite, EntryPlace, Evaluated, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry,
+    RawWrite, ReceiptWrite, RewrittenViews, RuleCursor, RunEntry, RunWrite, SeriesSummary,
+    SummaryWrite,
 };
 pub use muster::conflicts::{AuditRow, ConflictQuery, ConflictRow};
 pub use muster::events::{Event, EventSubject};
@@ -51,6 +52,7 @@ pub use muster::progress::{Lacking, SeenBy};
 pub use muster::queries::{
     BoundingBox, DocumentQuery, DocumentRow, FactQuery, FactRow, ListCursor,
 };
+pub use muster::raw::RawPage;
 pub use muster::rebuild::RebuildCommit;
 pub use muster::sessions::{Invite, SessionRecord, SessionWrite};
 pub use muster::summaries::{HeardBy, HeardSeries};

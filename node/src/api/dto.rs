@@ -385,14 +385,14 @@ pub struct ReadingsSource {
     pub name: Option<String>,
     /// Whether it is this node.
     pub here: bool,
-    /// When the first of its buckets begins.
+    /// When the first of its points begins.
     #[schema(format = DateTime)]
     pub from: String,
     /// When the last of them ends.
     #[schema(format = DateTime)]
     pub to: String,
-    /// How many of the buckets are its.
-    pub buckets: u64,
+    /// How many of the points are its.
+    pub points: u64,
 }
 
 /// A value at a time.
@@ -444,7 +444,7 @@ pub struct Readings {
     /// which others were expected.
     #[schema(value_type = Vec<(String, String)>, required = false)]
     pub gaps: Option<Vec<Value>>,
-    /// Not of raw readings: whose buckets these are, the node that gave most first. Of each time the node that heard most
+    /// Whose readings or buckets these are, the node that gave most first. Of each bucket's time the node that heard most
     /// is shown, never a sum.
     #[schema(required = false)]
     pub sources: Option<Vec<ReadingsSource>>,

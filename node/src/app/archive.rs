@@ -217,6 +217,8 @@ async fn remember(store: &Store, progress: &Progress, now_ms: i64) -> Result<(),
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use store::{
         DbKey, Evaluated, IngestBatch, NewReading, OpenOptions, Retention, RuleCursor, flags,
     };

@@ -55,7 +55,7 @@ pub(in crate::app) use open::open_store;
 pub use open::{KeySource, OpenConfig, OpenError, Storage};
 pub use proof::SYNC_FAULTS_LIMIT_MAX;
 pub use retention::{Days, Kept};
-pub use summaries::SummaryTiming;
+pub use summaries::{Replicate, SummaryTiming};
 pub use sync::SyncSettings;
 pub use types::*;
 
@@ -106,6 +106,8 @@ pub struct App {
     pub(in crate::app) mqtt: mqtt::Mqtt,
     pub(in crate::app) brokers: brokers::BrokerBoard,
     pub(in crate::app) storage: Storage,
+    /// Whether this node asks others for readings.
+    pub(in crate::app) receive_raw: bool,
     pub(in crate::app) decoders: decoders::Decoders,
     pub(in crate::app) rules: Arc<rules::Rules>,
     pub(in crate::app) invites: tokio::sync::Mutex<()>,

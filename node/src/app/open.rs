@@ -24,7 +24,7 @@ use super::events::EventFeed;
 use super::names::NameBook;
 use super::present::RowView;
 use super::retention::Kept;
-use super::summaries::SummaryTiming;
+use super::summaries::{Replicate, SummaryTiming};
 use super::{App, Me, auth, devices, founding, ingest, proof, receipts, rules, summaries, upkeep};
 
 /// Where the database key comes from.
@@ -63,6 +63,8 @@ pub struct OpenConfig {
     pub kept: Kept,
     /// Where closed days of readings are exported to.
     pub archive: ArchiveSettings,
+    /// Which readings are given away, and whether others are asked for theirs.
+    pub replicate: Replicate,
     /// When others are told what its sensors said.
     pub summaries: SummaryTiming,
 }
@@ -106,6 +108,7 @@ impl OpenConfig {
             ingest: ingest::IngestPlaces::default(),
             kept: Kept::default(),
             archive: ArchiveSettings::default(),
+            replicate: Replicate::default(),
             summaries: SummaryTiming::default(),
         }
     }
@@ -280,6 +283,7 @@ impl App {
         let app = Arc::new(App {
             ingest,
             storage: config.storage,
+            receive_raw: config.replicate.receive_raw.unwrap_or(me.role == Role::Hq),
             decoders,
             mqtt,
             brokers: super::brokers::BrokerBoard::default(),
@@ -355,6 +359,7 @@ impl App {
                 clock,
                 trust: Arc::clone(&app.trust),
                 writes_stopped: Arc::clone(&app.writes_stopped),
+                replicate: config.replicate.clone(),
             },
             config.summaries,
             app.stop.clone(),

@@ -169,7 +169,8 @@ impl App {
     /// than `limit`, these are the newest, and `truncated` is true. Values are as their calibrations say, or as they came;
     /// the answer tells which calibrations were used.
     ///
-    /// Quarters and hours are filled in from what other nodes said of the same series; `sources` says whose they are.
+    /// Quarters and hours are filled in from what other nodes said of the same series, readings and minutes from what they
+    /// gave away; `sources` says whose they are.
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`, a limit or range that does not fit, a fault of the store.
@@ -253,14 +254,24 @@ impl App {
         (from_ms, to_ms): (i64, i64),
         limit: usize,
     ) -> Result<Value, StoreError> {
-        let mut page = match asked.here {
+        let me = self.me.node;
+        let own = match asked.here {
             Some(here) => self.store.readings().points(here, from_ms, to_ms, limit)?,
             None => PointPage::default(),
         };
+        let now_ms = i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX);
+        let others = self.store.read(|reader| {
+            // One more than asked for tells whether there are more.
+            let (range, wanted) = ((from_ms, to_ms), limit as u64 + 1);
+            elsewhere::raw(reader, &me, &asked.key, range, wanted, now_ms)
+        })?;
+        let name_of = |node| self.name_of(node);
+        let (mut page, sources) = elsewhere::merge_raw(me, own, &others, limit, name_of);
         let expected_interval_ms = self.devices.expected_interval_ms(&asked.device);
         let told = calibrated::points(&asked.calibrations, &mut page);
         let mut answer = answers::raw(id, &page, expected_interval_ms);
         told.lay_over(&mut answer);
+        answer["sources"] = sources;
         Ok(answer)
     }
 
@@ -277,16 +288,20 @@ impl App {
             Some(here) => readings.buckets(here, width, from_ms, to_ms, limit)?,
             None => BucketPage::default(),
         };
-        // Nobody says what a minute was.
-        let others = if width == BucketWidth::Minute {
-            Vec::new()
-        } else {
-            let now_ms = i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX);
-            let range = (from_ms, to_ms);
-            self.store.read(|reader| {
-                elsewhere::buckets(reader, &me, &asked.key, width, range, limit, now_ms)
-            })?
-        };
+        let now_ms = i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX);
+        let range = (from_ms, to_ms);
+        let others = self.store.read(|reader| {
+            if width == BucketWidth::Minute {
+                // Nobody says what a minute was, but some give away their readings: whole minutes of them are wanted.
+                let ms = width.ms();
+                let from_ms = from_ms.saturating_sub(from_ms.rem_euclid(ms));
+                let to_ms = to_ms.saturating_add(ms - 1 - to_ms.rem_euclid(ms));
+                let range = (from_ms, to_ms);
+                let given = elsewhere::raw(reader, &me, &asked.key, range, u64::MAX, now_ms)?;
+                return Ok(given.iter().map(elsewhere::Raw::minutes).collect());
+            }
+            elsewhere::buckets(reader, &me, &asked.key, width, range, limit, now_ms)
+        })?;
         let mut merged = elsewhere::merge(me, own, others, limit);
         let own_from = merged.starts_of(me);
         let told = calibrated::buckets(

@@ -87,7 +87,7 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
         after = last.commit;
         for commit in page {
             rebuilt.commits += 1;
-            let (mut facts, mut summaries) = (Vec::new(), Vec::new());
+            let (mut facts, mut summaries, mut raw) = (Vec::new(), Vec::new(), Vec::new());
             for entry in commit.entries {
                 if entry.disposition != Disposition::Applied {
                     continue;
@@ -110,14 +110,21 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
                         entry.seq,
                         &entry.bytes,
                     ));
+                } else if entry.kind == super::summaries::RAW_KIND.0 {
+                    raw.extend(super::documents::raw_in(
+                        &entry.log,
+                        entry.seq,
+                        &entry.bytes,
+                    ));
                 }
             }
-            if !facts.is_empty() || !summaries.is_empty() {
+            if !facts.is_empty() || !summaries.is_empty() || !raw.is_empty() {
                 rebuilt.facts += facts.len() as u64;
                 out.push(RebuildCommit {
                     commit: commit.commit,
                     facts,
                     summaries,
+                    raw,
                     ..RebuildCommit::default()
                 });
             }

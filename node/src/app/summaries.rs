@@ -2,7 +2,7 @@
 //!
 //! A quarter is said when it is over, and again when readings of it came late. Whoever gets the log shows it: a chart on
 //! one node has what another node's sensors measured. Minutes and readings themselves stay where they were heard, unless
-//! somebody asks for them (see `blocks`).
+//! somebody asks for them (see [`replicate`]).
 //!
 //! What always holds:
 //! - only readings of approved devices are spoken of: a flood of invented names on an open port stays in one place;
@@ -11,6 +11,8 @@
 //!   crash: what is due is marked in the transaction that would make it be forgotten (`store::DueQuarter`).
 
 pub(in crate::app) mod payload;
+pub(in crate::app) mod raw;
+mod replicate;
 #[cfg(test)]
 mod tests;
 
@@ -20,17 +22,20 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use store::{
-    Batch, Bucket, BucketWidth, Disposition, DueQuarter, LocalEntry, SeriesId, SeriesKey,
-    SeriesSummary, Store, SummaryWrite,
+    Batch, Bucket, BucketWidth, Disposition, DueQuarter, EntryPlace, LocalEntry, RawWrite,
+    SeriesId, SeriesKey, SeriesSummary, Store, SummaryWrite,
 };
 use sync_engine::{
-    Entry, EntryHeader, GroupId, HybridTime, Incarnation, Lane, LogId, MayWrite, NodeId, ObjectId,
-    Payload, Trust,
+    Entry, EntryHeader, EntryKind, GroupId, HybridTime, Incarnation, Lane, LogId, MayWrite, NodeId,
+    ObjectId, Payload, Trust,
 };
 use tokio_util::sync::CancellationToken;
 
 pub(in crate::app) use self::payload::{KIND, decode};
 use self::payload::{Quarter, SeriesSaid};
+pub(in crate::app) use self::raw::{KIND as RAW_KIND, decode as decode_raw};
+use self::replicate::Budget;
+pub use self::replicate::Replicate;
 use super::clock::Clock;
 use super::error::AppError;
 use super::receipts;
@@ -72,6 +77,8 @@ pub(in crate::app) struct Surroundings {
     pub trust: Arc<ArcSwap<Trust>>,
     /// Set when this node must not write; says why.
     pub writes_stopped: Arc<ArcSwapOption<String>>,
+    /// Which readings themselves are given away.
+    pub replicate: Replicate,
 }
 
 /// Starts the task that writes summaries, which ends when `stop` is cancelled.
@@ -91,10 +98,11 @@ pub(in crate::app) fn start(
 async fn look_when_due(around: Surroundings, timing: SummaryTiming) {
     let around = Arc::new(around);
     let mut in_tail = Seen::default();
+    let mut budget = Budget::default();
     let mut wait = timing.first;
     loop {
         tokio::time::sleep(wait).await;
-        match around.look(&mut in_tail).await {
+        match around.look(&mut in_tail, &mut budget).await {
             Ok(said) if said.quarters > 0 => {
                 tracing::debug!(quarters = said.quarters, bytes = said.bytes, "a summary");
                 metrics::counter!("muster_summary_quarters_total").increment(said.quarters as u64);
@@ -134,14 +142,20 @@ type Seen = HashMap<(SeriesId, i64), i64>;
 struct Found {
     series: BTreeMap<SeriesKey, SeriesSaid>,
     quarters: usize,
+    /// Quarters of which the readings themselves are given away.
+    raw: Vec<(SeriesId, i64)>,
     /// Due ones that are settled when all of this is said.
     settled: Vec<DueQuarter>,
 }
 
 impl Surroundings {
     /// Says what there is to say.
-    async fn look(self: &Arc<Self>, in_tail: &mut Seen) -> Result<HowMuch, AppError> {
-        if !self.may_write() {
+    async fn look(
+        self: &Arc<Self>,
+        in_tail: &mut Seen,
+        budget: &mut Budget,
+    ) -> Result<HowMuch, AppError> {
+        if !self.may_write(Lane::Summary) {
             return Ok(HowMuch::default());
         }
         let (around, seen) = (Arc::clone(self), std::mem::take(in_tail));
@@ -163,8 +177,11 @@ impl Surroundings {
         let Found {
             series,
             quarters,
+            raw,
             settled,
         } = found;
+        // Before the summaries, which are what tells the next look that nothing is left to say.
+        self.give_raw(raw, budget).await?;
         let said = self
             .say(&series.into_values().collect::<Vec<_>>(), quarters)
             .await?;
@@ -220,6 +237,9 @@ impl Surroundings {
                     continue;
                 };
                 found.quarters += 1;
+                if self.replicate.gives(&info.device, &info.channel) {
+                    found.raw.push((due.series, due.start_ms));
+                }
                 let series = found.series.entry(info.key).or_insert_with(|| SeriesSaid {
                     device: info.device.to_string(),
                     channel: info.channel.to_string(),
@@ -245,7 +265,7 @@ impl Surroundings {
             // What is said is what can be read back.
             let said = decode(&payload).ok().flatten().unwrap_or_default();
             batch.summaries.push(summary_write(self.node, None, said));
-            let entry = entry(self.node, wall_ms, payload)?;
+            let entry = entry(self.node, wall_ms, (Lane::Summary, KIND), payload)?;
             bytes += entry.bytes.len();
             batch.local.push(entry);
             self.store.commit(batch).await?;
@@ -253,12 +273,12 @@ impl Surroundings {
         Ok(HowMuch { quarters, bytes })
     }
 
-    fn may_write(&self) -> bool {
+    fn may_write(&self, lane: Lane) -> bool {
         let log = LogId {
             author: self.node,
             incarnation: self.incarnation,
             group: GroupId::SHARED,
-            lane: Lane::Summary,
+            lane,
         };
         matches!(self.trust.load().may_write(&log), MayWrite::Yes)
             && self.writes_stopped.load().is_none()
@@ -276,6 +296,32 @@ fn quarter_of(bucket: &Bucket) -> Quarter {
         min: bucket.min,
         max: bucket.max,
         sum: bucket.sum,
+    }
+}
+
+/// The readings in a stored entry; `None` for any other entry.
+pub(in crate::app) fn readings_in(entry_bytes: &[u8]) -> Option<raw::RawQuarter> {
+    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
+    match payload {
+        Payload::Plain(bytes) if header.kind == RAW_KIND => decode_raw(&bytes).ok()?,
+        _ => None,
+    }
+}
+
+/// What the store is to take in of readings that somebody gives away.
+pub(in crate::app) fn raw_write(
+    node: NodeId,
+    place: EntryPlace,
+    quarter: &raw::RawQuarter,
+) -> RawWrite {
+    RawWrite {
+        place,
+        node,
+        device: quarter.device.clone(),
+        channel: quarter.channel.clone(),
+        unit: quarter.unit.clone(),
+        start_ms: quarter.number * payload::QUARTER_MS,
+        count: quarter.readings.len() as u64,
     }
 }
 
@@ -311,8 +357,13 @@ pub(in crate::app) fn summary_write(
     }
 }
 
-/// The entry of a summary for this node's own log of lane 4.
-fn entry(author: NodeId, now_wall_ms: u64, bytes: Vec<u8>) -> Result<LocalEntry, AppError> {
+/// The entry of a summary, or of readings, for this node's own log of that lane.
+fn entry(
+    author: NodeId,
+    now_wall_ms: u64,
+    (lane, kind): (Lane, EntryKind),
+    bytes: Vec<u8>,
+) -> Result<LocalEntry, AppError> {
     // As a receipt, it is about its author.
     let object: ObjectId = receipts::object_of(author);
     let entry = Entry {
@@ -322,7 +373,7 @@ fn entry(author: NodeId, now_wall_ms: u64, bytes: Vec<u8>) -> Result<LocalEntry,
                 logical: 0,
             },
             user: None,
-            kind: KIND,
+            kind,
             object,
         },
         payload: Payload::Plain(bytes),
@@ -333,9 +384,9 @@ fn entry(author: NodeId, now_wall_ms: u64, bytes: Vec<u8>) -> Result<LocalEntry,
     })?;
     Ok(LocalEntry {
         group: GroupId::SHARED,
-        lane: Lane::Summary,
+        lane,
         bytes,
-        kind: KIND.0,
+        kind: kind.0,
         object,
         disposition: Disposition::Applied,
     })

@@ -121,14 +121,17 @@ impl App {
             frontier,
             Interest {
                 groups: vec![GroupId::SHARED],
-                // Raw readings stay where they were taken; blobs are fetched on demand.
-                lanes: vec![
+                // Readings come to who asks for them; blobs are fetched on demand.
+                lanes: [
                     Lane::Trust,
                     Lane::Flash,
                     Lane::Life,
                     Lane::Coordination,
                     Lane::Summary,
-                ],
+                ]
+                .into_iter()
+                .chain(self.receive_raw.then_some(Lane::Raw))
+                .collect(),
             },
             Limits {
                 connections_max: CONNECTIONS_MAX,

@@ -103,6 +103,7 @@ async fn open(place: &Place, config: &Config) -> anyhow::Result<Arc<App>> {
         ingest: config.ingest,
         kept: config.retention,
         archive: config.archive.clone(),
+        replicate: config.replicate.clone(),
         ..OpenConfig::new(&place.data_dir, key)
     })
     .await?;

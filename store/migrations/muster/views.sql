@@ -1,6 +1,7 @@
 -- muster.db: the views. All of it can be dropped and computed again from the log and the journal; `begin_rebuild` does
 -- just that, with this file. Change a view here and raise VIEWS_VERSION in migrate.rs: no numbered migration is needed.
 
+DROP TABLE IF EXISTS raw_quarter;
 DROP TABLE IF EXISTS summary_hour;
 DROP TABLE IF EXISTS summary_quarter;
 DROP TABLE IF EXISTS summary_heard;
@@ -170,5 +171,16 @@ CREATE TABLE summary_hour (
   min    REAL    NOT NULL,
   max    REAL    NOT NULL,
   sum    REAL    NOT NULL,
+  PRIMARY KEY (author, start, series)
+) STRICT, WITHOUT ROWID;
+
+-- view. Which entry of lane 5 holds a node's readings of a quarter of an hour: the last one that says them. The entry is
+-- not copied.
+CREATE TABLE raw_quarter (
+  author INTEGER NOT NULL,
+  start  INTEGER NOT NULL,
+  series INTEGER NOT NULL,
+  count  INTEGER NOT NULL,
+  entry  INTEGER NOT NULL,
   PRIMARY KEY (author, start, series)
 ) STRICT, WITHOUT ROWID;

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use rusqlite::{Connection, params};
 use sync_engine::{ChainHash, HeadSignature, LogId, ObjectId, Seq};
 
-use super::batch::{Batch, CommitNo, Committed, Disposition};
+use super::batch::{Batch, CommitNo, Committed, Disposition, EntryPlace};
 use super::events::{self, Event, EventSubject};
 use super::rows::{self, At};
 use super::state::State;
-use super::{identity, rebuild, receipts, sessions, summaries, upkeep};
+use super::{identity, raw, rebuild, receipts, sessions, summaries, upkeep};
 use crate::error::{CommitError, StoreError};
 use crate::sql::{entry_at, entry_log_no, entry_seq, millis};
 
@@ -114,6 +114,17 @@ pub(crate) fn apply(
         // What was stored before was taken in then, and may have been said better since.
         if said.entry.as_ref().is_none_or(is_new) {
             summaries::fold(connection, said)?;
+        }
+    }
+    for said in &batch.raw {
+        let entry = match said.place {
+            EntryPlace::Local(index) => placed[..batch.local.len()].get(index),
+            EntryPlace::Log(log, seq) => placed
+                .iter()
+                .find(|entry| entry.log == log && entry_seq(entry.at) == seq),
+        };
+        if let Some(entry) = entry {
+            raw::fold(connection, said, entry.at)?;
         }
     }
     write_local_state(connection, batch, commit)?;

@@ -163,6 +163,28 @@ pub struct SummaryWrite {
     pub series: Vec<SeriesSummary>,
 }
 
+/// An entry that holds the readings of a quarter of an hour of one series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawWrite {
+    pub place: EntryPlace,
+    /// Who says it.
+    pub node: NodeId,
+    pub device: String,
+    pub channel: String,
+    pub unit: String,
+    pub start_ms: i64,
+    pub count: u64,
+}
+
+/// Where an entry of a batch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryPlace {
+    /// Among those of the runs, or stored before.
+    Log(LogId, Seq),
+    /// Among the local ones, by its index.
+    Local(usize),
+}
+
 /// What was heard of one series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeriesSummary {
@@ -234,6 +256,7 @@ pub struct Batch {
     pub settings: Vec<(String, Option<Vec<u8>>)>,
     pub sessions: Vec<SessionWrite>,
     pub summaries: Vec<SummaryWrite>,
+    pub raw: Vec<RawWrite>,
     pub receipts: Vec<ReceiptWrite>,
     /// What this node's own receipts in `local` say.
     pub receipt_said: Vec<ProgressItem>,
@@ -259,6 +282,7 @@ impl Batch {
             settings: Vec::new(),
             sessions: Vec::new(),
             summaries: Vec::new(),
+            raw: Vec::new(),
             receipts: Vec::new(),
             receipt_said: Vec::new(),
         }
@@ -298,7 +322,8 @@ impl Batch {
             .flat_map(|said| &said.series)
             .map(|series| series.quarters.len() * size_of::<Bucket>() + 256)
             .sum();
-        FIXED_BYTES + local + runs + documents + facts + cursor + receipts + summaries
+        let raw = self.raw.len() * 256;
+        FIXED_BYTES + local + runs + documents + facts + cursor + receipts + summaries + raw
     }
 }
 

@@ -16,6 +16,7 @@ mod marks;
 pub(crate) mod progress;
 pub(crate) mod queries;
 mod queue;
+pub(crate) mod raw;
 pub(crate) mod rebuild;
 mod receipts;
 mod references;
@@ -477,6 +478,18 @@ impl Reader<'_> {
         limit: usize,
     ) -> Result<BucketPage, StoreError> {
         summaries::buckets(self.connection, node, key, width, range_ms, limit)
+    }
+
+    /// The newest entries with readings that a node gave of a series from `from_ms` to `to_ms`, until they have
+    /// `readings_max` readings.
+    pub fn raw_entries(
+        &self,
+        node: &NodeId,
+        key: &SeriesKey,
+        range_ms: (i64, i64),
+        readings_max: u64,
+    ) -> Result<raw::RawPage, StoreError> {
+        raw::entries(self.connection, node, key, range_ms, readings_max)
     }
 
     /// Journal commits after `after`, until `entries_max` entries; empty at the end.

@@ -7,8 +7,10 @@ use sync_engine::{LogId, ObjectId};
 
 use super::apply::raise;
 use super::batch::{
-    CommitNo, ConflictWrite, DocumentWrite, FactWrite, RewrittenViews, SummaryWrite,
+    CommitNo, ConflictWrite, DocumentWrite, EntryPlace, FactWrite, RawWrite, RewrittenViews,
+    SummaryWrite,
 };
+use super::raw;
 use super::rows::{self, At};
 use super::summaries;
 use crate::error::{Doing, StoreError};
@@ -27,6 +29,8 @@ pub struct RebuildCommit {
     pub conflicts: Vec<ConflictWrite>,
     /// In the order of the entries that say it.
     pub summaries: Vec<SummaryWrite>,
+    /// The same, by their places in logs.
+    pub raw: Vec<RawWrite>,
 }
 
 pub(crate) enum RebuildStep {
@@ -136,6 +140,14 @@ fn write(
     for said in &replayed.summaries {
         summaries::fold(connection, said).doing("rebuild summaries")?;
     }
+    for said in &replayed.raw {
+        let entry = entries
+            .iter()
+            .find(|entry| said.place == EntryPlace::Log(entry.log, entry_seq(entry.at)));
+        if let Some(entry) = entry {
+            raw::fold(connection, said, entry.at).doing("rebuild raw readings")?;
+        }
+    }
     Ok(())
 }
 
@@ -173,7 +185,7 @@ fn entries(connection: &Connection, commit: CommitNo) -> Result<(i64, Vec<Entry>
 /// BLAKE3 over all rows of all view tables in the order of their keys. Saved snapshots are a cache and left out, and so
 /// are internal row numbers.
 pub(crate) fn fingerprint(connection: &Connection) -> Result<[u8; 32], StoreError> {
-    const TABLES: [&str; 10] = [
+    const TABLES: [&str; 11] = [
         "SELECT id, kind, grp, lane, from_commit, first_commit, deleted, created_wall_ms, updated_wall_ms, lat, lon, \
          version, heads, title, facets, search, view FROM document ORDER BY id",
         "SELECT d.id, p.from_commit, p.to_commit, p.deleted, p.updated_wall_ms, p.lat, p.lon, p.version, p.title, \
@@ -188,6 +200,8 @@ pub(crate) fn fingerprint(connection: &Connection) -> Result<[u8; 32], StoreErro
          JOIN summary_series s ON s.no = h.series JOIN summary_author a ON a.no = h.author ORDER BY s.id, a.node",
         "SELECT a.node, a.series, a.quarters, q.start, s.id, q.count, q.min, q.max, q.sum FROM summary_quarter q \
          JOIN summary_series s ON s.no = q.series JOIN summary_author a ON a.no = q.author ORDER BY a.node, q.start, s.id",
+        "SELECT a.node, r.start, s.id, r.count, r.entry FROM raw_quarter r \
+         JOIN summary_series s ON s.no = r.series JOIN summary_author a ON a.no = r.author ORDER BY a.node, r.start, s.id",
         "SELECT a.node, q.start, s.id, q.count, q.min, q.max, q.sum FROM summary_hour q \
          JOIN summary_series s ON s.no = q.series JOIN summary_author a ON a.no = q.author ORDER BY a.node, q.start, s.id",
     ];

@@ -10,7 +10,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sync_engine::NodeId;
 
-use super::batch::{SeriesSummary, SummaryWrite};
+use super::batch::SummaryWrite;
 use crate::error::{Doing, StoreError};
 use crate::readings::{Bucket, BucketPage, BucketWidth, QUARTER_MS, SeriesKey};
 use crate::sql::blob;
@@ -57,7 +57,11 @@ pub struct HeardBy {
 pub(crate) fn fold(connection: &Connection, said: &SummaryWrite) -> Result<(), rusqlite::Error> {
     let author = author_no(connection, &said.node)?;
     for summary in said.series.iter().filter(|said| !said.quarters.is_empty()) {
-        let Some(series) = series_of(connection, author, summary)? else {
+        let names = [&*summary.device, &*summary.channel, &*summary.unit];
+        let Some(first) = summary.quarters.first().map(quarter_no) else {
+            continue;
+        };
+        let Some(series) = series_of(connection, author, names, first)? else {
             continue;
         };
         let (mut new_quarters, mut more_readings) = (0, 0);
@@ -84,7 +88,7 @@ fn quarter_no(quarter: &Bucket) -> i64 {
     quarter.start_ms.div_euclid(QUARTER_MS)
 }
 
-fn author_no(connection: &Connection, node: &NodeId) -> Result<i64, rusqlite::Error> {
+pub(super) fn author_no(connection: &Connection, node: &NodeId) -> Result<i64, rusqlite::Error> {
     if let Some(no) = author_known(connection, node)? {
         return Ok(no);
     }
@@ -94,20 +98,24 @@ fn author_no(connection: &Connection, node: &NodeId) -> Result<i64, rusqlite::Er
     Ok(connection.last_insert_rowid())
 }
 
-fn author_known(connection: &Connection, node: &NodeId) -> Result<Option<i64>, rusqlite::Error> {
+pub(super) fn author_known(
+    connection: &Connection,
+    node: &NodeId,
+) -> Result<Option<i64>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT no FROM summary_author WHERE node = ?1")?
         .query_row([&node.0[..]], |row| row.get(0))
         .optional()
 }
 
-/// The number of a series that an author speaks of; `None` where it would be one too many.
-fn series_of(
+/// The number of a series that an author speaks of, from the quarter `first` on; `None` where it would be one too many.
+pub(super) fn series_of(
     connection: &Connection,
     author: i64,
-    summary: &SeriesSummary,
+    [device, channel, unit]: [&str; 3],
+    first: i64,
 ) -> Result<Option<i64>, rusqlite::Error> {
-    let key = SeriesKey::of(&summary.device, &summary.channel, &summary.unit);
+    let key = SeriesKey::of(device, channel, unit);
     let known = series_known(connection, &key)?;
     if let Some(series) = known {
         let is_heard = connection
@@ -123,14 +131,9 @@ fn series_of(
         )?
         .execute((author, SERIES_PER_AUTHOR_MAX))?
         == 1;
-    let Some(first) = summary
-        .quarters
-        .first()
-        .map(quarter_no)
-        .filter(|_| has_room)
-    else {
+    if !has_room {
         return Ok(None);
-    };
+    }
     let series = match known {
         Some(series) => series,
         None => {
@@ -138,7 +141,7 @@ fn series_of(
                 .prepare_cached(
                     "INSERT INTO summary_series (id, device, channel, unit) VALUES (?1, ?2, ?3, ?4)",
                 )?
-                .execute((&key.0[..], &summary.device, &summary.channel, &summary.unit))?;
+                .execute((&key.0[..], device, channel, unit))?;
             connection.last_insert_rowid()
         }
     };
@@ -151,7 +154,10 @@ fn series_of(
     Ok(Some(series))
 }
 
-fn series_known(connection: &Connection, key: &SeriesKey) -> Result<Option<i64>, rusqlite::Error> {
+pub(super) fn series_known(
+    connection: &Connection,
+    key: &SeriesKey,
+) -> Result<Option<i64>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT no FROM summary_series WHERE id = ?1")?
         .query_row([&key.0[..]], |row| row.get(0))

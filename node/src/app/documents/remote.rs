@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::{FactKind, Incoming, Ingested, Kind, Outcome, RecordId, Settled};
-use store::{Batch, Disposition, FactWrite, ReceiptWrite, RunEntry, RunWrite};
+use store::{Batch, Disposition, EntryPlace, FactWrite, ReceiptWrite, RunEntry, RunWrite};
 use sync_engine::{
     Entry, EntryHeader, EntryKind, GroupId, Lane, LogId, ObjectId, Payload, ProgressItem, Seq,
     StoreFault, Stored, TrustRecord, VerifiedEntry,
@@ -18,6 +18,7 @@ use super::{IngestCommand, lane_of, rows};
 use crate::app::error::AppError;
 use crate::app::present::Meta;
 use crate::app::summaries::payload::SeriesSaid;
+use crate::app::summaries::raw::RawQuarter;
 use crate::app::{receipts, summaries};
 
 /// Where an entry stands in the batch: index of its run, index within it.
@@ -40,6 +41,8 @@ pub(super) enum Target {
     Receipt(Vec<ProgressItem>),
     /// What the log's author heard of its sensors.
     Summary(Vec<SeriesSaid>),
+    /// Readings of its sensors.
+    Raw(RawQuarter),
     /// Nothing for this program to apply: trust records (the engine's), sealed for others, or from a newer version.
     Carried,
     Refused(String),
@@ -199,6 +202,11 @@ impl Worker {
                 let entry = Some((*log, verified.seq));
                 let write = summaries::summary_write(log.author, entry, said);
                 batch.summaries.push(write);
+            }
+            Target::Raw(quarter) => {
+                let place = EntryPlace::Log(*log, verified.seq);
+                let write = summaries::raw_write(log.author, place, &quarter);
+                batch.raw.push(write);
             }
             Target::Change(kind, id) => {
                 if let Payload::Plain(bytes) = payload {
@@ -418,7 +426,7 @@ pub(super) fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Ta
             Payload::Sealed { .. } => Target::Refused("trust records are never sealed".into()),
         };
     }
-    if header.kind == receipts::KIND || header.kind == summaries::KIND {
+    if [receipts::KIND, summaries::KIND, summaries::RAW_KIND].contains(&header.kind) {
         return of_itself(log, header, payload);
     }
     let id = RecordId(header.object.0);
@@ -450,12 +458,23 @@ pub(super) fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Ta
 /// What a node says of itself: a receipt or a summary. Who says it is whoever wrote the log: nobody can say it for another
 /// node.
 fn of_itself(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
-    if log.lane != Lane::Summary {
-        return Target::Refused("this kind belongs into lane 4".into());
+    let (is_receipt, is_raw) = (
+        header.kind == receipts::KIND,
+        header.kind == summaries::RAW_KIND,
+    );
+    let lane = if is_raw { Lane::Raw } else { Lane::Summary };
+    if log.lane != lane {
+        let lane = u8::from(lane);
+        return Target::Refused(format!("this kind belongs into lane {lane}"));
     }
-    let is_receipt = header.kind == receipts::KIND;
     if header.object != receipts::object_of(log.author) {
-        let what = if is_receipt { "receipts" } else { "summaries" };
+        let what = if is_receipt {
+            "receipts"
+        } else if is_raw {
+            "readings"
+        } else {
+            "summaries"
+        };
         return Target::Refused(format!("a node writes {what} for itself alone"));
     }
     match payload {
@@ -468,11 +487,28 @@ fn of_itself(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
             Ok(None) => Target::Carried,
             Err(error) => Target::Refused(error.to_string()),
         },
+        Payload::Plain(bytes) if is_raw => match summaries::decode_raw(bytes) {
+            Ok(Some(quarter)) => Target::Raw(quarter),
+            Ok(None) => Target::Carried,
+            Err(_) => Target::Refused("malformed readings".into()),
+        },
         Payload::Plain(bytes) => match summaries::decode(bytes) {
             Ok(Some(said)) => Target::Summary(said),
             Ok(None) => Target::Carried,
             Err(error) => Target::Refused(error.to_string()),
         },
+    }
+}
+
+/// The readings in a stored entry; `None` for any other entry.
+pub(in crate::app) fn raw_in(log: &LogId, seq: Seq, entry_bytes: &[u8]) -> Option<store::RawWrite> {
+    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
+    match target(log, &header, &payload) {
+        Target::Raw(quarter) => {
+            let place = EntryPlace::Log(*log, seq);
+            Some(summaries::raw_write(log.author, place, &quarter))
+        }
+        _ => None,
     }
 }
 

@@ -6,10 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use store::{Bucket, BucketPage, BucketWidth, HeardBy, HeardSeries, Reader, SeriesKey, StoreError};
+use store::{
+    Bucket, BucketPage, BucketWidth, HeardBy, HeardSeries, Point, PointPage, Reader, SeriesKey,
+    StoreError,
+};
 use sync_engine::NodeId;
 
 use super::super::clock::rfc3339;
+use super::super::summaries;
 
 /// Nodes named beside a series, and asked for its buckets: those that heard most of it. A sensor is in reach of a few.
 const NODES_MAX: usize = 16;
@@ -89,6 +93,154 @@ pub(super) fn buckets(
         .collect()
 }
 
+/// Readings that one answer is made of, of each node that gave them away: a day of a sensor that sends each second.
+const READINGS_MAX: u64 = 100_000;
+
+/// The readings that other nodes gave away, at least the newest `limit` of each in a range, and how far back each is whole.
+pub(super) fn raw(
+    reader: &Reader<'_>,
+    me: &NodeId,
+    key: &SeriesKey,
+    (from_ms, to_ms): (i64, i64),
+    limit: u64,
+    now_ms: i64,
+) -> Result<Vec<Raw>, StoreError> {
+    let to_ms = to_ms.min(now_ms.saturating_add(AHEAD_MAX_MS));
+    let mut all = Vec::new();
+    for heard in heard_by(reader, me, key)? {
+        let limit = limit.min(READINGS_MAX);
+        let page = reader.raw_entries(&heard.node, key, (from_ms, to_ms), limit)?;
+        let entries = page.entries.iter().rev();
+        let readings = entries.filter_map(|bytes| summaries::readings_in(bytes));
+        let points: Vec<Point> = readings
+            .flat_map(|quarter| quarter.readings)
+            .filter(|(at_ms, _)| (from_ms..=to_ms).contains(at_ms))
+            .map(|(at_ms, value)| Point {
+                at_ms,
+                value,
+                flags: 0,
+            })
+            .collect();
+        if !points.is_empty() {
+            all.push(Raw {
+                node: heard.node,
+                points,
+                whole_from_ms: page.truncated_at_ms,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// What one node gave away.
+pub(super) struct Raw {
+    node: NodeId,
+    /// In the order of time.
+    points: Vec<Point>,
+    /// From when on it is whole, where older readings were left out.
+    whole_from_ms: Option<i64>,
+}
+
+impl Raw {
+    /// As minutes.
+    pub(super) fn minutes(&self) -> (NodeId, BucketPage) {
+        let width_ms = BucketWidth::Minute.ms();
+        let buckets = self
+            .points
+            .chunk_by(|a, b| a.at_ms.div_euclid(width_ms) == b.at_ms.div_euclid(width_ms))
+            .filter_map(|points| {
+                let mut parts = points.iter().map(|point| Bucket {
+                    start_ms: point.at_ms - point.at_ms.rem_euclid(width_ms),
+                    count: 1,
+                    min: point.value,
+                    max: point.value,
+                    sum: point.value,
+                });
+                let mut bucket = parts.next()?;
+                parts.for_each(|part| bucket.add(&part));
+                Some(bucket)
+            });
+        let page = BucketPage {
+            buckets: buckets.collect(),
+            truncated: self.whole_from_ms.is_some(),
+        };
+        (self.node, page)
+    }
+}
+
+/// The newest `limit` readings of all, one that several nodes heard once, and whose they are: `[{"node", "name", "here",
+/// "from", "to", "points"}]`, this node's where it heard it too.
+pub(super) fn merge_raw(
+    me: NodeId,
+    own: PointPage,
+    others: &[Raw],
+    limit: usize,
+    name_of: impl Fn(NodeId) -> Option<String>,
+) -> (PointPage, Value) {
+    let mut truncated = own.truncated;
+    // As of buckets: what is older than an answer that was cut off is not whole.
+    let own_from_ms = own.points.first().filter(|_| own.truncated);
+    let mut whole_from_ms = own_from_ms.map_or(i64::MIN, |point| point.at_ms);
+    let known: BTreeSet<(i64, u64)> = own.points.iter().map(reading_of).collect();
+    let mut all: Vec<(Point, NodeId)> = own.points.into_iter().map(|point| (point, me)).collect();
+    let mut heard = known;
+    for other in others {
+        if let Some(from_ms) = other.whole_from_ms {
+            truncated = true;
+            whole_from_ms = whole_from_ms.max(from_ms);
+        }
+        let new = other
+            .points
+            .iter()
+            .filter(|point| heard.insert(reading_of(point)));
+        all.extend(new.map(|point| (*point, other.node)));
+    }
+    all.retain(|(point, _)| point.at_ms >= whole_from_ms);
+    all.sort_by_key(|(point, _)| point.at_ms);
+    truncated |= all.len() > limit;
+    all.drain(..all.len().saturating_sub(limit));
+    let times = all
+        .iter()
+        .map(|(point, node)| (*node, point.at_ms, point.at_ms));
+    let sources = sources(times, me, name_of);
+    let points = all.into_iter().map(|(point, _)| point).collect();
+    (PointPage { points, truncated }, sources)
+}
+
+/// What makes one reading the same as another of a series.
+fn reading_of(point: &Point) -> (i64, u64) {
+    (point.at_ms, point.value.to_bits())
+}
+
+/// Who gave what of an answer: nodes with beginnings and ends, in the order of time; the node that gave most first.
+fn sources(
+    points: impl Iterator<Item = (NodeId, i64, i64)>,
+    me: NodeId,
+    name_of: impl Fn(NodeId) -> Option<String>,
+) -> Value {
+    let mut by_node: BTreeMap<NodeId, (i64, i64, u64)> = BTreeMap::new();
+    for (node, from_ms, until_ms) in points {
+        let (_, to_ms, count) = by_node.entry(node).or_insert((from_ms, until_ms, 0));
+        *to_ms = until_ms;
+        *count += 1;
+    }
+    let mut sources: Vec<_> = by_node.into_iter().collect();
+    sources.sort_by_key(|(_, (_, _, count))| std::cmp::Reverse(*count));
+    sources
+        .into_iter()
+        .map(|(node, (from_ms, to_ms, count))| {
+            json!({
+                "node": node.to_string(),
+                "name": name_of(node),
+                "here": node == me,
+                "from": rfc3339(from_ms),
+                "to": rfc3339(to_ms),
+                "points": count,
+            })
+        })
+        .collect()
+}
+
 /// Buckets, each with the node whose it is.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Merged {
@@ -148,7 +300,7 @@ impl Merged {
             .collect()
     }
 
-    /// `[{"node", "name", "here", "from", "to", "buckets"}]`: whose data this is, from the start of the first bucket to the
+    /// `[{"node", "name", "here", "from", "to", "points"}]`: whose data this is, from the start of the first bucket to the
     /// end of the last one, the node that gave most first.
     pub(super) fn sources_value(
         &self,
@@ -156,30 +308,12 @@ impl Merged {
         width: BucketWidth,
         name_of: impl Fn(NodeId) -> Option<String>,
     ) -> Value {
-        let mut by_node: BTreeMap<NodeId, (i64, i64, u64)> = BTreeMap::new();
-        for (bucket, node) in self.page.buckets.iter().zip(&self.sources) {
-            let (_, to_ms, buckets) =
-                by_node
-                    .entry(*node)
-                    .or_insert((bucket.start_ms, bucket.start_ms, 0));
-            *to_ms = bucket.start_ms.saturating_add(width.ms());
-            *buckets += 1;
-        }
-        let mut sources: Vec<_> = by_node.into_iter().collect();
-        sources.sort_by_key(|(_, (_, _, buckets))| std::cmp::Reverse(*buckets));
-        sources
-            .into_iter()
-            .map(|(node, (from_ms, to_ms, buckets))| {
-                json!({
-                    "node": node.to_string(),
-                    "name": name_of(node),
-                    "here": node == me,
-                    "from": rfc3339(from_ms),
-                    "to": rfc3339(to_ms),
-                    "buckets": buckets,
-                })
-            })
-            .collect()
+        let buckets = self.page.buckets.iter().zip(&self.sources);
+        let times = buckets.map(|(bucket, node)| {
+            let to_ms = bucket.start_ms.saturating_add(width.ms());
+            (*node, bucket.start_ms, to_ms)
+        });
+        sources(times, me, name_of)
     }
 }
 
@@ -225,7 +359,7 @@ mod tests {
         let names = |node| (node == TRUCK).then(|| "Truck 3".to_owned());
         let sources = merged.sources_value(ME, BucketWidth::Quarter, names);
         assert_eq!(sources[0]["name"], "Truck 3");
-        assert_eq!(sources[0]["buckets"], 2);
+        assert_eq!(sources[0]["points"], 2);
         assert_eq!(sources[0]["from"], "1970-01-01T00:30:00.000Z");
         assert_eq!(sources[0]["to"], "1970-01-01T01:00:00.000Z");
         let here: Vec<bool> = sources
@@ -235,6 +369,48 @@ mod tests {
             .map(|source| source["here"] == true)
             .collect();
         assert_eq!(here, [false, true, false]);
+    }
+
+    fn points(readings: &[(i64, f64)]) -> Vec<Point> {
+        let point = |(at_ms, value): &(i64, f64)| Point {
+            at_ms: *at_ms,
+            value: *value,
+            flags: 0,
+        };
+        readings.iter().map(point).collect()
+    }
+
+    #[test]
+    fn a_reading_that_two_nodes_heard_is_shown_once_and_its_minute_is_of_the_one_that_heard_more() {
+        let truck = Raw {
+            node: TRUCK,
+            points: points(&[(1_000, 1.0), (2_000, 2.0), (61_000, 4.0)]),
+            whole_from_ms: None,
+        };
+        let own = PointPage {
+            points: points(&[(2_000, 2.0), (2_000, 2.5)]),
+            truncated: false,
+        };
+        let (page, sources) = merge_raw(ME, own, &[truck], 10, |_| None);
+        let expected = [(1_000, 1.0), (2_000, 2.0), (2_000, 2.5), (61_000, 4.0)];
+        assert_eq!(page.points, points(&expected));
+        assert_eq!(sources.as_array().map(Vec::len), Some(2));
+        let truck = Raw {
+            node: TRUCK,
+            points: points(&expected),
+            whole_from_ms: Some(0),
+        };
+        let (node, minutes) = truck.minutes();
+        let counts: Vec<(i64, u64)> = minutes
+            .buckets
+            .iter()
+            .map(|bucket| (bucket.start_ms, bucket.count))
+            .collect();
+        assert_eq!((node, counts), (TRUCK, vec![(0, 3), (60_000, 1)]));
+        assert!(minutes.truncated);
+        let (newest, _) = merge_raw(ME, PointPage::default(), &[truck], 1, |_| None);
+        assert_eq!(newest.points, points(&[(61_000, 4.0)]));
+        assert!(newest.truncated);
     }
 
     #[test]

@@ -25,13 +25,13 @@ pub const QUARTER_MS: i64 = 15 * 60_000;
 /// entries fit a run of 64 KiB.
 pub const PAYLOAD_BYTES_MAX: usize = 12 * 1024;
 /// As long as the names that a node takes from its sensors.
-const NAME_BYTES_MAX: usize = 256;
+pub(super) const NAME_BYTES_MAX: usize = 256;
 /// A million readings a second for a quarter of an hour.
 const COUNT_MAX: u64 = 1_000_000_000;
 /// Quarters that anybody can mean: 2020 to 2100.
-const QUARTERS: std::ops::Range<i64> = 1_753_152..4_558_272;
+pub(super) const QUARTERS: std::ops::Range<i64> = 1_753_152..4_558_272;
 /// The greatest power of ten that values are tried with: a millionth of a unit.
-const SCALE_MAX: u8 = 6;
+pub(super) const SCALE_MAX: u8 = 6;
 /// Beyond it a whole number of units of the last place is not exact as `f64` any more.
 const UNITS_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -151,17 +151,17 @@ impl Quarter {
     }
 }
 
-fn units(value: f64, scale: u8) -> i64 {
+pub(super) fn units(value: f64, scale: u8) -> i64 {
     // Saturates; whether it is exact is asked of the result.
     (value * 10_f64.powi(i32::from(scale))).round() as i64
 }
 
-fn decimal(units: i64, scale: u8) -> f64 {
+pub(super) fn decimal(units: i64, scale: u8) -> f64 {
     units as f64 / 10_f64.powi(i32::from(scale))
 }
 
 /// Whether a value is so many units of the last place, bit for bit.
-fn is_decimal(value: f64, scale: u8) -> bool {
+pub(super) fn is_decimal(value: f64, scale: u8) -> bool {
     let units = units(value, scale);
     (units as f64).abs() < UNITS_MAX && decimal(units, scale).to_bits() == value.to_bits()
 }
