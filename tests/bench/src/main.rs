@@ -3,9 +3,9 @@
 //! Each scenario is one module and gives rows; the table goes to standard output, the JSON lines to
 //! `target/bench/<scenario>.jsonl`. A scenario that misses what it needs says so and is counted as skipped.
 //!
-//! `bench [SCENARIO…] [--rounds N] [--rate N] [--documents N] [--quick]`: without names all run; `--quick` measures less, to see that it works;
-//! `--help` lists them. Most scenarios drive the built program as its users do; those of the sync engine put engines, or nodes of its
-//! QUIC shell, into this process, because the program has no need of a thousand of them.
+//! `bench [SCENARIO…] [OPTION…]`: without names all run; `--help` lists both. Most scenarios drive the built program as its
+//! users do; those of the sync engine put engines, or nodes of its QUIC shell, into this process, because the program has
+//! no need of a thousand of them.
 
 mod api;
 mod child;
@@ -47,6 +47,8 @@ pub struct Effort {
     pub seconds: u64,
     /// Readings a second in `mqtt-sustained` instead of its own; 0: as fast as it goes.
     pub rate: Option<f64>,
+    /// Nobody writes during `mqtt-sustained`: the memory that it ends with is that of readings alone.
+    pub readings_only: bool,
     /// So many documents instead of a scenario's own numbers, in `sync` and `sync-many`: to see how a cost grows, or to
     /// profile the nodes meanwhile.
     pub documents: Option<usize>,
@@ -58,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         quick: false,
         seconds: 10,
         rate: None,
+        readings_only: false,
         documents: None,
     };
     let mut wanted = Vec::new();
@@ -92,6 +95,7 @@ fn main() -> anyhow::Result<()> {
                 let rate = arguments.next().context("how many a second?")?;
                 effort.rate = Some(rate.parse().context("--rate takes a number")?);
             }
+            "--readings-only" => effort.readings_only = true,
             "--documents" => {
                 let documents = arguments.next().context("how many documents?")?;
                 let documents: usize = documents.parse().context("--documents takes a number")?;
@@ -100,7 +104,7 @@ fn main() -> anyhow::Result<()> {
             }
             name if SCENARIOS.iter().any(|s| s.name == name) => wanted.push(argument),
             other => bail!(
-                "{other:?} is neither --quick, --rounds, --rate, --documents nor a scenario ({})",
+                "{other:?} is neither --quick, --rounds, --rate, --readings-only, --documents nor a scenario ({})",
                 SCENARIOS
                     .iter()
                     .map(|s| s.name)
@@ -127,10 +131,12 @@ fn main() -> anyhow::Result<()> {
 
 fn help() {
     println!(
-        "make bench ARGS=\"[SCENARIO…] [--rounds N] [--rate N] [--documents N] [--quick]\"\n\n\
-         Without names all run but those that need a build of their own (*), which takes an hour. One figure: make bench ARGS=hello. --rounds N measures N times where the median of 5\n\
-         counts; --rate N paces mqtt-sustained at N readings/s (0: as fast as it goes); --documents N takes so many in sync and sync-many; --quick measures once and less, to see that it works.\n\
-         Each scenario prints target, figure and verdict, and writes JSON lines to target/bench/. What was seen stands in docs/figures.md.\n"
+        "make bench ARGS=\"[SCENARIO…] [--rounds N] [--rate N] [--readings-only] [--documents N] [--quick]\"\n\n\
+         Without names all run but those that need a build of their own (*), which takes an hour. One figure: make bench\n\
+         ARGS=hello. --rounds N measures N times where the median of 5 counts; --rate N paces mqtt-sustained at N readings/s\n\
+         (0: as fast as it goes), --readings-only keeps people out of it; --documents N takes so many in sync and sync-many;\n\
+         --quick measures once and less, to see that it works. Each scenario prints target, figure and verdict, and writes\n\
+         JSON lines to target/bench/. What was seen stands in docs/figures.md.\n"
     );
     for scenario in SCENARIOS {
         let mark = if scenario.by_name_only { "*" } else { "" };
