@@ -8,6 +8,7 @@ mod authors;
 mod changes;
 mod member;
 mod process;
+mod raw_readings;
 mod receipts;
 mod runs;
 mod scene;

@@ -1,5 +1,7 @@
 //! Summaries: a member says what it heard itself, in one form, of times and numbers that can be.
 
+use std::sync::Arc;
+
 use node::app::readings::{Resolution, Values};
 use node::app::{App, Caller};
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ use super::world::*;
 
 const SUMMARY: u16 = 0x0302;
 
-fn about(node: NodeId) -> domain::RecordId {
+pub fn about(node: NodeId) -> domain::RecordId {
     domain::RecordId(node.0[..16].try_into().unwrap())
 }
 
@@ -29,7 +31,7 @@ fn summary(device: &[u8], quarters: &[(u32, Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
-fn varint(bytes: &mut Vec<u8>, mut number: u32) {
+pub fn varint(bytes: &mut Vec<u8>, mut number: u32) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;
@@ -42,7 +44,7 @@ fn ones(count: u8) -> Vec<u8> {
     vec![count, 0, 0, 2, 0, 2 * count]
 }
 
-async fn chart(app: &std::sync::Arc<App>, device: &str) -> Option<Value> {
+pub async fn chart(app: &Arc<App>, device: &str, resolution: Resolution) -> Option<Value> {
     let listed = app
         .list_series(
             &Caller::socket(),
@@ -61,7 +63,7 @@ async fn chart(app: &std::sync::Arc<App>, device: &str) -> Option<Value> {
             &id,
             None,
             None,
-            (Resolution::FifteenMinutes, Values::Raw),
+            (resolution, Values::Raw),
             None,
         )
         .await;
@@ -105,7 +107,10 @@ async fn a_summary_counts_for_its_author_alone_and_only_if_it_can_be_true() {
     );
     until_quarantined(&hq, 8).await;
     until_quarantined(&truck, 8).await;
-    assert_eq!(chart(&truck, "gauge").await, None);
+    assert_eq!(
+        chart(&truck, "gauge", Resolution::FifteenMinutes).await,
+        None
+    );
 
     // Honest ones right behind; and one of a year that has not come, which does not stand in front of them.
     let december_2099 = 2_805_000;
@@ -113,7 +118,7 @@ async fn a_summary_counts_for_its_author_alone_and_only_if_it_can_be_true() {
     life.send(Lane::Summary, vec![say(me, summary(b"gauge", &quarters))]);
     let shown = async {
         loop {
-            if let Some(chart) = chart(&truck, "gauge").await {
+            if let Some(chart) = chart(&truck, "gauge", Resolution::FifteenMinutes).await {
                 return chart;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -128,7 +133,10 @@ async fn a_summary_counts_for_its_author_alone_and_only_if_it_can_be_true() {
     for app in [&hq, &truck] {
         rebuild_changes_nothing(app).await;
     }
-    assert_eq!(chart(&truck, "gauge").await, Some(shown));
+    assert_eq!(
+        chart(&truck, "gauge", Resolution::FifteenMinutes).await,
+        Some(shown)
+    );
     hq.shutdown().await;
     truck.shutdown().await;
     drop((hq, truck));

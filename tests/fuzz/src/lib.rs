@@ -23,10 +23,7 @@ mod app {
     }
 }
 mod sensors;
-mod summary;
-/// What nodes say of their sensors; it stands in `node` too.
-#[path = "../../../node/src/app/summaries/payload.rs"]
-pub mod summary_payload;
+pub mod summaries;
 
 /// A decoder and its bounds.
 #[derive(Debug, Clone, Copy)]
@@ -216,7 +213,18 @@ pub const TARGETS: &[Target] = &[
             per_byte: 256,
             fixed: 4 * LIST_START,
         },
-        check: summary::payload,
+        check: summaries::summary,
+    },
+    Target {
+        name: "raw_readings",
+        input_bytes_max: sync_engine::ENTRY_BYTES_MAX,
+        // A reading is two bytes on the wire: its time and value as they came, as they are, and as they are written again,
+        // eight bytes each.
+        memory: Memory {
+            per_byte: 256,
+            fixed: 4 * LIST_START,
+        },
+        check: summaries::raw_readings,
     },
     Target {
         name: "sensor_plain",

@@ -7,7 +7,8 @@ use domain::{Author, Document, RecordId, check_create, check_patch};
 use ed25519_dalek::SigningKey;
 use fuzz_checks::codec::DocumentCodec;
 use fuzz_checks::payload::{AUTHOR, DOCUMENT, unframed};
-use fuzz_checks::summary_payload::{Quarter, SeriesSaid, encode};
+use fuzz_checks::summaries::payload::{QUARTER_MS, Quarter, SeriesSaid, encode};
+use fuzz_checks::summaries::raw::{self, RawQuarter};
 use serde_json::{Map, Value, json};
 use sync_engine::{
     Entry, EntryHeader, EntryKind, Genesis, Grant, GroupId, HybridTime, Incarnation, Knows, Lane,
@@ -68,6 +69,9 @@ pub fn all() -> Vec<Seed> {
     add("join_answer", "refused", vec![1, 0]);
     for (name, bytes) in summaries() {
         add("summary", name, bytes);
+    }
+    for (name, bytes) in raw_readings() {
+        add("raw_readings", name, bytes);
     }
     for (target, name, bytes) in crate::sensors::payloads() {
         add(target, name, bytes);
@@ -459,6 +463,26 @@ fn summaries() -> Vec<(&'static str, Vec<u8>)> {
             "two",
             one(&[said("river-1", &[decimal]), said("river-2", &[plain])]),
         ),
+    ]
+}
+
+fn raw_readings() -> Vec<(&'static str, Vec<u8>)> {
+    let number = 1_969_296;
+    let said = |values: &dyn Fn(i64) -> f64, readings: i64| {
+        let at = |n| number * QUARTER_MS + 1_000 * n + 37 * (n % 3);
+        raw::encode(&RawQuarter {
+            device: "river-1".into(),
+            channel: "level".into(),
+            unit: "m".into(),
+            number,
+            readings: (0..readings).map(|n| (at(n), values(n))).collect(),
+        })
+        .expect("it can be said")
+    };
+    vec![
+        ("one", said(&|_| 3.42, 1)),
+        ("gauge", said(&|n| (342 + n % 7) as f64 / 100.0, 60)),
+        ("wild", said(&|n| (n as f64 + 2.0).sqrt(), 20)),
     ]
 }
 
