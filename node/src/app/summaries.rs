@@ -50,6 +50,9 @@ const QUARTERS_PER_LOOK: usize = 16_384;
 /// Quarters asked for at once, so that no reader of the store is held for long.
 const ASK_AT_ONCE: usize = 500;
 
+const DAY_MS: i64 = 24 * 3_600_000;
+const QUARTERS_A_DAY: usize = 96;
+
 /// How often there is a look at what is due. The first is soon after the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SummaryTiming {
@@ -208,6 +211,7 @@ impl Surroundings {
     fn unsaid(&self, due: &[DueQuarter]) -> Result<Found, store::StoreError> {
         let readings = self.store.readings();
         let mut found = Found::default();
+        let mut rollups = Rollups::of(due);
         for some in due.chunks(ASK_AT_ONCE) {
             if found.quarters >= QUARTERS_PER_LOOK {
                 break;
@@ -228,10 +232,9 @@ impl Surroundings {
                 .store
                 .read(|reader| reader.said_quarters(&self.node, &keys))?;
             for ((due, info), said) in asked.into_iter().zip(said) {
-                let (from, to) = (due.start_ms, due.start_ms);
-                let page = readings.buckets(due.series, BucketWidth::Quarter, from, to, 1)?;
+                let bucket = rollups.take(readings, due)?;
                 found.settled.push(*due);
-                let now = page.buckets.first().and_then(sayable);
+                let now = bucket.as_ref().and_then(sayable);
                 let Some(now) = now.filter(|now| said.map(|said| quarter_of(&said)) != Some(*now))
                 else {
                     continue;
@@ -282,6 +285,51 @@ impl Surroundings {
         };
         matches!(self.trust.load().may_write(&log), MayWrite::Yes)
             && self.writes_stopped.load().is_none()
+    }
+}
+
+/// What the rollups answer for quarters that are due: asked for a series and a day at once, because a question costs much
+/// the same for one quarter and for all of a day.
+struct Rollups {
+    /// Not asked for yet: when the quarters of a series begin, by day.
+    unasked: HashMap<(SeriesId, i64), Vec<i64>>,
+    /// Answered and not taken: of quarters that are due, no others.
+    answered: HashMap<(SeriesId, i64), Bucket>,
+}
+
+impl Rollups {
+    fn of(due: &[DueQuarter]) -> Self {
+        let mut unasked: HashMap<(SeriesId, i64), Vec<i64>> = HashMap::new();
+        for due in due {
+            let day = (due.series, due.start_ms.div_euclid(DAY_MS));
+            unasked.entry(day).or_default().push(due.start_ms);
+        }
+        Rollups {
+            unasked,
+            answered: HashMap::new(),
+        }
+    }
+
+    /// What is known of a quarter; read after it was found to be due.
+    fn take(
+        &mut self,
+        readings: &store::Readings,
+        due: &DueQuarter,
+    ) -> Result<Option<Bucket>, store::StoreError> {
+        let day = (due.series, due.start_ms.div_euclid(DAY_MS));
+        if let Some(starts) = self.unasked.remove(&day) {
+            let from = starts.iter().copied().min().unwrap_or(due.start_ms);
+            let to = starts.iter().copied().max().unwrap_or(due.start_ms);
+            let width = BucketWidth::Quarter;
+            let page = readings.buckets(due.series, width, from, to, QUARTERS_A_DAY)?;
+            let wanted = page.buckets.into_iter();
+            self.answered.extend(
+                wanted
+                    .filter(|bucket| starts.contains(&bucket.start_ms))
+                    .map(|bucket| ((due.series, bucket.start_ms), bucket)),
+            );
+        }
+        Ok(self.answered.remove(&(due.series, due.start_ms)))
     }
 }
 
