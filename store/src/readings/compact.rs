@@ -26,6 +26,10 @@ pub(crate) struct Schedule {
     /// Readings turned into blocks at a time: about half a megabyte of blocks in one transaction, a few milliseconds of
     /// the writer.
     pub(crate) chunk: i64,
+    /// At most, when more waits. With a thousand series a chunk is a thousand small blocks; larger ones take fewer rows
+    /// and merges for each reading, so that the keeper becomes the faster the more it has to catch up with. Some 30 MB
+    /// while they are encoded.
+    pub(crate) chunk_max: i64,
     /// Less than this is not worth a transaction.
     pub(crate) chunk_min: i64,
     /// Begin, too, when the oldest reading of the tail came so long ago: a quiet node's tail must not outlive its
@@ -41,6 +45,7 @@ impl Default for Schedule {
             tail_start: 100_000,
             tail_keep: 50_000,
             chunk: 32_768,
+            chunk_max: 262_144,
             chunk_min: 8_192,
             age_ms: 3_600_000,
             age_keep_ms: 10 * 60_000,
@@ -69,9 +74,9 @@ impl Schedule {
     ) -> Result<Option<i64>, StoreError> {
         let from = tail.compacted_to;
         if tail.newest - from >= self.tail_start {
-            let to = (tail.newest - self.tail_keep)
-                .min(tail.evaluated)
-                .min(from + self.chunk);
+            let ready = (tail.newest - self.tail_keep).min(tail.evaluated);
+            let chunk = ((ready - from) / 2).clamp(self.chunk, self.chunk_max);
+            let to = ready.min(from + chunk);
             return Ok((to - from >= self.chunk_min).then_some(to));
         }
         if tail.newest <= from || tail.now_ms.saturating_sub(tail.oldest_received_ms) < self.age_ms

@@ -19,6 +19,7 @@ mod keeper;
 mod load;
 mod merge;
 mod mqtt;
+mod only_in_file;
 mod query;
 mod retention;
 mod rollup;

@@ -3,6 +3,8 @@
 //! Always holds: only committed readings are seen; a reading that is being moved to a block is seen once: what is taken
 //! from memory counts only beyond the position up to which the snapshot of the file, taken afterwards, has blocks.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::{Connection, Row};
 
 use super::block::Kind;
@@ -42,16 +44,13 @@ pub(crate) fn points(
 ) -> Result<PointPage, StoreError> {
     // One more than asked for tells whether there are more.
     let wanted = limit.saturating_add(1);
-    let Some((in_memory, in_blocks, mirror_from)) = ({
+    let Some((in_memory, in_blocks, only_in_file)) = ({
         let tail = shared.tail.read();
         tail.series(series).map(|of_series| {
             (
                 of_series.newest_with_position(from_ms, to_ms, wanted),
                 of_series.blocks_last_at.is_some_and(|last| last >= from_ms),
-                // Where no row that only the file has can be in the range, none is looked for.
-                of_series
-                    .has_unmirrored_since(from_ms)
-                    .then_some(tail.mirror_from),
+                tail.only_in_file(series, (from_ms, to_ms)),
             )
         })
     }) else {
@@ -59,11 +58,11 @@ pub(crate) fn points(
     };
     let mut points: Vec<Point> = Vec::new();
     let mut compacted_to = i64::MIN;
-    if in_blocks || mirror_from.is_some() {
+    if in_blocks || !only_in_file.is_empty() {
         pool.read(|connection| {
             compacted_to = meta_i64(connection, "compacted_to")?.unwrap_or(0);
             points = block_points(connection, series, (from_ms, to_ms), wanted)?;
-            let rows = (compacted_to, mirror_from.unwrap_or(0));
+            let rows = not_in_blocks(&only_in_file, compacted_to);
             unmirrored(connection, series, rows, (from_ms, to_ms), |point| {
                 points.push(point);
             })
@@ -81,29 +80,38 @@ pub(crate) fn points(
     Ok(PointPage { points, truncated })
 }
 
-/// Points of a series whose rows are neither in blocks nor in memory: there are some while the rules lag far behind.
-/// Rows are those between the two positions.
+/// What is left of runs of positions when those up to `compacted_to` are in blocks.
+pub(crate) fn not_in_blocks(
+    positions: &[RangeInclusive<i64>],
+    compacted_to: i64,
+) -> impl Iterator<Item = RangeInclusive<i64>> {
+    positions
+        .iter()
+        .map(move |run| (*run.start()).max(compacted_to + 1)..=*run.end())
+        .filter(|run| !run.is_empty())
+}
+
+/// Points of a series among rows that are neither in blocks nor in memory.
 pub(crate) fn unmirrored(
     connection: &Connection,
     series: SeriesId,
-    (compacted_to, mirror_from): (i64, i64),
+    rows: impl Iterator<Item = RangeInclusive<i64>>,
     (from_ms, to_ms): (i64, i64),
     mut each: impl FnMut(Point),
 ) -> Result<(), StoreError> {
-    if compacted_to + 1 >= mirror_from {
-        return Ok(());
-    }
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT position, series, at_ms, received_ms, value, flags FROM reading \
-             WHERE position > ?1 AND position < ?2 AND series = ?3 AND at_ms BETWEEN ?4 AND ?5 ORDER BY position",
-        )
-        .doing("prepare readings")?;
-    let mut rows = statement
-        .query((compacted_to, mirror_from, series.0, from_ms, to_ms))
-        .doing("read readings")?;
-    while let Some(row) = rows.next().doing("read readings")? {
-        each(point(&stored_reading(row).doing("read readings")?));
+    for run in rows {
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT position, series, at_ms, received_ms, value, flags FROM reading \
+                 WHERE position BETWEEN ?1 AND ?2 AND series = ?3 AND at_ms BETWEEN ?4 AND ?5 ORDER BY position",
+            )
+            .doing("prepare readings")?;
+        let mut rows = statement
+            .query((run.start(), run.end(), series.0, from_ms, to_ms))
+            .doing("read readings")?;
+        while let Some(row) = rows.next().doing("read readings")? {
+            each(point(&stored_reading(row).doing("read readings")?));
+        }
     }
     Ok(())
 }

@@ -199,14 +199,13 @@ pub(crate) fn buckets(
     let from_ms = found.start_of(from_ms);
     let to_ms = found.start_of(to_ms).saturating_add(found.width_ms - 1);
     // Memory first, as in query.rs: the snapshot that is read next says which of these points it has in blocks.
-    let (in_memory, mirror_from) = {
+    let (in_memory, only_in_file) = {
         let tail = shared.tail.read();
-        let of_series = tail.series(series);
-        let points = of_series
+        let points = tail
+            .series(series)
             .map(|of_series| of_series.newest_with_position(from_ms, to_ms, usize::MAX))
             .unwrap_or_default();
-        let unmirrored = of_series.is_some_and(|series| series.has_unmirrored_since(from_ms));
-        (points, if unmirrored { tail.mirror_from } else { 0 })
+        (points, tail.only_in_file(series, (from_ms, to_ms)))
     };
     pool.read(|connection| {
         let compacted_to = meta_i64(connection, "compacted_to")?.unwrap_or(0);
@@ -218,7 +217,7 @@ pub(crate) fn buckets(
         query::unmirrored(
             connection,
             series,
-            (compacted_to, mirror_from),
+            query::not_in_blocks(&only_in_file, compacted_to),
             (from_ms, to_ms),
             |point| {
                 found.add_value(point.at_ms, point.value);

@@ -4,7 +4,9 @@
 //! the blocks it is everything that was stored.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
+use super::only_in_file::OnlyInFile;
 use super::types::{Point, SeriesId, StoredReading, flags};
 
 /// Readings held in memory, 24 bytes each (10 MB). Normally the tail is shorter than this; when the rules lag behind and
@@ -50,7 +52,8 @@ pub(crate) struct SeriesTail {
     pub(crate) last: Option<Point>,
     /// The greatest time in blocks.
     pub(crate) blocks_last_at: Option<i64>,
-    /// The greatest time of rows that are neither in blocks nor in memory: looking for them means reading all such rows.
+    /// The greatest time of rows that are neither in blocks nor in memory: looking for them means reading such rows of
+    /// all series.
     unmirrored_last_at: Option<i64>,
 }
 
@@ -61,6 +64,7 @@ pub(crate) struct Tail {
     in_memory: usize,
     /// The oldest position in memory.
     pub(crate) mirror_from: i64,
+    only_in_file: OnlyInFile,
     /// The newest committed position.
     pub(crate) newest: i64,
     /// Positions up to this are in blocks.
@@ -75,6 +79,7 @@ impl Default for Tail {
             series: Vec::new(),
             in_memory: 0,
             mirror_from: 0,
+            only_in_file: OnlyInFile::default(),
             newest: 0,
             compacted_to: 0,
             newest_received_ms: i64::MIN,
@@ -130,6 +135,7 @@ impl Tail {
     pub(crate) fn forget_compacted(&mut self, to: i64) {
         self.compacted_to = to;
         self.forget_up_to(to);
+        self.only_in_file.forget_up_to(to);
         if self.compacted_to + 1 >= self.mirror_from {
             for series in &mut self.series {
                 series.unmirrored_last_at = None;
@@ -142,12 +148,31 @@ impl Tail {
         if self.in_memory > MIRROR_READINGS_MAX {
             let to = self.newest - (MIRROR_READINGS_MAX / 2) as i64;
             for series in &mut self.series {
-                let leaving = series.points.iter().filter(|point| point.position() <= to);
-                let last_at = leaving.map(|point| point.at_ms).max();
-                series.unmirrored_last_at = series.unmirrored_last_at.max(last_at);
+                for point in series.points.iter().filter(|point| point.position() <= to) {
+                    series.unmirrored_last_at = series.unmirrored_last_at.max(Some(point.at_ms));
+                    self.only_in_file.note(point.position(), point.at_ms);
+                }
             }
             self.forget_up_to(to);
         }
+    }
+
+    /// Where rows of a series with a time in a closed range may stand that only the file has.
+    pub(crate) fn only_in_file(
+        &self,
+        series: SeriesId,
+        (from_ms, to_ms): (i64, i64),
+    ) -> Vec<RangeInclusive<i64>> {
+        let has_some = |series: &SeriesTail| {
+            series
+                .unmirrored_last_at
+                .is_some_and(|last| last >= from_ms)
+        };
+        if !self.series(series).is_some_and(has_some) {
+            return Vec::new();
+        }
+        self.only_in_file
+            .positions(self.mirror_from, (from_ms, to_ms))
     }
 
     fn forget_up_to(&mut self, to: i64) {
@@ -167,11 +192,6 @@ impl Tail {
 }
 
 impl SeriesTail {
-    /// Whether rows of this series that only the file has can have such a time or a later one.
-    pub(crate) fn has_unmirrored_since(&self, at_ms: i64) -> bool {
-        self.unmirrored_last_at.is_some_and(|last| last >= at_ms)
-    }
-
     /// The newest `limit` points in `[from_ms, to_ms]` with their positions, newest first.
     pub(crate) fn newest_with_position(
         &self,

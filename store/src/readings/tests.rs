@@ -34,6 +34,7 @@ fn small() -> Limits {
             tail_start: 40,
             tail_keep: 10,
             chunk: 25,
+            chunk_max: 100,
             chunk_min: 5,
             ..Schedule::default()
         },

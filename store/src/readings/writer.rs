@@ -20,9 +20,11 @@ use super::dead_letters::DeadLetters;
 use super::dedup::Deliveries;
 use super::inbox::Inbox;
 use super::mqtt::{MqttChange, Unreleased};
+use super::query;
 use super::tail::Tail;
 use super::types::{
-    CommittedReadings, Delivery, IngestBatch, Ingested, NewReading, SeriesId, StoredReading, flags,
+    CommittedReadings, Delivery, IngestBatch, Ingested, NewReading, Point, SeriesId, StoredReading,
+    flags,
 };
 use crate::checkpoint::Committing;
 use crate::error::{CommitError, Doing, StoreError};
@@ -540,7 +542,8 @@ impl Writer {
         for other in of_group {
             known = known.and(*other == value);
         }
-        let (mirror_from, blocks_last_at) = {
+        let at = (reading.at_ms, reading.at_ms);
+        let (only_in_file, blocks_last_at) = {
             let tail = self.shared.tail.read();
             let series = tail.series(reading.series);
             for other in series
@@ -549,45 +552,27 @@ impl Writer {
             {
                 known = known.and(other.to_bits() == value);
             }
-            let unmirrored =
-                series.is_some_and(|series| series.has_unmirrored_since(reading.at_ms));
             (
-                if unmirrored { tail.mirror_from } else { 0 },
+                tail.only_in_file(reading.series, at),
                 series.and_then(|series| series.blocks_last_at),
             )
         };
         if known == Known::Same {
             return Ok(known);
         }
-        if self.compacted_to + 1 < mirror_from {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT value FROM reading WHERE position > ?1 AND position < ?2 AND series = ?3 AND at_ms = ?4 \
-                 AND flags & 8 != 0",
-            )?;
-            let mut rows = statement.query((
-                self.compacted_to,
-                mirror_from,
-                reading.series.0,
-                reading.at_ms,
-            ))?;
-            while let Some(row) = rows.next()? {
-                known = known.and(row.get::<_, f64>(0)?.to_bits() == value);
-            }
-        }
+        let mut points = Vec::new();
+        let rows = query::not_in_blocks(&only_in_file, self.compacted_to);
+        query::unmirrored(&self.connection, reading.series, rows, at, |point| {
+            points.push(point);
+        })
+        .map_err(|error| CommitError::fault(error.to_string()))?;
         if blocks_last_at.is_some_and(|last| last >= reading.at_ms) {
-            let points = super::query::block_points(
-                &self.connection,
-                reading.series,
-                (reading.at_ms, reading.at_ms),
-                usize::MAX,
-            );
-            let points = points.map_err(|error| CommitError::fault(error.to_string()))?;
-            for point in points
-                .iter()
-                .filter(|point| point.flags & flags::DEVICE_TIME != 0)
-            {
-                known = known.and(point.value.to_bits() == value);
-            }
+            let in_blocks = query::block_points(&self.connection, reading.series, at, usize::MAX);
+            points.extend(in_blocks.map_err(|error| CommitError::fault(error.to_string()))?);
+        }
+        let with_time = |point: &&Point| point.flags & flags::DEVICE_TIME != 0;
+        for point in points.iter().filter(with_time) {
+            known = known.and(point.value.to_bits() == value);
         }
         Ok(known)
     }
