@@ -110,7 +110,11 @@ impl Keeper {
                     Err(error) => {
                         // Readings stay in the tail, blocks as they are; the next wake-up tries again.
                         tracing::warn!(error = %error, "readings could not be put in order");
-                        break;
+                        let Some(request) = self.requests.lock().pop_front() else {
+                            break;
+                        };
+                        // Whoever asked has more to do than to wait for a fault that may last.
+                        let _ = request.reply.send(Err(error));
                     }
                 }
             }

@@ -567,6 +567,30 @@ fn a_damaged_block_holds_up_neither_other_series_nor_the_keeper() {
 }
 
 #[test]
+fn whoever_asks_for_upkeep_hears_of_a_fault_instead_of_waiting_for_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), small());
+    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    readings.close();
+    sql(dir.path())
+        .execute_batch(
+            "CREATE TRIGGER full BEFORE INSERT ON block BEGIN SELECT RAISE(ABORT, 'no room'); END",
+        )
+        .unwrap();
+    let readings = open(dir.path(), small());
+    let rows = (0..300).map(|n| reading(series, START_MS + n * 1_000, n as f64));
+    ingest(&readings, rows.collect());
+    for _ in 0..2 {
+        let refused = readings.expire_readings(START_MS + DAY_MS, FOR_EVER).wait();
+        assert!(refused.unwrap_err().to_string().contains("no room"));
+    }
+    assert_eq!(readings.tail_len(), 300);
+    sql(dir.path()).execute_batch("DROP TRIGGER full").unwrap();
+    settle(&readings, START_MS + DAY_MS, FOR_EVER);
+    assert_eq!(readings.tail_len(), 0);
+}
+
+#[test]
 fn the_newest_buckets_are_answered_and_that_there_are_more() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());

@@ -91,17 +91,19 @@ pub(crate) fn timed_points(
         })?;
     }
     let compacted_to = meta_i64(connection, "compacted_to")?.unwrap_or(0);
+    // The newest and one more, which tells whether there are more: there may be millions while the rules lag behind.
+    let wanted = i64::try_from(limit).map_or(i64::MAX, |limit| limit.saturating_add(1));
     let tail: Vec<StoredReading> = connection
         .prepare_cached(
             "SELECT position, series, at_ms, received_ms, value, flags FROM reading \
-             WHERE position > ?1 AND series = ?2 AND at_ms BETWEEN ?3 AND ?4 ORDER BY position",
+             WHERE position > ?1 AND series = ?2 AND at_ms BETWEEN ?3 AND ?4 ORDER BY at_ms DESC, position DESC LIMIT ?5",
         )
         .and_then(|mut statement| {
-            let range = (compacted_to, series.0, from_ms, to_ms);
+            let range = (compacted_to, series.0, from_ms, to_ms, wanted);
             statement.query_map(range, stored_reading)?.collect()
         })
         .doing("read readings with their times")?;
-    readings.extend(tail);
+    readings.extend(tail.into_iter().rev());
     // Stable: of one time, the one that came first stands first.
     readings.sort_by_key(|reading| reading.at_ms);
     let more = readings.len() > limit;
