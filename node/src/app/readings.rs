@@ -1,11 +1,13 @@
-//! Series, readings and dead letters as people and programs ask for them.
+//! Series and readings as people and programs ask for them.
 //!
 //! Invariant: what was acknowledged to a sensor is in the answer of the next question.
 
 mod answers;
 mod archive;
 mod calibrated;
+mod dead_letters;
 mod elsewhere;
+mod list;
 mod times;
 
 use std::sync::Arc;
@@ -13,121 +15,22 @@ use std::sync::Arc;
 use domain::permissions::{Action, Subject};
 use sensor_drivers::Calibrations;
 use serde_json::{Value, json};
-use store::{
-    BucketPage, BucketWidth, DeadLetter, DeadLetterQuery, DeadLetterState, PointPage, SeriesId,
-    SeriesKey, SeriesQuery, StoreError,
-};
+use store::{BucketPage, BucketWidth, PointPage, SeriesId, SeriesKey, StoreError};
 use uuid::Uuid;
 
 pub use self::answers::Resolution;
 pub use self::calibrated::Values;
-use super::clock::rfc3339;
-use super::{App, AppError, Caller, Page};
+use super::{App, AppError, Caller};
 
 /// Items of a list where nothing is said, and at most (DESIGN §8).
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 500;
-
-/// Series that others heard, looked at in one read of the store.
-const SERIES_AT_ONCE: usize = 500;
 
 /// Points of one answer where nothing is said, and at most: 10,000 points are half a megabyte of JSON.
 const POINTS_DEFAULT: u32 = 1000;
 const POINTS_MAX: u32 = 10_000;
 
 impl App {
-    /// Series in the order in which they were first heard here, then those that only other nodes heard. `device` and
-    /// `channel` are exact names, `q` is a part of either.
-    ///
-    /// # Errors
-    /// `Forbidden`, a limit or cursor that does not fit, a fault of the store.
-    pub async fn list_series(
-        self: &Arc<Self>,
-        caller: &Caller,
-        device: Option<String>,
-        channel: Option<String>,
-        q: Option<String>,
-        cursor: Option<String>,
-        limit: Option<u32>,
-    ) -> Result<Page, AppError> {
-        self.authorise(caller, Action::Read, Subject::Readings)?;
-        let limit = limit_of(limit)?;
-        let after = cursor.map_or(Ok(SeriesCursor::Here(SeriesId(0))), |cursor| {
-            cursor.parse().map_err(|()| bad_cursor())
-        })?;
-        let app = Arc::clone(self);
-        blocking("list series", move || {
-            let query = SeriesQuery {
-                device,
-                channel,
-                q: q.map(|q| q.to_lowercase()),
-                after: None,
-                limit: limit + 1,
-            };
-            app.series_page(query, after, limit)
-        })
-        .await
-    }
-
-    fn series_page(
-        &self,
-        query: SeriesQuery,
-        after: SeriesCursor,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        let readings = self.store.readings();
-        let since = readings.newest_position().to_string();
-        let mut items: Vec<(SeriesCursor, Value)> = Vec::new();
-        let name_of = |node| self.name_of(node);
-        if let SeriesCursor::Here(after) = after {
-            let here = readings.series(&SeriesQuery {
-                after: Some(after),
-                ..query.clone()
-            });
-            self.store.read(|reader| {
-                for series in &here {
-                    let heard = elsewhere::heard_by(reader, &self.me.node, &series.key)?;
-                    let mut value = self.series_value(series);
-                    value["heard_by"] = elsewhere::heard_by_value(&heard, name_of);
-                    items.push((SeriesCursor::Here(series.id), value));
-                }
-                Ok(())
-            })?;
-        }
-        let mut no = match after {
-            SeriesCursor::Here(_) => 0,
-            SeriesCursor::Elsewhere(no) => no,
-        };
-        while items.len() <= limit {
-            let last = self.store.read(|reader| {
-                let page = reader.heard_series(no, SERIES_AT_ONCE)?;
-                for series in &page {
-                    let is_here = readings.series_by_key(&series.key).is_some();
-                    if is_here || !is_wanted(&query, series) || items.len() > limit {
-                        continue;
-                    }
-                    let heard = elsewhere::heard_by(reader, &self.me.node, &series.key)?;
-                    // What this node alone said before its readings were lost is no series to show.
-                    if !heard.is_empty() {
-                        let value = elsewhere::series_value(series, &heard, name_of);
-                        items.push((SeriesCursor::Elsewhere(series.no), value));
-                    }
-                }
-                Ok(page.last().map(|series| series.no))
-            })?;
-            let Some(last) = last else { break };
-            no = last;
-        }
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|(at, _)| at.to_string());
-        Ok(Page {
-            items: items.into_iter().map(|(_, value)| value).collect(),
-            next,
-            since,
-        })
-    }
-
     /// One series.
     ///
     /// # Errors
@@ -320,114 +223,6 @@ impl App {
         Ok(answer)
     }
 
-    /// Payloads that could not be read, newest first. `state` is open, replayed or discarded.
-    ///
-    /// # Errors
-    /// `Forbidden`, a state, limit or cursor that does not fit, a fault of the store.
-    pub async fn list_dead_letters(
-        self: &Arc<Self>,
-        caller: &Caller,
-        state: Option<String>,
-        cursor: Option<String>,
-        limit: Option<u32>,
-    ) -> Result<Page, AppError> {
-        self.authorise(caller, Action::Read, Subject::DeadLetters)?;
-        let state = match state.as_deref() {
-            None => None,
-            Some("open") => Some(DeadLetterState::Open),
-            Some("replayed") => Some(DeadLetterState::Replayed),
-            Some("discarded") => Some(DeadLetterState::Discarded),
-            Some(other) => {
-                let message = format!("state {other:?}: open, replayed or discarded is expected");
-                return Err(AppError::Unreadable(message));
-            }
-        };
-        let limit = limit_of(limit)?;
-        let before = cursor
-            .map(|cursor| cursor.parse())
-            .transpose()
-            .map_err(|_| bad_cursor())?;
-        let app = Arc::clone(self);
-        let mut letters = blocking("list dead letters", move || {
-            app.store.readings().dead_letters(&DeadLetterQuery {
-                state,
-                before,
-                limit: limit + 1,
-                ..DeadLetterQuery::default()
-            })
-        })
-        .await?;
-        let more = letters.len() > limit;
-        letters.truncate(limit);
-        let next = if more {
-            letters.last().map(|letter| letter.id.to_string())
-        } else {
-            None
-        };
-        let since = self.store.readings().newest_position().to_string();
-        Ok(Page {
-            items: letters.iter().map(letter_value).collect(),
-            next,
-            since,
-        })
-    }
-
-    /// One dead letter.
-    ///
-    /// # Errors
-    /// `NotFound`, `Forbidden`, a fault of the store.
-    pub async fn get_dead_letter(
-        self: &Arc<Self>,
-        caller: &Caller,
-        id: &str,
-    ) -> Result<Value, AppError> {
-        self.authorise(caller, Action::Read, Subject::DeadLetters)?;
-        self.letter(id).await.map(|letter| letter_value(&letter))
-    }
-
-    /// Tries again to read it, with the decoders of this version. Its readings and its new state are one commit. The
-    /// readings are not evaluated by rules: they are old news.
-    ///
-    /// # Errors
-    /// `Conflict` when it still cannot be read (its reason is updated) or is settled already; `NotFound`, `Forbidden`,
-    /// a fault of the store.
-    pub async fn replay_dead_letter(
-        self: &Arc<Self>,
-        caller: &Caller,
-        id: &str,
-    ) -> Result<Value, AppError> {
-        self.authorise(caller, Action::Administer, Subject::DeadLetters)?;
-        let letter = self.open_letter(id).await?;
-        self.note_audit(caller, "dead-letter.replay", json!({ "dead_letter": id }))
-            .await?;
-        match self.try_dead_letter(&letter).await? {
-            Ok(()) => self.letter(id).await.map(|letter| letter_value(&letter)),
-            Err(reason) => Err(AppError::Conflict(format!(
-                "it still cannot be read: {reason}"
-            ))),
-        }
-    }
-
-    /// Gives it up. It stays listed until it is too old.
-    ///
-    /// # Errors
-    /// `Conflict` when it is settled already; `NotFound`, `Forbidden`, a fault of the store.
-    pub async fn discard_dead_letter(
-        self: &Arc<Self>,
-        caller: &Caller,
-        id: &str,
-    ) -> Result<Value, AppError> {
-        self.authorise(caller, Action::Administer, Subject::DeadLetters)?;
-        let letter = self.open_letter(id).await?;
-        self.note_audit(caller, "dead-letter.discard", json!({ "dead_letter": id }))
-            .await?;
-        let discarded = self.store.readings().discard_dead_letter(letter.id).await;
-        if !discarded.map_err(|error| fault("discard a dead letter", error))? {
-            return Err(settled());
-        }
-        self.letter(id).await.map(|letter| letter_value(&letter))
-    }
-
     fn series_value(&self, series: &store::SeriesInfo) -> Value {
         let last = series.last.map(|last| {
             let calibrations = self.calibrations.of(&series.device, &series.channel);
@@ -443,29 +238,6 @@ impl App {
             "count": series.count,
             "last": last,
         })
-    }
-
-    async fn letter(self: &Arc<Self>, id: &str) -> Result<DeadLetter, AppError> {
-        let missing = || AppError::NotFound {
-            what: "dead letter",
-            id: id.to_owned(),
-        };
-        let number: i64 = id.parse().map_err(|_| missing())?;
-        let app = Arc::clone(self);
-        blocking("read a dead letter", move || {
-            app.store.readings().dead_letter(number)
-        })
-        .await?
-        .ok_or_else(missing)
-    }
-
-    async fn open_letter(self: &Arc<Self>, id: &str) -> Result<DeadLetter, AppError> {
-        let letter = self.letter(id).await?;
-        if letter.state == DeadLetterState::Open {
-            Ok(letter)
-        } else {
-            Err(settled())
-        }
     }
 }
 
@@ -514,10 +286,6 @@ fn no_series(id: &str) -> AppError {
     }
 }
 
-fn settled() -> AppError {
-    AppError::Conflict("this dead letter was replayed or discarded already".into())
-}
-
 /// A series that somebody asks for.
 struct AskedSeries {
     key: SeriesKey,
@@ -525,49 +293,6 @@ struct AskedSeries {
     here: Option<SeriesId>,
     device: String,
     calibrations: Arc<Calibrations>,
-}
-
-/// Where a list of series goes on: after one of this node's own, or after one that only others heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SeriesCursor {
-    Here(SeriesId),
-    Elsewhere(i64),
-}
-
-impl std::fmt::Display for SeriesCursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            SeriesCursor::Here(id) => write!(f, "{}", id.0),
-            SeriesCursor::Elsewhere(no) => write!(f, "e{no}"),
-        }
-    }
-}
-
-impl std::str::FromStr for SeriesCursor {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text.strip_prefix('e') {
-            Some(no) => no.parse().map(SeriesCursor::Elsewhere).map_err(|_| ()),
-            None => text
-                .parse()
-                .map(|no| SeriesCursor::Here(SeriesId(no)))
-                .map_err(|_| ()),
-        }
-    }
-}
-
-/// Whether a series that others heard is one of those asked for; `q` is in lower case.
-fn is_wanted(query: &SeriesQuery, series: &store::HeardSeries) -> bool {
-    let is =
-        |asked: &Option<String>, name: &str| asked.as_deref().is_none_or(|asked| asked == name);
-    let holds = |q: &str| {
-        let names = [&series.device, &series.channel];
-        names.iter().any(|name| name.to_lowercase().contains(q))
-    };
-    is(&query.device, &series.device)
-        && is(&query.channel, &series.channel)
-        && query.q.as_deref().is_none_or(holds)
 }
 
 /// A series is called the same on every node: a UUID made of its names.
@@ -581,24 +306,4 @@ fn series_key(id: &str) -> Result<SeriesKey, AppError> {
     key.ok()
         .filter(|key| public_id(key) == id)
         .ok_or_else(|| no_series(id))
-}
-
-fn letter_value(letter: &DeadLetter) -> Value {
-    json!({
-        "id": letter.id.to_string(),
-        "source": letter.source,
-        "topic": letter.topic,
-        "decoder": if letter.decoder.is_empty() { Value::Null } else { json!(letter.decoder) },
-        "reason": letter.reason,
-        "code": letter.code,
-        "received_at": rfc3339(letter.received_ms),
-        "payload_base64": data_encoding::BASE64.encode(&letter.payload),
-        "attempts": letter.attempts,
-        "retry_at": letter.retry_at_ms.filter(|_| letter.state == DeadLetterState::Open).map(rfc3339),
-        "state": match letter.state {
-            DeadLetterState::Open => "open",
-            DeadLetterState::Replayed => "replayed",
-            DeadLetterState::Discarded => "discarded",
-        },
-    })
 }

@@ -1,0 +1,170 @@
+//! Dead letters as people ask for them: payloads that could not be read, tried again or given up.
+//!
+//! Invariant: one that is settled stays settled: it is neither replayed nor discarded a second time.
+
+use std::sync::Arc;
+
+use domain::permissions::{Action, Subject};
+use serde_json::{Value, json};
+use store::{DeadLetter, DeadLetterQuery, DeadLetterState};
+
+use super::{bad_cursor, blocking, fault, limit_of};
+use crate::app::clock::rfc3339;
+use crate::app::{App, AppError, Caller, Page};
+
+impl App {
+    /// Payloads that could not be read, newest first. `state` is open, replayed or discarded.
+    ///
+    /// # Errors
+    /// `Forbidden`, a state, limit or cursor that does not fit, a fault of the store.
+    pub async fn list_dead_letters(
+        self: &Arc<Self>,
+        caller: &Caller,
+        state: Option<String>,
+        cursor: Option<String>,
+        limit: Option<u32>,
+    ) -> Result<Page, AppError> {
+        self.authorise(caller, Action::Read, Subject::DeadLetters)?;
+        let state = match state.as_deref() {
+            None => None,
+            Some("open") => Some(DeadLetterState::Open),
+            Some("replayed") => Some(DeadLetterState::Replayed),
+            Some("discarded") => Some(DeadLetterState::Discarded),
+            Some(other) => {
+                let message = format!("state {other:?}: open, replayed or discarded is expected");
+                return Err(AppError::Unreadable(message));
+            }
+        };
+        let limit = limit_of(limit)?;
+        let before = cursor
+            .map(|cursor| cursor.parse())
+            .transpose()
+            .map_err(|_| bad_cursor())?;
+        let app = Arc::clone(self);
+        let mut letters = blocking("list dead letters", move || {
+            app.store.readings().dead_letters(&DeadLetterQuery {
+                state,
+                before,
+                limit: limit + 1,
+                ..DeadLetterQuery::default()
+            })
+        })
+        .await?;
+        let more = letters.len() > limit;
+        letters.truncate(limit);
+        let next = if more {
+            letters.last().map(|letter| letter.id.to_string())
+        } else {
+            None
+        };
+        let since = self.store.readings().newest_position().to_string();
+        Ok(Page {
+            items: letters.iter().map(letter_value).collect(),
+            next,
+            since,
+        })
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`, a fault of the store.
+    pub async fn get_dead_letter(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Value, AppError> {
+        self.authorise(caller, Action::Read, Subject::DeadLetters)?;
+        self.letter(id).await.map(|letter| letter_value(&letter))
+    }
+
+    /// Tries again to read it, with the decoders of this version. Its readings and its new state are one commit. The
+    /// readings are not evaluated by rules: they are old news.
+    ///
+    /// # Errors
+    /// `Conflict` when it still cannot be read (its reason is updated) or is settled already; `NotFound`, `Forbidden`,
+    /// a fault of the store.
+    pub async fn replay_dead_letter(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Value, AppError> {
+        self.authorise(caller, Action::Administer, Subject::DeadLetters)?;
+        let letter = self.open_letter(id).await?;
+        self.note_audit(caller, "dead-letter.replay", json!({ "dead_letter": id }))
+            .await?;
+        match self.try_dead_letter(&letter).await? {
+            Ok(()) => self.letter(id).await.map(|letter| letter_value(&letter)),
+            Err(reason) => Err(AppError::Conflict(format!(
+                "it still cannot be read: {reason}"
+            ))),
+        }
+    }
+
+    /// Gives it up. It stays listed until it is too old.
+    ///
+    /// # Errors
+    /// `Conflict` when it is settled already; `NotFound`, `Forbidden`, a fault of the store.
+    pub async fn discard_dead_letter(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Value, AppError> {
+        self.authorise(caller, Action::Administer, Subject::DeadLetters)?;
+        let letter = self.open_letter(id).await?;
+        self.note_audit(caller, "dead-letter.discard", json!({ "dead_letter": id }))
+            .await?;
+        let discarded = self.store.readings().discard_dead_letter(letter.id).await;
+        if !discarded.map_err(|error| fault("discard a dead letter", error))? {
+            return Err(settled());
+        }
+        self.letter(id).await.map(|letter| letter_value(&letter))
+    }
+
+    async fn letter(self: &Arc<Self>, id: &str) -> Result<DeadLetter, AppError> {
+        let missing = || AppError::NotFound {
+            what: "dead letter",
+            id: id.to_owned(),
+        };
+        let number: i64 = id.parse().map_err(|_| missing())?;
+        let app = Arc::clone(self);
+        blocking("read a dead letter", move || {
+            app.store.readings().dead_letter(number)
+        })
+        .await?
+        .ok_or_else(missing)
+    }
+
+    async fn open_letter(self: &Arc<Self>, id: &str) -> Result<DeadLetter, AppError> {
+        let letter = self.letter(id).await?;
+        if letter.state == DeadLetterState::Open {
+            Ok(letter)
+        } else {
+            Err(settled())
+        }
+    }
+}
+
+fn settled() -> AppError {
+    AppError::Conflict("this dead letter was replayed or discarded already".into())
+}
+
+fn letter_value(letter: &DeadLetter) -> Value {
+    json!({
+        "id": letter.id.to_string(),
+        "source": letter.source,
+        "topic": letter.topic,
+        "decoder": if letter.decoder.is_empty() { Value::Null } else { json!(letter.decoder) },
+        "reason": letter.reason,
+        "code": letter.code,
+        "received_at": rfc3339(letter.received_ms),
+        "payload_base64": data_encoding::BASE64.encode(&letter.payload),
+        "attempts": letter.attempts,
+        "retry_at": letter.retry_at_ms.filter(|_| letter.state == DeadLetterState::Open).map(rfc3339),
+        "state": match letter.state {
+            DeadLetterState::Open => "open",
+            DeadLetterState::Replayed => "replayed",
+            DeadLetterState::Discarded => "discarded",
+        },
+    })
+}
