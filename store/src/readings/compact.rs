@@ -30,6 +30,10 @@ pub(crate) struct Schedule {
     /// and merges for each reading, so that the keeper becomes the faster the more it has to catch up with. Some 30 MB
     /// while they are encoded.
     pub(crate) chunk_max: i64,
+    /// While fewer wait, blocks that are due to be merged come first: what never ended would otherwise leave a series in
+    /// ever more small blocks, each of which a chart reads. With more, the oldest are about to leave memory
+    /// ([`super::tail::MIRROR_READINGS_MAX`]), and finding them in the file is slower still.
+    pub(crate) urgent: i64,
     /// Less than this is not worth a transaction.
     pub(crate) chunk_min: i64,
     /// Begin, too, when the oldest reading of the tail came so long ago: a quiet node's tail must not outlive its
@@ -46,6 +50,7 @@ impl Default for Schedule {
             tail_keep: 50_000,
             chunk: 32_768,
             chunk_max: 262_144,
+            urgent: 300_000,
             chunk_min: 8_192,
             age_ms: 3_600_000,
             age_keep_ms: 10 * 60_000,
@@ -66,6 +71,11 @@ pub(crate) struct TailState {
 }
 
 impl Schedule {
+    /// Whether moving the tail is put off until the merges that are due are done.
+    pub(crate) fn merges_first(&self, tail: &TailState) -> bool {
+        tail.newest - tail.compacted_to < self.urgent
+    }
+
     /// Up to which position to move now; `None` when it is not worth it yet.
     pub(crate) fn due(
         &self,

@@ -131,7 +131,11 @@ impl Keeper {
             self.told_now_ms = request.now_ms;
         }
         let tail = self.tail_state()?;
-        if let Some(to) = self.limits.schedule.due(&self.connection, &tail)? {
+        let schedule = self.limits.schedule;
+        let merges_are_due = !self.groups.is_empty() || self.moves >= MOVES_PER_MERGE;
+        if !(merges_are_due && schedule.merges_first(&tail))
+            && let Some(to) = schedule.due(&self.connection, &tail)?
+        {
             let rewrite = compact::read(&self.connection, tail.compacted_to, to)?;
             self.write(rewrite)?;
             self.moves += 1;
@@ -141,8 +145,12 @@ impl Keeper {
         if self.make_room()? {
             return Ok(true);
         }
-        if self.moves >= MOVES_PER_MERGE {
+        if self.groups.is_empty() && self.moves >= MOVES_PER_MERGE {
             self.look_for_merges(tail.now_ms)?;
+            if self.groups.is_empty() {
+                // The tail had stood back for them.
+                return Ok(true);
+            }
         }
         if !self.groups.is_empty() {
             self.merge_some();

@@ -35,6 +35,7 @@ fn small() -> Limits {
             tail_keep: 10,
             chunk: 25,
             chunk_max: 100,
+            urgent: 120,
             chunk_min: 5,
             ..Schedule::default()
         },
