@@ -105,8 +105,9 @@ async fn every_payload_has_its_answer_and_its_counter() {
     let Value::Object(decoders) = decoders else {
         panic!("an object")
     };
+    let before = node.app.list_decoders(&Caller::socket()).unwrap();
     node.app
-        .put_decoders(&Caller::socket(), decoders)
+        .put_decoders(&Caller::socket(), before["version"].as_str(), decoders)
         .await
         .unwrap();
     let (mut raw, _) = Raw::connect(&node, Connect::default()).await;

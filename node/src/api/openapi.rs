@@ -123,6 +123,7 @@ pub fn operations(
     [
         (Method::GET, &mut item.get),
         (Method::POST, &mut item.post),
+        (Method::PUT, &mut item.put),
         (Method::PATCH, &mut item.patch),
         (Method::DELETE, &mut item.delete),
     ]

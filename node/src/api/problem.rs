@@ -196,6 +196,11 @@ impl From<AppError> for Problem {
                 "version-unknown",
                 "This node does not know that version yet",
             ),
+            AppError::VersionStale(_) => new(
+                StatusCode::PRECONDITION_FAILED,
+                "version-stale",
+                "It was changed in the meantime",
+            ),
             AppError::Conflict(_) => {
                 new(StatusCode::CONFLICT, "conflict", "Its state forbids this")
             }
@@ -318,6 +323,7 @@ mod tests {
             AppError::Unreadable("not JSON".into()),
             AppError::VersionMissing,
             AppError::VersionUnknown("v1".into()),
+            AppError::VersionStale("the decoders"),
             AppError::Conflict("resolved already".into()),
             AppError::IdempotencyReused,
             AppError::TooLarge {

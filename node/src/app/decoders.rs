@@ -1,7 +1,7 @@
 //! Which decoder reads which topic: entries of muster.toml first, then those that were added through the API.
 //!
 //! Invariants: a table that is in use was built without an error; it is replaced as a whole, and sessions notice; what
-//! the API added is on the disk before it is in use.
+//! the API added is on the disk before it is in use, and takes the place only of the entries that its writer saw.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use sensor_drivers::{
 use serde_json::{Map, Value, json};
 use store::Batch;
 use sync_engine::Lane;
+use tokio::sync::Mutex;
 
 use super::audit;
 use super::{App, AppError, Caller};
@@ -26,14 +27,21 @@ use super::{App, AppError, Caller};
 const SETTING: &str = "decoders";
 
 /// The decoders of a node. Cheap to clone.
-#[derive(Clone)]
-pub(in crate::app) struct Decoders(Arc<ArcSwap<Active>>);
+#[derive(Clone, Default)]
+pub(in crate::app) struct Decoders {
+    active: Arc<ArcSwap<Active>>,
+    /// Held from the look at the version until what replaces it is in use: of two writers who saw the same one, the
+    /// second is told.
+    replacing: Arc<Mutex<()>>,
+}
 
 /// What is in use.
 pub(in crate::app) struct Active {
     pub(in crate::app) table: DecoderTable,
     configured: Vec<DecoderConfig>,
     added: Vec<DecoderConfig>,
+    /// Of what was added, and of nothing else: that is what a writer replaces.
+    version: String,
 }
 
 /// Why the decoders of the configuration cannot be used.
@@ -67,19 +75,20 @@ const HOST: ScriptHost = ScriptHost {
     monotonic: Some(monotonic),
 };
 
-impl Default for Decoders {
+impl Default for Active {
     fn default() -> Self {
-        Decoders(Arc::new(ArcSwap::from_pointee(Active {
+        Active {
             table: DecoderTable::default(),
             configured: Vec::new(),
             added: Vec::new(),
-        })))
+            version: version_of(&[]),
+        }
     }
 }
 
 impl Decoders {
     pub(in crate::app) fn now(&self) -> Arc<Active> {
-        self.0.load_full()
+        self.active.load_full()
     }
 
     fn replace(
@@ -88,13 +97,24 @@ impl Decoders {
         added: Vec<DecoderConfig>,
     ) -> Result<(), ConfigErrors> {
         let table = build(&configured, &added)?;
-        self.0.store(Arc::new(Active {
+        let version = version_of(&added);
+        self.active.store(Arc::new(Active {
             table,
             configured,
             added,
+            version,
         }));
         Ok(())
     }
+}
+
+/// Tells one list of entries from another, also over a restart. The same list has the same version: who puts back what
+/// somebody saw takes nothing from them.
+fn version_of(added: &[DecoderConfig]) -> String {
+    /// 64 bits: nobody gains by making two lists collide, and lists are few.
+    const VERSION_BYTES: usize = 8;
+    let bytes = serde_json::to_vec(added).unwrap_or_default();
+    data_encoding::HEXLOWER.encode(&blake3::hash(&bytes).as_bytes()[..VERSION_BYTES])
 }
 
 fn build(
@@ -168,21 +188,28 @@ impl App {
             })
         });
         let items: Vec<Value> = std::iter::once(built_in).chain(rest).collect();
-        Ok(
-            json!({ "items": items, "next": Value::Null, "since": self.event_position().to_string() }),
-        )
+        Ok(json!({
+            "items": items,
+            "next": Value::Null,
+            "since": self.event_position().to_string(),
+            "version": active.version,
+        }))
     }
 
-    /// Replaces the decoders that were added through the API.
+    /// Replaces the decoders that were added through the API; `seen` is the version of [`App::list_decoders`] that the
+    /// new list was made from.
     ///
     /// # Errors
-    /// `Invalid` with every entry that does not fit; `Forbidden`; a fault of the store.
+    /// `VersionMissing`; `Invalid` with every entry that does not fit; `VersionStale` where the list is another one by
+    /// now; `Forbidden`; a fault of the store.
     pub async fn put_decoders(
         &self,
         caller: &Caller,
+        seen: Option<&str>,
         mut members: Map<String, Value>,
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Administer, Subject::Node)?;
+        let seen = seen.ok_or(AppError::VersionMissing)?;
         let items = match members.remove("items") {
             Some(Value::Array(items)) if members.is_empty() => items,
             _ => {
@@ -225,6 +252,16 @@ impl App {
                 FieldError::new(&format!("/items/{index}"), &error.to_string())
             };
             return Err(AppError::Invalid(errors.0.iter().map(place).collect()));
+        }
+        let _replacing = self.decoders.replacing.lock().await;
+        let now = self.decoders.now();
+        if now.version != seen {
+            // Sent again because the answer was lost (RFC 9110 §13.1.1).
+            return if now.version == version_of(&added) {
+                self.list_decoders(caller)
+            } else {
+                Err(AppError::VersionStale("the decoders"))
+            };
         }
         let saved = serde_json::to_vec(&added).map_err(|error| AppError::Fault {
             context: "save decoders",

@@ -51,6 +51,9 @@ pub enum AppError {
         "this node does not know version {0} yet: keep the edit and send it again after the next sync"
     )]
     VersionUnknown(String),
+    /// What the write replaces is not what the writer read (HTTP 412 `version-stale`).
+    #[error("{0} were changed since you read them: read them again and make your change there")]
+    VersionStale(&'static str),
     /// The state of the thing forbids it (HTTP 409).
     #[error("{0}")]
     Conflict(String),

@@ -25,9 +25,12 @@ async fn newest(node: &Node, action: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_decoders_are_in_the_audit_record_and_refused_ones_are_not() {
     let node = Node::start().await;
+    let listed = node.get("/v1/decoders").await.expect(200);
+    let seen = listed.header("etag");
     let put = |entry: Value| {
         send(
             node.signed(Method::PUT, "/v1/decoders")
+                .header("if-match", seen)
                 .json(&json!({ "items": [entry] })),
         )
     };

@@ -6,8 +6,32 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Node, send};
 
+/// On top of what is there now.
 async fn put(node: &Node, body: Value) -> Answer {
-    send(node.signed(Method::PUT, "/v1/decoders").json(&body)).await
+    let version = version(node).await;
+    put_over(node, &version, body).await
+}
+
+async fn put_over(node: &Node, version: &str, body: Value) -> Answer {
+    let request = node
+        .signed(Method::PUT, "/v1/decoders")
+        .header("if-match", format!("\"{version}\""));
+    send(request.json(&body)).await
+}
+
+async fn version(node: &Node) -> String {
+    let listed = node.get("/v1/decoders").await.expect(200);
+    assert_eq!(listed.header("etag"), format!("\"{}\"", listed.version()));
+    listed.version().to_owned()
+}
+
+/// Topics of what was added.
+async fn added(node: &Node) -> Vec<String> {
+    let listed = node.get("/v1/decoders").await.expect(200);
+    let items = listed.body["items"].as_array().cloned().unwrap_or_default();
+    let added = items.iter().filter(|item| item["origin"] == "api");
+    let topics = added.filter_map(|item| item["topic"].as_str());
+    topics.map(str::to_owned).collect()
 }
 
 async fn try_out(node: &Node, topic: &str, payload: &[u8]) -> Answer {
@@ -64,5 +88,78 @@ async fn an_entry_that_does_not_fit_is_named_and_changes_nothing() {
     put(&node, json!({})).await.expect(422);
     let listed = node.get("/v1/decoders").await.expect(200);
     assert_eq!(listed.body["items"].as_array().map(Vec::len), Some(1));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_made_from_an_older_one_takes_nothing_away() {
+    let node = Node::start().await;
+    let tasmota = json!({ "topic": "tele/#", "format": "tasmota" });
+    let plain =
+        json!({ "topic": "site/+/+", "format": "plain", "device": "{2}", "channel": "{3}" });
+    let seen = version(&node).await;
+    let first = put_over(&node, &seen, json!({ "items": [tasmota] }))
+        .await
+        .expect(200);
+    assert_ne!(first.version(), seen);
+    assert_eq!(first.header("etag"), format!("\"{}\"", first.version()));
+
+    let late = put_over(&node, &seen, json!({ "items": [plain] }))
+        .await
+        .expect(412);
+    assert_eq!(late.code(), "version-stale", "{}", late.body);
+    assert_eq!(added(&node).await, ["tele/#"]);
+
+    put_over(&node, first.version(), json!({ "items": [tasmota, plain] }))
+        .await
+        .expect(200);
+    assert_eq!(added(&node).await, ["tele/#", "site/+/+"]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_put_again_because_its_answer_was_lost_is_answered_and_written_once() {
+    let node = Node::start().await;
+    let seen = version(&node).await;
+    let list = json!({ "items": [{ "topic": "tele/#", "format": "tasmota" }] });
+    let first = put_over(&node, &seen, list.clone()).await.expect(200);
+    let again = put_over(&node, &seen, list).await.expect(200);
+    assert_eq!(again.version(), first.version());
+    assert_eq!(again.body["items"], first.body["items"]);
+    let records = node.get("/v1/audit").await.expect(200);
+    let records = records.body["items"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let puts = records.iter().filter(|it| it["action"] == "decoders.put");
+    assert_eq!(puts.count(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_lists_that_are_put_at_once_over_the_same_one_only_one_is_taken() {
+    let node = Node::start().await;
+    let seen = version(&node).await;
+    let puts = (0..8).map(|number| {
+        let entry = json!({ "topic": format!("tele/{number}/#"), "format": "tasmota" });
+        put_over(&node, &seen, json!({ "items": [entry] }))
+    });
+    let answers = futures::future::join_all(puts).await;
+    let mut statuses: Vec<u16> = answers.iter().map(|it| it.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [[200].as_slice(), &[412; 7]].concat());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_without_the_version_that_it_was_made_from_is_refused() {
+    let node = Node::start().await;
+    let entry = json!({ "topic": "tele/#", "format": "tasmota" });
+    let request = node.signed(Method::PUT, "/v1/decoders");
+    let refused = send(request.json(&json!({ "items": [entry] })))
+        .await
+        .expect(428);
+    assert_eq!(refused.code(), "version-missing");
+    assert_eq!(added(&node).await, Vec::<String>::new());
     node.stop().await;
 }

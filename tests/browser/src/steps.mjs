@@ -1,5 +1,7 @@
 // What people and sensors do in more than one test.
+import assert from "node:assert/strict";
 import mqtt from "mqtt";
+import { PASSWORD } from "./nodes.mjs";
 
 export const go = (page, name) =>
   page.getByRole("navigation", { name: "Main" }).getByRole("link", { name }).click();
@@ -47,3 +49,21 @@ export function history(lengthMs, everyMs, unit, value) {
 
 /** A page that scrolls sideways hides half of itself from a thumb. */
 export const sideways = (page) => page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+
+/** A program that is signed in as the administrator: `(method, path, body, headers)`, answers with the body. */
+export async function administrator(node) {
+  const ask = async (path, options) => {
+    const answer = await fetch(node.url + path, options);
+    const text = await answer.text();
+    assert.ok(answer.ok, `${options.method} ${path}: ${answer.status} ${text}`);
+    return text === "" ? null : JSON.parse(text);
+  };
+  const form = new URLSearchParams({ grant_type: "password", username: "admin", password: PASSWORD });
+  const { access_token } = await ask("/oauth/token", { method: "POST", body: form });
+  return (method, path, body, headers = {}) =>
+    ask(path, {
+      method,
+      headers: { authorization: `Bearer ${access_token}`, "content-type": "application/json", ...headers },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+}

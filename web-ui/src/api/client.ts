@@ -120,8 +120,9 @@ export const api = {
       headers: idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey },
     }),
 
-  /** Replaces the whole; sent twice it is the same. */
-  put: <Answer>(path: string, body: unknown) => send<Answer>(path, { method: "PUT", body }),
+  /** Replaces the whole that had this `version` when it was read; sent twice it is the same. */
+  put: <Answer>(path: string, version: string, body: unknown) =>
+    send<Answer>(path, { method: "PUT", body, headers: { "if-match": `"${version}"` } }),
 
   /** `version` is what the person saw when the edit began, not what is newest. */
   patch: <Answer>(path: string, version: string, patch: unknown) =>

@@ -8,7 +8,7 @@ import type {
   Calibration,
   Conflict,
   DeadLetter,
-  Decoder,
+  DecoderPage,
   Device,
   DeviceCommand,
   DeviceCommandPage,
@@ -27,7 +27,7 @@ import type {
 
 /** The state of the links and of the node; also the heartbeat that notices when the node falls silent. */
 const STATUS_EVERY_MS = 4_000;
-/** Readings send no events: the last values are asked for. */
+/** Readings, and what is this node's own business, send no events: the last values are asked for. */
 const VALUES_EVERY_MS = 4_000;
 /** Who has a document moves without the document changing. */
 const SEEN_BY_EVERY_MS = 4_000;
@@ -201,7 +201,13 @@ export const useMessages = () =>
 
 export const useBrokers = () => usePages<Broker>(keys.brokers.all(), () => paths.brokers(), VALUES_EVERY_MS);
 
-export const useDecoders = () => usePages<Decoder>(keys.decoders.all(), () => paths.decoders());
+/** All in one page, with the version that says what a write replaces. */
+export const useDecoders = () =>
+  useQuery({
+    queryKey: keys.decoders.all(),
+    queryFn: ({ signal }) => api.get<DecoderPage>(paths.decoders(), signal),
+    refetchInterval: VALUES_EVERY_MS,
+  });
 
 export const useDeadLetters = () =>
   usePages<DeadLetter>(

@@ -35,6 +35,7 @@ export type Resolution = Schemas["Resolution"];
 export type Broker = Opened<Schemas["Broker"]>;
 /** The options of an entry are those of its format: this page passes them on without knowing them. */
 export type Decoder = Omit<Opened<Schemas["Decoder"]>, "entry"> & { entry: Record<string, unknown> | null };
+export type DecoderPage = Omit<Schemas["DecoderPage"], "items"> & { items: Decoder[] };
 export type DecodedMessage = Schemas["DecodedMessage"];
 export type DeviceCommand = Opened<Schemas["DeviceCommand"]>;
 export type DeviceCommandPage = Schemas["DeviceCommandPage"];

@@ -180,6 +180,11 @@ export function advice(error: unknown): Advice {
         };
       }
       return { what: error.message, next: "Look at what is shown now, then try again. What you typed is kept." };
+    case 412:
+      return {
+        what: "Somebody else has changed it in the meantime. Nothing was saved.",
+        next: "What you typed is kept. Look at what is shown now, then save again.",
+      };
     case 413:
       return { what: "This edit is too large: 32 KB is the most.", next: "Shorten the text and save again." };
     case 422:

@@ -41,6 +41,8 @@ pub struct DecoderPage {
     pub next: Option<String>,
     /// This node's position.
     pub since: String,
+    /// Of the list of those that were added here: another list, another version.
+    pub version: String,
 }
 
 /// The decoders that are to be there, beside those of the configuration.

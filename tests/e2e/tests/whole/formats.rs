@@ -145,8 +145,11 @@ async fn every_configured_format_becomes_readings_and_a_script_without_end_a_dea
     assert_eq!(letter["code"], "unknown-topic", "{letter}");
     assert!(letter["retry_at"].is_null(), "{letter}");
     let entry = json!({ "topic": "tele/+/SENSOR", "format": "tasmota" });
+    let before = api.get("/v1/decoders").await?;
+    let version = before["version"].as_str().context("a version")?;
     let put = api
         .request(reqwest::Method::PUT, "/v1/decoders")
+        .header("if-match", format!("\"{version}\""))
         .json(&json!({ "items": [entry] }));
     api.ask(put).await?.success()?;
     let id = letter["id"].as_str().context("an id")?;

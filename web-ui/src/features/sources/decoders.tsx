@@ -1,10 +1,10 @@
 /** Which decoder reads which topic: those of the configuration as they are, those that were added here to change. */
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { api } from "../../api/client.ts";
+import { ApiError, api, UnreachableError } from "../../api/client.ts";
 import { paths } from "../../api/paths.ts";
 import { keys, useDecoders } from "../../api/queries.ts";
-import type { Decoder } from "../../api/types.ts";
+import type { Decoder, DecoderPage } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
 import { Tag } from "../../ui/badges.tsx";
 import { Confirm } from "../../ui/confirm.tsx";
@@ -13,64 +13,115 @@ import { fieldErrors } from "../../ui/field-errors.ts";
 import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common } from "../../ui/texts.ts";
-import { useWrite } from "../../ui/use-write.ts";
-import { addedEntries, type Entry, entryText, parseEntry, TEMPLATES, withEntry, withoutEntry } from "./entries.ts";
+import { useWrite, type Write } from "../../ui/use-write.ts";
+import {
+  addedEntries,
+  type Entry,
+  type EntryDraft,
+  entryText,
+  parseEntry,
+  placeOf,
+  TEMPLATES,
+  withEntry,
+  withoutEntry,
+} from "./entries.ts";
 import { texts } from "./texts.ts";
 
-interface EntryDraft {
-  /** Place among those that were added here; null for a new one. */
-  at: number | null;
-  text: string;
+interface Change {
+  /** Of the list that `items` was made from. */
+  version: string;
+  items: Entry[];
+}
+
+/** What was sent last: for the errors that come back, and to send it again. */
+interface Sent {
+  /** null: a removal. */
+  draft: EntryDraft | null;
+  /** In the list that was sent: errors name it. */
+  place: number;
+  change: Change;
 }
 
 export function Decoders() {
   const decoders = useDecoders();
-  const [draft, setDraft] = useDraft<EntryDraft>("decoder");
-  const client = useQueryClient();
-  const write = useWrite((items: Entry[]) => api.put<unknown>(paths.decoders(), { items }));
-  const entries = addedEntries(decoders.data ?? []);
-
-  const put = async (items: Entry[]): Promise<boolean> => {
-    if ((await write.run(items)) === null) return false;
-    await client.invalidateQueries({ queryKey: keys.decoders.all() });
-    return true;
-  };
-  const edit = (next: EntryDraft) => {
-    write.reset();
-    setDraft(next);
-  };
-
-  let added = -1;
+  const write = useWrite(({ version, items }: Change) => api.put<DecoderPage>(paths.decoders(), version, { items }));
+  const [draft, setDraft] = useDraft<EntryDraft>("decoder.entry");
   return (
     <section aria-labelledby="decoders" className="card grid grid-cols-[minmax(0,1fr)] gap-3 p-4">
       <div>
         <h2 id="decoders">{texts.decoders}</h2>
         <p className="max-w-prose text-sm text-ink-soft">{texts.decodersLead}</p>
       </div>
-      <ListState query={decoders} empty="">
-        <ol aria-label={texts.decoders} className="grid gap-2">
-          {decoders.data?.map((decoder) => {
-            if (decoder.origin === "api") added += 1;
-            const at = added;
-            return (
-              <DecoderRow
-                key={`${decoder.origin} ${at} ${decoder.version} ${decoder.topic}`}
-                decoder={decoder}
-                busy={write.saving}
-                onEdit={() => edit({ at, text: entryText(decoder.entry ?? {}) })}
-                onRemove={() => void put(withoutEntry(entries, at))}
-              />
-            );
-          })}
-        </ol>
+      <ListState query={{ ...decoders, data: decoders.data?.items }} empty="">
+        {decoders.data && <DecoderList page={decoders.data} write={write} draft={draft} setDraft={setDraft} />}
       </ListState>
+      <p aria-live="polite" className="font-semibold text-ok empty:hidden">
+        {draft === null && write.state.phase === "saved" && texts.decodersSaved}
+      </p>
+    </section>
+  );
+}
+
+interface DecoderListProps {
+  page: DecoderPage;
+  write: Write<Change, DecoderPage>;
+  draft: EntryDraft | null;
+  setDraft: (draft: EntryDraft | null) => void;
+}
+
+/** The node takes the whole list at once: without the one that is there, what is sent would remove it. */
+function DecoderList({ page, write, draft, setDraft }: DecoderListProps) {
+  const client = useQueryClient();
+  const added = page.items.filter((decoder) => decoder.origin === "api");
+  const entries = addedEntries(page.items);
+  const place = draft?.seen ? placeOf(entries, draft.seen) : null;
+  const [sent, setSent] = useState<Sent | null>(null);
+
+  const put = async (next: Sent): Promise<boolean> => {
+    setSent(next);
+    const answer = await write.run(next.change);
+    if (answer !== null) client.setQueryData(keys.decoders.all(), answer);
+    // Where it was refused, what is there now is what the person needs to see.
+    void client.invalidateQueries({ queryKey: keys.decoders.all() });
+    return answer !== null;
+  };
+  const save = async (entry: Entry) => {
+    // Nobody knows whether it was stored: the very same once more is answered the same.
+    const again = write.error instanceof UnreachableError && sent?.draft === draft ? sent : null;
+    const change = { version: page.version, items: withEntry(entries, place, entry) };
+    if (await put(again ?? { draft, place: place ?? entries.length, change })) setDraft(null);
+  };
+  const remove = (at: number) =>
+    put({ draft: null, place: at, change: { version: page.version, items: withoutEntry(entries, at) } });
+  const edit = (next: EntryDraft | null) => {
+    write.reset();
+    setDraft(next);
+  };
+
+  return (
+    <>
+      <ol aria-label={texts.decoders} className="grid gap-2">
+        {page.items.map((decoder) => {
+          const at = added.indexOf(decoder);
+          const text = entryText(decoder.entry ?? {});
+          return (
+            <DecoderRow
+              key={`${decoder.origin} ${at} ${decoder.version} ${decoder.topic}`}
+              decoder={decoder}
+              busy={write.saving}
+              onEdit={() => edit({ seen: { at, text }, text })}
+              onRemove={() => void remove(at)}
+            />
+          );
+        })}
+      </ol>
       {draft === null ? (
         <>
           {write.error !== null && <ErrorNotice error={write.error} />}
           <button
             type="button"
             className="button justify-self-start max-sm:w-full"
-            onClick={() => edit({ at: null, text: entryText(TEMPLATES[0]?.entry ?? {}) })}
+            onClick={() => edit({ seen: null, text: entryText(TEMPLATES[0]?.entry ?? {}) })}
           >
             {texts.addDecoder}
           </button>
@@ -78,24 +129,16 @@ export function Decoders() {
       ) : (
         <EntryForm
           draft={draft}
+          gone={draft.seen !== null && place === null && !(write.error instanceof UnreachableError)}
           onText={(text) => setDraft({ ...draft, text })}
           saving={write.saving}
           error={write.error}
-          onCancel={() => {
-            write.reset();
-            setDraft(null);
-          }}
-          onSubmit={async (entry) => {
-            if (await put(withEntry(entries, draft.at, entry))) setDraft(null);
-          }}
-          // Errors name a place in the list that was sent.
-          place={draft.at ?? entries.length}
+          onCancel={() => edit(null)}
+          onSubmit={save}
+          place={sent?.place ?? 0}
         />
       )}
-      <p aria-live="polite" className="font-semibold text-ok empty:hidden">
-        {draft === null && write.state.phase === "saved" && texts.decodersSaved}
-      </p>
-    </section>
+    </>
   );
 }
 
@@ -147,6 +190,8 @@ function DecoderRow({ decoder, busy, onEdit, onRemove }: DecoderRowProps) {
 
 interface EntryFormProps {
   draft: EntryDraft;
+  /** What it would take the place of is not there any more. */
+  gone: boolean;
   onText: (text: string) => void;
   saving: boolean;
   error: unknown;
@@ -155,7 +200,10 @@ interface EntryFormProps {
   onCancel: () => void;
 }
 
-function EntryForm({ draft, onText, saving, error, place, onSubmit, onCancel }: EntryFormProps) {
+/** Somebody else changed the list first. */
+const isStale = (error: unknown): boolean => error instanceof ApiError && error.status === 412;
+
+function EntryForm({ draft, gone, onText, saving, error, place, onSubmit, onCancel }: EntryFormProps) {
   const [localError, setLocalError] = useState<string | undefined>();
   const remote = fieldErrors(error);
   // What stands deeper in the entry belongs to the same field.
@@ -170,14 +218,14 @@ function EntryForm({ draft, onText, saving, error, place, onSubmit, onCancel }: 
   return (
     <form
       noValidate
-      aria-label={draft.at === null ? texts.addDecoder : texts.editDecoder}
+      aria-label={draft.seen === null ? texts.addDecoder : texts.editDecoder}
       className="grid grid-cols-[minmax(0,1fr)] gap-3 rounded-lg bg-sunken p-3"
       onSubmit={(event) => {
         event.preventDefault();
         submit();
       }}
     >
-      {draft.at === null && (
+      {draft.seen === null && (
         <div>
           <p className="mb-2 font-semibold">{texts.templates}</p>
           <div className="flex flex-wrap gap-2">
@@ -203,7 +251,12 @@ function EntryForm({ draft, onText, saving, error, place, onSubmit, onCancel }: 
         onChange={onText}
         error={localError ?? atEntry}
       />
-      {error !== null && atEntry === undefined && <ErrorNotice error={error} />}
+      {gone && (
+        <Notice tone="warn" role="alert" title={texts.entryGone}>
+          <p>{texts.entryGoneNext}</p>
+        </Notice>
+      )}
+      {error !== null && atEntry === undefined && !(gone && isStale(error)) && <ErrorNotice error={error} />}
       {Object.entries(remote)
         .filter(([key]) => key.startsWith("items.") && !key.startsWith(`items.${place}`))
         .map(([key, detail]) => (
@@ -211,7 +264,7 @@ function EntryForm({ draft, onText, saving, error, place, onSubmit, onCancel }: 
         ))}
       <div className="flex flex-wrap items-center gap-3">
         <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={saving}>
-          {texts.save}
+          {gone ? texts.saveAsNew : texts.save}
         </button>
         <button type="button" className="button max-sm:w-full" onClick={onCancel}>
           {common.cancel}

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Decoder } from "../../api/types.ts";
-import { addedEntries, entryText, parseEntry, withEntry, withoutEntry } from "./entries.ts";
+import { addedEntries, entryText, parseEntry, placeOf, withEntry, withoutEntry } from "./entries.ts";
 
 const decoder = (origin: string, topic: string, more: Record<string, unknown> = {}): Decoder => ({
   origin,
@@ -25,6 +25,16 @@ test("an entry is replaced in its place, and others stay as they are", () => {
   expect(withEntry(entries, 0, { topic: "x" }).map((entry) => entry.topic)).toEqual(["x", "b"]);
   expect(withEntry(entries, null, { topic: "x" }).map((entry) => entry.topic)).toEqual(["a", "b", "x"]);
   expect(withoutEntry(entries, 0).map((entry) => entry.topic)).toEqual(["b"]);
+});
+
+test("an entry that moved is found where it stands now, and one that is not there any more is not found", () => {
+  const [a, b] = [{ topic: "a" }, { topic: "b" }];
+  const seen = { at: 1, text: entryText(b) };
+  expect(placeOf([a, b], seen)).toBe(1);
+  expect(placeOf([b], seen)).toBe(0);
+  expect(placeOf([a], seen)).toBeNull();
+  expect(placeOf([a, { topic: "b", format: "plain" }], seen)).toBeNull();
+  expect(placeOf([b, b], seen)).toBe(1);
 });
 
 test("options that say nothing are not shown; what is off or zero says something", () => {

@@ -34,6 +34,27 @@ export function parseEntry(text: string): ParsedEntry {
   return { entry: value as Entry };
 }
 
+/** An entry as it was when somebody began to change it. */
+export interface SeenEntry {
+  at: number;
+  text: string;
+}
+
+/** What somebody is writing; `seen` is what it takes the place of, null for a new one. */
+export interface EntryDraft {
+  seen: SeenEntry | null;
+  text: string;
+}
+
+/** Where it stands by now, null where it is not there any more: others may have changed the list since. */
+export function placeOf(entries: readonly Entry[], seen: SeenEntry): number | null {
+  // Twins are told apart by where they stood.
+  const there = entries[seen.at];
+  if (there !== undefined && entryText(there) === seen.text) return seen.at;
+  const at = entries.findIndex((entry) => entryText(entry) === seen.text);
+  return at === -1 ? null : at;
+}
+
 /** `at` null: at the end. */
 export const withEntry = (entries: readonly Entry[], at: number | null, entry: Entry): Entry[] =>
   at === null ? [...entries, entry] : entries.map((each, index) => (index === at ? entry : each));

@@ -55,6 +55,9 @@ export const texts = {
   entryHint: "A topic with + and #, a format, and the options of the format.",
   notJson: (detail: string) => `This is not JSON: ${detail}`,
   save: "Save",
+  entryGone: "The decoder that you are changing was changed or removed by somebody else.",
+  entryGoneNext: "What you typed is kept. Look at the list above: it can be added as another decoder, or dropped.",
+  saveAsNew: "Add as another decoder",
   decodersSaved: "Saved here, and in use from the next message on.",
 
   tryTitle: "Try a message",
