@@ -2,14 +2,16 @@
 //!
 //! A day is exported when it has been over for some hours, and once more before retention drops it, with what came late.
 //!
-//! Invariant: retention drops no day that is not in the archive, until the disk has waited [`HELD_DAYS_MAX`] for it: an
-//! archive that nobody mends must not fill the disk that acknowledges readings.
+//! What always holds:
+//! - retention drops no day that is not in the archive, until the disk has waited [`HELD_DAYS_MAX`] for it: an archive that
+//!   nobody mends must not fill the disk that acknowledges readings;
+//! - a day of which something was dropped is not exported again: its file holds more than what is left here.
 
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{Batch, Store, StoreError};
+use store::{ArchivedDay, Batch, Store, StoreError};
 use sync_engine::Lane;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -36,7 +38,7 @@ pub struct ArchiveSettings {
 struct Progress {
     /// Days up to this one have been exported once.
     closed_to: Option<i64>,
-    /// And up to this one finally: they may be dropped.
+    /// And up to this one finally, or not any more: they may be dropped.
     final_to: Option<i64>,
 }
 
@@ -76,56 +78,75 @@ pub(in crate::app) async fn round(
         let ms = i64::try_from(ms).unwrap_or(i64::MAX);
         now_ms.saturating_sub(ms).div_euclid(DAY_MS)
     });
-    if let Err(error) = export(store, dir, cutoff, now_ms, &mut progress).await {
+    let oldest = match oldest_day(store).await {
+        Ok(oldest) => oldest,
+        Err(error) => {
+            tracing::warn!(%error, "how old readings are cannot be read: nothing is dropped this time");
+            return None;
+        }
+    };
+    let Some(oldest) = oldest else {
+        // Nothing is in blocks: there is nothing to export, and nothing that could be dropped.
+        metrics::gauge!("muster_archive_held_days").set(0.0);
+        return None;
+    };
+    if let Err(error) = export(store, dir, cutoff, oldest, now_ms, &mut progress).await {
         metrics::counter!("muster_archive_failures_total").increment(1);
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "readings could not be archived; they are kept, for at most {HELD_DAYS_MAX} days longer"
         );
     }
-    let cutoff = cutoff?;
-    let archived_to = progress.final_to.map_or(i64::MIN, |day| day + 1);
-    let held = (cutoff - archived_to.max(cutoff - HELD_DAYS_MAX - 1)).max(0);
-    metrics::gauge!("muster_archive_held_days").set(held as f64);
-    if held > HELD_DAYS_MAX {
-        tracing::warn!(
-            "readings are dropped that are not in the archive: its disk was not there for too long"
-        );
+    let first_unarchived = progress.final_to.map_or(oldest, |day| day + 1).max(oldest);
+    let keep_from = keep_from(cutoff?, first_unarchived);
+    // What is dropped is not exported again: it would take the place of the whole day with what comes late.
+    if progress.final_to.is_none_or(|day| day < keep_from - 1) {
+        progress.final_to = Some(keep_from - 1);
+        if let Err(error) = remember(store, &progress, now_ms).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no readings are dropped this time"
+            );
+            return None;
+        }
     }
-    let keep_from = cutoff - held.min(HELD_DAYS_MAX);
     // The first day that is kept begins exactly then.
     u64::try_from(now_ms - keep_from * DAY_MS).ok()
 }
 
-/// Days before `cutoff` are about to be dropped.
+/// The first day that is kept: `cutoff`, as retention says, or an earlier one that waits for the archive.
+fn keep_from(cutoff: i64, first_unarchived: i64) -> i64 {
+    let held = (cutoff - first_unarchived).max(0);
+    metrics::gauge!("muster_archive_held_days").set(held as f64);
+    if held > HELD_DAYS_MAX {
+        tracing::warn!(
+            days = held - HELD_DAYS_MAX,
+            "readings are dropped that are not in the archive: its disk was not there for too long"
+        );
+    }
+    cutoff - held.min(HELD_DAYS_MAX)
+}
+
+/// Exports days that are in blocks, from `oldest` on. Days before `cutoff` are about to be dropped.
 async fn export(
     store: &Store,
     dir: &Path,
     cutoff: Option<i64>,
+    oldest: i64,
     now_ms: i64,
     progress: &mut Progress,
 ) -> Result<(), ArchiveError> {
     let last_closed = now_ms.saturating_sub(SETTLED_MS).div_euclid(DAY_MS) - 1;
-    let oldest = oldest_day(store).await.map_err(ArchiveError::Remember)?;
-    let Some(oldest) = oldest else {
-        // Nothing is in blocks yet: nothing can be dropped.
-        return Ok(());
-    };
     let mut left = DAYS_PER_ROUND;
     if let Some(cutoff) = cutoff {
-        let first = progress.final_to.map_or(oldest, |day| day + 1);
-        for day in first.max(oldest)..cutoff {
+        let first = progress.final_to.map_or(oldest, |day| day + 1).max(oldest);
+        for day in first..cutoff {
             if left == 0 {
                 return Ok(());
             }
             left -= 1;
             day_file(store, dir, day, true).await?;
             progress.final_to = Some(day);
-            remember(store, progress, now_ms).await?;
-        }
-        if first.max(oldest) >= cutoff && progress.final_to.is_none_or(|day| day < cutoff - 1) {
-            // What there was before is not kept any more, or never came.
-            progress.final_to = Some(cutoff - 1);
             remember(store, progress, now_ms).await?;
         }
     }
@@ -154,9 +175,10 @@ async fn day_file(store: &Store, dir: &Path, day: i64, again: bool) -> Result<()
         return Ok(());
     }
     let (reading, into) = (store.clone(), path.clone());
+    let was_there = path.exists();
     let archived = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
         let archived = reading.readings().archive_day(day, &into)?;
-        if archived.readings == 0 {
+        if !was_there && matches!(archived, ArchivedDay::Written { readings: 0, .. }) {
             // An empty file would only say that there was nothing; whoever looks for it finds none.
             let _ = std::fs::remove_file(&into);
         }
@@ -166,13 +188,19 @@ async fn day_file(store: &Store, dir: &Path, day: i64, again: bool) -> Result<()
     let archived = archived
         .unwrap_or(Err(StoreError::Closed))
         .map_err(|source| ArchiveError::Export { file, source })?;
-    tracing::info!(
-        path = %path.display(),
-        readings = archived.readings,
-        bytes = archived.bytes,
-        "a day of readings is in the archive"
-    );
-    metrics::counter!("muster_archive_days_total").increment(1);
+    let path = path.display();
+    match archived {
+        ArchivedDay::Written { readings, bytes } => {
+            tracing::info!(%path, readings, bytes, "a day of readings is in the archive");
+            metrics::counter!("muster_archive_days_total").increment(1);
+        }
+        ArchivedDay::HoldsMore { readings, here } => tracing::warn!(
+            %path,
+            readings,
+            here,
+            "a day's file holds more than what is here of the day: it was left as it is"
+        ),
+    }
     Ok(())
 }
 
@@ -220,7 +248,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use store::{
-        DbKey, Evaluated, IngestBatch, NewReading, OpenOptions, Retention, RuleCursor, flags,
+        DbKey, Evaluated, IngestBatch, NewReading, OpenOptions, Retention, RuleCursor, SeriesId,
+        flags,
     };
 
     use super::*;
@@ -236,24 +265,34 @@ mod tests {
         let last_ms = (*days.end() + 1) * DAY_MS;
         let new = days
             .flat_map(|day| (0..24).map(move |hour| day * DAY_MS + hour * 3_600_000))
-            .map(|at_ms| NewReading {
-                series,
-                at_ms,
-                device_time: true,
-                received_ms: at_ms,
-                value: 1.5,
-                flags: flags::APPROVED,
-                message: None,
-            });
+            .map(|at_ms| reading(series, at_ms));
         let batch = IngestBatch {
             readings: new.collect(),
             ..IngestBatch::default()
         };
         let stored = readings.ingest(batch).await.unwrap();
+        leave_the_tail(&store, stored.last_position, last_ms + DAY_MS).await;
+        store
+    }
+
+    fn reading(series: SeriesId, at_ms: i64) -> NewReading {
+        NewReading {
+            series,
+            at_ms,
+            device_time: true,
+            received_ms: at_ms,
+            value: 1.5,
+            flags: flags::APPROVED,
+            message: None,
+        }
+    }
+
+    /// Says that the rules have seen all of them, and waits until they are in blocks.
+    async fn leave_the_tail(store: &Store, position: i64, now_ms: i64) {
         let mut seen = Batch::new(Lane::Coordination, 1);
         seen.rule_cursor = Some(RuleCursor {
-            file_id: readings.file_id(),
-            position: stored.last_position,
+            file_id: store.readings().file_id(),
+            position,
             evaluated: Evaluated::default(),
             state: Vec::new(),
         });
@@ -262,9 +301,8 @@ mod tests {
         while store.readings().tail_len() > 0 {
             // The keeper hears a moment after the commit that the rules have seen them.
             assert!(Instant::now() < until, "readings stay in the tail");
-            drop_old(&store, last_ms + DAY_MS, None).await;
+            drop_old(store, now_ms, None).await;
         }
-        store
     }
 
     async fn drop_old(store: &Store, now_ms: i64, raw_ms: Option<u64>) {
@@ -345,6 +383,58 @@ mod tests {
         drop_old(&store, now_ms, keep_ms).await;
         assert_eq!(oldest(&store), Some(TODAY - 3));
         assert_eq!(files(&gone).len(), 10);
+        store.close();
+    }
+
+    /// Adds a reading of that time, and waits until it is in a block.
+    async fn comes_late(store: &Store, at_ms: i64, now_ms: i64) {
+        let readings = store.readings();
+        let series = readings.intern_series("gauge", "level", "m", 0).unwrap();
+        let batch = IngestBatch {
+            readings: vec![reading(series, at_ms)],
+            ..IngestBatch::default()
+        };
+        let stored = readings.ingest(batch).await.unwrap();
+        leave_the_tail(store, stored.last_position, now_ms).await;
+    }
+
+    #[tokio::test]
+    async fn a_whole_file_outlasts_what_comes_late_for_a_day_that_was_dropped_unarchived() {
+        let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = store(data.path(), TODAY - 4..=TODAY - 1).await;
+        let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
+        round(&store, archive.path(), THREE_DAYS_MS, now_ms).await;
+        let whole = files(archive.path());
+        let bytes = |name: &String| std::fs::read(archive.path().join(name)).unwrap();
+        let before: Vec<Vec<u8>> = whole.iter().map(bytes).collect();
+        assert_eq!(whole.len(), 4);
+        // The disk is away for so long that days go which are in it as they were when they closed.
+        let gone = archive.path().join("not mounted");
+        let later_ms = now_ms + 13 * DAY_MS;
+        let keep_ms = round(&store, &gone, THREE_DAYS_MS, later_ms).await;
+        drop_old(&store, later_ms, keep_ms).await;
+        assert_eq!(oldest(&store), None, "all were dropped");
+        // It is there again, and a sensor sends what it measured on the third of those days.
+        comes_late(&store, (TODAY - 2) * DAY_MS + 77, later_ms).await;
+        round(&store, archive.path(), THREE_DAYS_MS, later_ms).await;
+        assert_eq!(files(archive.path()), whole);
+        let after: Vec<Vec<u8>> = whole.iter().map(bytes).collect();
+        assert!(before == after, "a file holds less than it did");
+        store.close();
+    }
+
+    #[tokio::test]
+    async fn a_node_without_sensors_holds_nothing_and_drops_nothing() {
+        let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store =
+            Store::open(data.path(), &DbKey::new([3; 32]), &OpenOptions::default()).unwrap();
+        let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let figures = recorder.handle();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        round(&store, archive.path(), THREE_DAYS_MS, now_ms).await;
+        let held = "muster_archive_held_days 0";
+        assert!(figures.render().contains(held), "{}", figures.render());
         store.close();
     }
 

@@ -52,7 +52,7 @@ struct Readings {
     /// The directory for the files
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Replace files that are there
+    /// Replace files that are there, unless they hold more readings than this node still has
     #[arg(long)]
     again: bool,
 }
@@ -102,6 +102,9 @@ fn text(value: &Value) -> String {
                 (Some(readings), Some(bytes)) => {
                     format!("{path}: {readings} readings, {bytes} bytes\n")
                 }
+                _ if item["holds_more"] == true => format!(
+                    "{path}: there already, with more readings than this node still has; it was left as it is\n"
+                ),
                 _ => format!("{path}: there already\n"),
             }
         })

@@ -6,6 +6,7 @@
 //!
 //! Always holds: a file with its final name is whole and on the disk; what was broken off has the name with `.partial`
 //! behind it, and is begun anew the next time. Every reading that was acknowledged before the export began is in it once.
+//! A file is never replaced by one with fewer readings: what retention has dropped here since is in that file alone.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,6 +18,7 @@ use parquet::basic::{Compression, Encoding};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
@@ -44,15 +46,16 @@ const GROUP_ROWS: usize = 131_072;
 /// Readings of the day that may still be in the tail: normally a few late ones. They are held in memory.
 const TAIL_MAX: usize = 1_000_000;
 
-/// What was exported.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchivedDay {
-    pub path: PathBuf,
-    pub readings: u64,
-    pub bytes: u64,
+/// What became of a day's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchivedDay {
+    /// It holds what is here of the day.
+    Written { readings: u64, bytes: u64 },
+    /// It was there before and holds more than what is here of the day: it was left as it is.
+    HoldsMore { readings: u64, here: u64 },
 }
 
-/// Writes the readings of a UTC day (counted from 1970) to `path`, replacing what is there.
+/// Writes the readings of a UTC day (counted from 1970) to `path`, unless a file there holds more of them.
 pub(crate) fn day(
     shared: &Shared,
     pool: &Pool,
@@ -91,6 +94,14 @@ pub(crate) fn day(
         })?;
     }
     let readings = out.finish()?;
+    let there = readings_in(path)?;
+    if there > readings {
+        std::fs::remove_file(&partial).map_err(at_path("remove", &partial))?;
+        return Ok(ArchivedDay::HoldsMore {
+            readings: there,
+            here: readings,
+        });
+    }
     std::fs::rename(&partial, path).map_err(at_path("rename", &partial))?;
     // The name is on the disk when its directory is.
     if let Some(directory) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
@@ -99,11 +110,25 @@ pub(crate) fn day(
             .map_err(at_path("sync", directory))?;
     }
     let bytes = path.metadata().map_err(at_path("look at", path))?.len();
-    Ok(ArchivedDay {
-        path: path.to_owned(),
-        readings,
-        bytes,
-    })
+    Ok(ArchivedDay::Written { readings, bytes })
+}
+
+/// How many readings the file holds; none where there is no file, or one that is no Parquet file and so no day's.
+fn readings_in(path: &Path) -> Result<u64, StoreError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(at_path("open", path)(error)),
+    };
+    match SerializedFileReader::new(file) {
+        Ok(reader) => {
+            let rows = reader.metadata().file_metadata().num_rows();
+            Ok(u64::try_from(rows).unwrap_or(0))
+        }
+        // The disk failed, not the file.
+        Err(error @ ParquetError::External(_)) => Err(parquet_failed("read", path)(error)),
+        Err(_) => Ok(0),
+    }
 }
 
 fn at_path(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
@@ -154,7 +179,7 @@ struct Out<'a> {
 
 impl<'a> Out<'a> {
     fn new(file: File, path: &'a Path, catalogue: &'a Catalogue) -> Result<Self, StoreError> {
-        let failed = parquet_failed(path);
+        let failed = parquet_failed("write", path);
         let schema = parse_message_type(SCHEMA).map_err(&failed)?;
         let times = [ColumnPath::from("at"), ColumnPath::from("received")];
         let mut properties = WriterProperties::builder()
@@ -192,7 +217,7 @@ impl<'a> Out<'a> {
         self.readings += self.rows.len() as u64;
         let written = self.row_group();
         self.rows.clear();
-        written.map_err(parquet_failed(self.path))
+        written.map_err(parquet_failed("write", self.path))
     }
 
     fn row_group(&mut self) -> Result<(), ParquetError> {
@@ -258,19 +283,19 @@ impl<'a> Out<'a> {
         let file = self
             .writer
             .into_inner()
-            .map_err(parquet_failed(self.path))?;
+            .map_err(parquet_failed("write", self.path))?;
         file.sync_all().map_err(at_path("sync", self.path))?;
         Ok(self.readings)
     }
 }
 
-fn parquet_failed(path: &Path) -> impl Fn(ParquetError) -> StoreError {
+fn parquet_failed(what: &'static str, path: &Path) -> impl Fn(ParquetError) -> StoreError {
     let path = path.to_owned();
     move |error| match error {
         ParquetError::External(source) => match source.downcast::<io::Error>() {
-            Ok(source) => crate::error::io("write", &path)(*source),
-            Err(source) => crate::error::io("write", &path)(io::Error::other(source)),
+            Ok(source) => crate::error::io(what, &path)(*source),
+            Err(source) => crate::error::io(what, &path)(io::Error::other(source)),
         },
-        other => crate::error::io("write", &path)(io::Error::other(other)),
+        other => crate::error::io(what, &path)(io::Error::other(other)),
     }
 }

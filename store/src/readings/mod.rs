@@ -415,9 +415,9 @@ impl Readings {
         ticket
     }
 
-    /// Writes the readings of a UTC day (counted from 1970) to a Parquet file, replacing what is there; its columns stand
-    /// in `archive.rs`. The file gets its name when it is whole and on the disk. Takes seconds for millions of readings:
-    /// not for an async runtime's thread.
+    /// Writes the readings of a UTC day (counted from 1970) to a Parquet file, unless one is there that holds more of them;
+    /// its columns stand in `archive.rs`. The file gets its name when it is whole and on the disk. Takes seconds for millions
+    /// of readings: not for an async runtime's thread.
     pub fn archive_day(&self, day: i64, path: &Path) -> Result<ArchivedDay, StoreError> {
         archive::day(&self.shared, &self.pool, day, path)
     }

@@ -756,8 +756,11 @@ fn a_day_is_exported_whole_with_what_came_late_and_what_is_still_in_the_tail() {
     let path = out.path().join("day.parquet");
     std::fs::write(out.path().join("day.parquet.partial"), b"broken off").unwrap();
     let answer = readings.archive_day(START_MS / DAY_MS, &path).unwrap();
-    assert_eq!(answer.readings, rows.len() as u64 + 1);
-    assert_eq!(answer.bytes, path.metadata().unwrap().len());
+    let whole = |path: &Path| ArchivedDay::Written {
+        readings: rows.len() as u64 + 1,
+        bytes: path.metadata().unwrap().len(),
+    };
+    assert_eq!(answer, whole(&path));
     assert!(!out.path().join("day.parquet.partial").exists());
     let mut found = archived(&path);
     found.sort_by(|a, b| a.partial_cmp(b).unwrap());
@@ -785,10 +788,23 @@ fn a_day_is_exported_whole_with_what_came_late_and_what_is_still_in_the_tail() {
     assert_eq!(found, expected);
     // Again, over what is there; and a day without readings is a file without rows.
     let again = readings.archive_day(START_MS / DAY_MS, &path).unwrap();
-    assert_eq!((again.readings, &again.path), (answer.readings, &path));
+    assert_eq!(again, whole(&path));
     let empty = out.path().join("empty.parquet");
-    assert_eq!(readings.archive_day(5, &empty).unwrap().readings, 0);
+    let nothing = readings.archive_day(5, &empty).unwrap();
+    assert!(
+        matches!(nothing, ArchivedDay::Written { readings: 0, .. }),
+        "{nothing:?}"
+    );
     assert_eq!(archived(&empty), []);
+    // Of what is not here any more that file is all there is.
+    let fuller = readings.archive_day(5, &path).unwrap();
+    let left = ArchivedDay::HoldsMore {
+        readings: rows.len() as u64 + 1,
+        here: 0,
+    };
+    assert_eq!(fuller, left);
+    assert_eq!(archived(&path).len(), rows.len() + 1);
+    assert!(!out.path().join("day.parquet.partial").exists());
     // Where it cannot be written nothing has its name.
     let nowhere = out.path().join("nowhere/day.parquet");
     assert!(matches!(

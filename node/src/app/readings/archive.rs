@@ -9,6 +9,7 @@ use domain::permissions::{Action, Subject};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
+use store::ArchivedDay;
 
 use super::super::{App, AppError, Caller};
 use super::blocking;
@@ -18,8 +19,9 @@ const DAY_MS: i64 = 24 * 3_600_000;
 impl App {
     /// Writes `readings-<day>.parquet` into the directory `out`, which has to be there, with all readings of a UTC day.
     /// A file that is there already is left alone unless `again`, so that a long export can be taken up where it was
-    /// broken off; `again` is for late readings. Answers `{"day", "path", "readings", "bytes"}`, the last two null where
-    /// nothing was written.
+    /// broken off; `again` is for late readings, and leaves a file alone that holds more readings than are here. Answers
+    /// `{"day", "path", "readings", "bytes", "holds_more"}`: the two before the last are null where nothing was written, and
+    /// the last says whether that was because more readings are in the file.
     ///
     /// # Errors
     /// `Forbidden`, `Unreadable` for what is no day or not over yet, `Busy` while rules are far behind, a fault of the
@@ -43,20 +45,21 @@ impl App {
             app.store.readings().archive_day(number, &into)
         })
         .await?;
-        Ok(answer(
-            day,
-            &path,
-            Some((archived.readings, archived.bytes)),
-        ))
+        Ok(answer(day, &path, Some(archived)))
     }
 }
 
-fn answer(day: &str, path: &Path, written: Option<(u64, u64)>) -> Value {
+fn answer(day: &str, path: &Path, archived: Option<ArchivedDay>) -> Value {
+    let written = match archived {
+        Some(ArchivedDay::Written { readings, bytes }) => Some((readings, bytes)),
+        Some(ArchivedDay::HoldsMore { .. }) | None => None,
+    };
     json!({
         "day": day,
         "path": path.to_string_lossy(),
         "readings": written.map(|(readings, _)| readings),
         "bytes": written.map(|(_, bytes)| bytes),
+        "holds_more": matches!(archived, Some(ArchivedDay::HoldsMore { .. })),
     })
 }
 
