@@ -3,7 +3,7 @@
 
 mod support;
 
-use node::app::Caller;
+use node::app::{Caller, IdempotencyKey};
 use serde_json::{Value, json};
 use support::{
     Connect5, Node, Raw, acknowledge, connect_packet, eventually, message, named, packet,
@@ -190,7 +190,7 @@ async fn a_command_waits_for_its_device_and_is_answered() {
     let payload = json!({ "switch": "on" });
     let command = node
         .app
-        .send_command(&caller, &id, payload.clone(), None)
+        .send_command(&caller, &id, payload.clone(), None, None)
         .await
         .unwrap();
     assert_eq!(command["state"], "queued");
@@ -226,7 +226,7 @@ async fn a_command_waits_for_its_device_and_is_answered() {
     // Another device cannot answer for it; live commands come at once; no is an answer.
     let command = node
         .app
-        .send_command(&caller, &id, json!(1), None)
+        .send_command(&caller, &id, json!(1), None, None)
         .await
         .unwrap();
     let (_, _, packet_id, _) = message(pump.packet().await);
@@ -254,6 +254,48 @@ async fn a_command_waits_for_its_device_and_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_answer_was_lost_reaches_its_device_once_also_over_a_restart() {
+    let node = Node::start().await;
+    node.approve("pump").await;
+    let id = node.device("pump").await["id"].as_str().unwrap().to_owned();
+    let caller = Caller::socket();
+    let key = || {
+        Some(IdempotencyKey {
+            key: "k".into(),
+            route: format!("POST /v1/devices/{id}/commands"),
+            body_hash: [1; 32],
+        })
+    };
+    let command = node
+        .app
+        .send_command(&caller, &id, json!("on"), None, key())
+        .await
+        .unwrap();
+    let (mut pump, _) = Raw::connect(&node, named("pump")).await;
+    pump.subscribe("muster/v1/pump/cmd", 1).await;
+    let (_, _, packet_id, _) = message(pump.packet().await);
+    acknowledge(&mut pump, 0x40, packet_id).await;
+    becomes(&node, &id, &command, "sent").await;
+    drop(pump);
+
+    let node = node.restart().await;
+    let again = node
+        .app
+        .send_command(&caller, &id, json!("on"), None, key())
+        .await
+        .unwrap();
+    assert_eq!(again, command);
+    let (page, _) = node
+        .app
+        .list_commands(&caller, &id, None, None)
+        .await
+        .unwrap();
+    assert_eq!(page.items.len(), 1);
+    assert_eq!(page.items[0]["state"], "sent");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_nobody_takes_expires_and_too_many_are_refused() {
     let node = Node::start().await;
     node.approve("pump").await;
@@ -261,20 +303,26 @@ async fn a_command_that_nobody_takes_expires_and_too_many_are_refused() {
     let caller = Caller::socket();
     let command = node
         .app
-        .send_command(&caller, &id, json!(1), Some(1))
+        .send_command(&caller, &id, json!(1), Some(1), None)
         .await
         .unwrap();
     becomes(&node, &id, &command, "expired").await;
     for _ in 0..node::app::mqtt::COMMANDS_OPEN_MAX {
         node.app
-            .send_command(&caller, &id, json!(1), None)
+            .send_command(&caller, &id, json!(1), None, None)
             .await
             .unwrap();
     }
-    let refused = node.app.send_command(&caller, &id, json!(1), None).await;
+    let refused = node
+        .app
+        .send_command(&caller, &id, json!(1), None, None)
+        .await;
     assert!(matches!(refused, Err(node::app::AppError::Conflict(_))));
     let large = Value::String("x".repeat(9_000));
-    let refused = node.app.send_command(&caller, &id, large, Some(0)).await;
+    let refused = node
+        .app
+        .send_command(&caller, &id, large, Some(0), None)
+        .await;
     let Err(node::app::AppError::Invalid(errors)) = refused else {
         panic!("{refused:?}");
     };

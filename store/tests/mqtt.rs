@@ -10,8 +10,8 @@ use std::sync::Arc;
 use common::*;
 use proptest::prelude::*;
 use store::{
-    CommandState, Delivery, DeviceCommand, IngestBatch, MqttAccount, MqttChange, MqttMessage,
-    MqttOutgoing, MqttWrite, NewReading, Readings, SessionNo, Store,
+    CommandRequest, CommandState, Delivery, DeviceCommand, IngestBatch, MqttAccount, MqttChange,
+    MqttMessage, MqttOutgoing, MqttWrite, NewReading, Readings, SessionNo, Store,
 };
 
 /// What a crash leaves: the files as they are while the store is open.
@@ -234,11 +234,21 @@ fn accounts_commands_and_retained_messages_are_kept() {
         created_ms: 1,
         expires_ms: 2,
         changed_ms: 3,
+        request: Some(CommandRequest {
+            scope_hash: [5; 32],
+            body_hash: [6; 32],
+        }),
+    };
+    let without_key = DeviceCommand {
+        id: [9; 16],
+        request: None,
+        ..command.clone()
     };
     let retained = outgoing(1).message;
     let changes = vec![
         MqttChange::Account(account.clone()),
         MqttChange::Command(command.clone()),
+        MqttChange::Command(without_key.clone()),
         MqttChange::Retained(Arc::clone(&retained)),
         MqttChange::DeviceState {
             device: "pump".into(),
@@ -250,7 +260,7 @@ fn accounts_commands_and_retained_messages_are_kept() {
     let (_dir, store) = crash(dir.path());
     let state = store.readings().mqtt_state().unwrap();
     assert_eq!(state.accounts, [account]);
-    assert_eq!(state.commands, [command]);
+    assert_eq!(state.commands, [command, without_key]);
     assert_eq!(state.retained, [(*retained).clone()]);
     assert_eq!(
         state.device_states,

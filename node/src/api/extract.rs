@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OriginalUri, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use domain::FieldError;
@@ -82,6 +82,27 @@ impl<S: Sync> FromRequestParts<S> for Remote {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
         Ok(Remote::of(parts))
+    }
+}
+
+/// Path and headers of a write.
+#[derive(Debug)]
+pub struct Head {
+    /// As it came, ids and all.
+    pub path: String,
+    /// Every header.
+    pub headers: HeaderMap,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Head {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let OriginalUri(uri) = OriginalUri::from_request_parts(parts, state).await?;
+        Ok(Head {
+            path: uri.path().to_owned(),
+            headers: parts.headers.clone(),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ApiState;
 use super::dto;
-use super::extract::{JsonObject, PathId, Signed};
+use super::extract::{Head, JsonObject, PathId, Signed, idempotency_key};
 use super::problem::Problem;
 use super::query::{LIST_LIMIT_MAX, QueryParameters};
 
@@ -51,7 +51,14 @@ pub async fn revoke_credentials(
 /// Tell a device to do something.
 #[utoipa::path(
     post, path = "/v1/devices/{id}/commands", tag = "devices", operation_id = "send_device_command",
-    params(("id" = String, Path, format = "uuid")),
+    params(
+        ("id" = String, Path, format = "uuid"),
+        (
+            "Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,128}$",
+            description = "Sent again with the same key and body within 7 days, the command is given once and its \
+                           answer is the same.",
+        ),
+    ),
     request_body = dto::NewDeviceCommand,
     responses((status = 201, description = "The command, stored and on its way.", body = dto::DeviceCommand)),
 )]
@@ -59,12 +66,14 @@ pub async fn send_command(
     State(api): State<ApiState>,
     Signed(caller): Signed,
     PathId(id): PathId,
+    head: Head,
     body: JsonObject,
 ) -> Result<Response, Problem> {
+    let key = idempotency_key(&head.headers, format!("POST {}", head.path), body.body_hash)?;
     let (payload, expires_s) = new_command(body)?;
     let value = api
         .app
-        .send_command(&caller, &id, payload, expires_s)
+        .send_command(&caller, &id, payload, expires_s, key)
         .await?;
     Ok((StatusCode::CREATED, Json(value)).into_response())
 }

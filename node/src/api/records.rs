@@ -6,8 +6,8 @@
 mod describe;
 
 use axum::Json;
-use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use domain::{FactKind, Kind, Merge, ValueSpec};
@@ -18,7 +18,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::ApiState;
-use super::extract::{JsonObject, PathId, Signed, idempotency_key, if_match};
+use super::extract::{Head, JsonObject, PathId, Signed, idempotency_key, if_match};
 use super::problem::Problem;
 use super::query::{LIST_LIMIT_MAX, QueryParameters};
 use super::schema;
@@ -187,27 +187,6 @@ fn described<const N: usize>(
         paths.add_path_operation(path, vec![method], operation.build());
     }
     router.routes((components, paths, methods))
-}
-
-/// Path and headers of a write.
-struct Head {
-    path: String,
-    headers: HeaderMap,
-}
-
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Head {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> Result<Self, Self::Rejection> {
-        let OriginalUri(uri) = OriginalUri::from_request_parts(parts, state).await?;
-        Ok(Head {
-            path: uri.path().to_owned(),
-            headers: parts.headers.clone(),
-        })
-    }
 }
 
 async fn list(

@@ -117,6 +117,16 @@ pub struct IdempotencyKey {
     pub body_hash: [u8; 32],
 }
 
+impl IdempotencyKey {
+    /// Keys are separate per user, method and path.
+    pub(in crate::app) fn scope(&self, user_id: Option<[u8; 16]>) -> String {
+        match user_id {
+            Some(user) => format!("{} {}", uuid::Uuid::from_bytes(user), self.route),
+            None => format!("node {}", self.route),
+        }
+    }
+}
+
 /// One change of one document or fact, for `GET /v1/events`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -24,7 +24,7 @@ mod rows;
 pub(crate) mod sessions;
 mod state;
 pub(crate) mod summaries;
-mod upkeep;
+pub(crate) mod upkeep;
 mod writer;
 
 use std::sync::Arc;

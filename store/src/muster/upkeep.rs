@@ -12,7 +12,7 @@ use crate::migrate;
 use crate::sql::millis;
 
 /// Idempotency keys are kept this long (the contract says 7 days).
-pub(crate) const IDEMPOTENCY_KEPT_MS: u64 = 7 * DAY_MS;
+pub const IDEMPOTENCY_KEPT_MS: u64 = 7 * DAY_MS;
 /// A request flood must not fill the disk with remembered answers.
 const IDEMPOTENCY_ROWS_MAX: i64 = 100_000;
 /// The record of one operation, not of everything for ever: some 250 MB, what a small card can spare. One edit is one

@@ -53,8 +53,8 @@ pub use self::gaps::{Gap, gaps};
 use self::inbox::Inbox;
 use self::keeper::{Keeper, Limits, REQUESTS_MAX, Request, Requests};
 pub use self::mqtt::{
-    CommandState, DeviceCommand, MqttAccount, MqttChange, MqttMessage, MqttOutgoing, MqttSession,
-    MqttState, MqttWrite,
+    CommandRequest, CommandState, DeviceCommand, MqttAccount, MqttChange, MqttMessage,
+    MqttOutgoing, MqttSession, MqttState, MqttWrite,
 };
 pub use self::retention::Retention;
 pub use self::rollup::{Bucket, BucketPage, BucketWidth, QUARTER_MS};

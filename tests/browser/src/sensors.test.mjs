@@ -112,12 +112,25 @@ browserTest("a day of a sensor is drawn with its gap, in words and as a table", 
     await calibration.getByText("None: values are shown as the sensor sends them.").waitFor();
   });
 
-  await t.test("a command is stored, taken by the device, and its answer is shown", async () => {
+  const command = page.getByRole("list", { name: "Commands" }).getByRole("listitem");
+  await t.test("a command whose answer was lost is sent again, and is there once", async () => {
     const form = page.getByRole("form", { name: "Send a command" });
     await form.getByLabel("Command", { exact: true }).fill('{"relay": "on"}');
+    const path = "**/v1/devices/*/commands";
+    await page.route(path, async (route) => {
+      await route.fetch();
+      await route.abort();
+    });
     await form.getByRole("button", { name: "Send" }).click();
-    const command = page.getByRole("list", { name: "Commands" }).getByRole("listitem");
+    await form.getByText("The node did not answer, so it may not be saved.").waitFor();
+    await page.unroute(path);
     await command.filter({ hasText: '{"relay":"on"}' }).filter({ hasText: "Waiting for the device" }).waitFor();
+    await form.getByRole("button", { name: "Send" }).click();
+    await form.getByText("Stored. It goes to the device when it listens.").waitFor();
+    assert.equal(await command.count(), 1);
+  });
+
+  await t.test("a command is taken by the device, and its answer is shown", async () => {
 
     const device = await mqtt.connectAsync(`mqtt://${hq.addresses.mqtt}`, { clientId: "river-1", reconnectPeriod: 0 });
     const heard = new Promise((resolve) => device.once("message", (_topic, payload) => resolve(JSON.parse(payload))));

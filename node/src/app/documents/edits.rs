@@ -66,7 +66,7 @@ impl Worker {
         let same = request
             .idempotency
             .as_ref()
-            .map(|key| self.wait_for_the_same(&scope(request), &key.key));
+            .map(|key| self.wait_for_the_same(&key.scope(request.user), &key.key));
         if self.answered_before(request)?.is_some() {
             return Ok(None);
         }
@@ -111,7 +111,7 @@ impl Worker {
                 return Ok(());
             };
             draft.batch.idempotency = Some(IdempotencyWrite {
-                scope: scope(request),
+                scope: key.scope(request.user),
                 key: key.key.clone(),
                 body_hash: key.body_hash,
                 status: if outcome.existed { 200 } else { 201 },
@@ -127,12 +127,11 @@ impl Worker {
         let Some(key) = &request.idempotency else {
             return Ok(None);
         };
+        let scope = key.scope(request.user);
         let before = self
             .around
             .store
-            .read(|reader| {
-                reader.idempotency(&scope(request), &key.key, self.around.clock.wall_ms())
-            })
+            .read(|reader| reader.idempotency(&scope, &key.key, self.around.clock.wall_ms()))
             .map_err(|error| fault("look up an idempotency key", error))?;
         match before {
             Some(before) if before.body_hash != key.body_hash => Err(AppError::IdempotencyReused),
@@ -489,17 +488,5 @@ fn in_app_words(error: EditError, base: Option<&Version>) -> AppError {
         EditError::TooLarge { bytes, max_bytes } => AppError::TooLarge { bytes, max_bytes },
         error @ EditError::TooManyAtOnce => AppError::Conflict(error.to_string()),
         error => fault("edit a document", error),
-    }
-}
-
-/// Idempotency keys are separate per user, method and path.
-fn scope(request: &EditRequest) -> String {
-    let route = request
-        .idempotency
-        .as_ref()
-        .map_or("", |key| key.route.as_str());
-    match request.user {
-        Some(user) => format!("{} {route}", uuid::Uuid::from_bytes(user)),
-        None => format!("node {route}"),
     }
 }

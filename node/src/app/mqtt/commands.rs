@@ -8,6 +8,7 @@
 //! Invariants:
 //! - A command is stored before the person hears of it, and waits here, not in a session's queue: it is published to
 //!   whatever connection of the device comes, and again until one has acknowledged it. It may come twice; its id tells.
+//! - A request that is sent again with its key gives no second command: the key is kept with the command, in one commit.
 //! - Commands are never dropped silently: each ends acknowledged, failed or expired, and is listed until
 //!   [`COMMANDS_MAX`] newer ones came.
 
@@ -18,7 +19,9 @@ use std::sync::Arc;
 
 use sensor_drivers::TOPIC_PREFIX;
 use serde_json::Value;
-use store::{CommandState, DeviceCommand, MqttChange, MqttMessage};
+use store::{
+    CommandRequest, CommandState, DeviceCommand, IDEMPOTENCY_KEPT_MS, MqttChange, MqttMessage,
+};
 use uuid::Uuid;
 
 use super::queue::encode_identifier;
@@ -38,6 +41,8 @@ const DETAIL_BYTES_MAX: usize = 1_024;
 pub(super) struct Commands {
     /// UUIDv7: by the order in which they were made.
     by_id: BTreeMap<[u8; 16], DeviceCommand>,
+    /// Those that came with a key, by what the key was sent for.
+    by_scope: BTreeMap<[u8; 32], [u8; 16]>,
     /// Not over.
     open: usize,
 }
@@ -46,10 +51,26 @@ impl Commands {
     pub(super) fn restore(commands: Vec<DeviceCommand>) -> Self {
         let mut restored = Commands::default();
         for command in commands {
-            restored.open += usize::from(is_open(&command));
-            restored.by_id.insert(command.id, command);
+            restored.insert(command);
         }
         restored
+    }
+
+    fn insert(&mut self, command: DeviceCommand) {
+        self.open += usize::from(is_open(&command));
+        if let Some(request) = &command.request {
+            self.by_scope.insert(request.scope_hash, command.id);
+        }
+        self.by_id.insert(command.id, command);
+    }
+
+    /// The command that came with this key, unless that is longer ago than keys are kept.
+    fn given_for(&self, request: &CommandRequest, now_ms: i64) -> Option<&DeviceCommand> {
+        let id = self.by_scope.get(&request.scope_hash)?;
+        let kept_from_ms = now_ms.saturating_sub_unsigned(IDEMPOTENCY_KEPT_MS);
+        self.by_id
+            .get(id)
+            .filter(|command| command.created_ms >= kept_from_ms)
     }
 
     fn open_of<'a>(&'a self, device: &'a str) -> impl Iterator<Item = &'a DeviceCommand> {
@@ -90,7 +111,14 @@ impl Commands {
             .map(|command| command.id)
             .collect();
         for id in &over {
-            self.by_id.remove(id);
+            let forgotten = self.by_id.remove(id);
+            let Some(request) = forgotten.and_then(|it| it.request) else {
+                continue;
+            };
+            // A key that was used again after its time is a newer command's.
+            if self.by_scope.get(&request.scope_hash) == Some(id) {
+                self.by_scope.remove(&request.scope_hash);
+            }
         }
         over.into_iter()
             .map(|id| MqttChange::CommandForgotten { id })

@@ -95,6 +95,8 @@ struct Shared {
     sessions: Mutex<Sessions>,
     retained: Mutex<Retained>,
     commands: Mutex<Commands>,
+    /// Held while a command is given, from the look at keys and bounds until it is in `commands`.
+    giving: tokio::sync::Mutex<()>,
     states: Mutex<DeviceStates>,
     accounts: RwLock<Accounts>,
     wills: Mutex<Wills>,
@@ -138,6 +140,7 @@ impl Mqtt {
             sessions: Mutex::new(Sessions::default()),
             retained: Mutex::new(Retained::restore(kept.retained)),
             commands: Mutex::new(Commands::restore(kept.commands)),
+            giving: tokio::sync::Mutex::default(),
             states: Mutex::new(DeviceStates::restore(kept.device_states)),
             accounts: RwLock::new(Accounts::restore(kept.accounts, secret)),
             wills: Mutex::new(Wills::default()),

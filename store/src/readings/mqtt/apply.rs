@@ -81,8 +81,8 @@ pub(crate) fn apply(connection: &Connection, change: &MqttChange) -> Result<(), 
         MqttChange::Command(command) => run(
             connection,
             "INSERT OR REPLACE INTO device_command \
-             (id, device, payload, state, detail, created_by, created_ms, expires_ms, changed_ms) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             (id, device, payload, state, detail, created_by, created_ms, expires_ms, changed_ms, request, body_hash) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 &command.id[..],
                 command.device,
@@ -92,7 +92,9 @@ pub(crate) fn apply(connection: &Connection, change: &MqttChange) -> Result<(), 
                 command.created_by,
                 command.created_ms,
                 command.expires_ms,
-                command.changed_ms
+                command.changed_ms,
+                command.request.as_ref().map(|it| &it.scope_hash[..]),
+                command.request.as_ref().map(|it| &it.body_hash[..])
             ],
         ),
         MqttChange::CommandForgotten { id } => run(

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::{
-    CommandState, DeviceCommand, MqttAccount, MqttMessage, MqttOutgoing, MqttSession, MqttState,
+    CommandRequest, CommandState, DeviceCommand, MqttAccount, MqttMessage, MqttOutgoing,
+    MqttSession, MqttState,
 };
 use crate::error::{Doing, StoreError};
 use crate::readings::types::SessionNo;
@@ -86,7 +88,8 @@ pub(crate) fn load(connection: &Connection) -> Result<MqttState, StoreError> {
         )?,
         commands: all(
             connection,
-            "SELECT id, device, payload, state, detail, created_by, created_ms, expires_ms, changed_ms \
+            "SELECT id, device, payload, state, detail, created_by, created_ms, expires_ms, changed_ms, \
+                    request, body_hash \
              FROM device_command ORDER BY created_ms, id",
             command,
         )?,
@@ -134,6 +137,13 @@ fn account(row: &Row<'_>) -> rusqlite::Result<MqttAccount> {
 }
 
 fn command(row: &Row<'_>) -> rusqlite::Result<DeviceCommand> {
+    let request = match row.get_ref(9)? {
+        ValueRef::Null => None,
+        _ => Some(CommandRequest {
+            scope_hash: crate::sql::blob(row, 9)?,
+            body_hash: crate::sql::blob(row, 10)?,
+        }),
+    };
     Ok(DeviceCommand {
         id: crate::sql::blob(row, 0)?,
         device: row.get(1)?,
@@ -144,5 +154,6 @@ fn command(row: &Row<'_>) -> rusqlite::Result<DeviceCommand> {
         created_ms: row.get(6)?,
         expires_ms: row.get(7)?,
         changed_ms: row.get(8)?,
+        request,
     })
 }

@@ -85,6 +85,16 @@ pub struct DeviceCommand {
     pub created_ms: i64,
     pub expires_ms: i64,
     pub changed_ms: i64,
+    /// Where whoever gave it wanted it to be given once, however often they send it.
+    pub request: Option<CommandRequest>,
+}
+
+/// Tells a request from others. It is kept with the command, because both must be there or neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandRequest {
+    /// Hash of who sent which key to which path.
+    pub scope_hash: [u8; 32],
+    pub body_hash: [u8; 32],
 }
 
 /// One change of what is promised.

@@ -90,8 +90,8 @@ function SendCommand({ device }: { device: Device }) {
   const [draft, setDraft] = useDraft<CommandForm>(`command.${device.id}`);
   const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const client = useQueryClient();
-  const write = useWrite((body: { payload: unknown; expires_s: number }) =>
-    api.post<DeviceCommand>(paths.deviceCommands(device.id), body),
+  const write = useWrite((body: { payload: unknown; expires_s: number }, key) =>
+    api.post<DeviceCommand>(paths.deviceCommands(device.id), body, key),
   );
   const errors = { ...fieldErrors(write.error), ...localErrors };
   const formRef = useFirstInvalid(errors);

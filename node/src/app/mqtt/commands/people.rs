@@ -1,14 +1,16 @@
 //! Commands as people give and list them.
 
+use std::sync::Arc;
+
 use domain::permissions::{Action, Subject};
 use domain::{FieldError, Kind};
 use serde_json::{Value, json};
-use store::{CommandState, DeviceCommand, MqttChange};
+use store::{CommandRequest, CommandState, DeviceCommand, MqttChange};
 use uuid::Uuid;
 
-use super::{COMMANDS_MAX, COMMANDS_OPEN_MAX, word};
+use super::{COMMANDS_MAX, COMMANDS_OPEN_MAX, Commands, word};
 use crate::app::clock::rfc3339;
-use crate::app::{App, AppError, Caller, Page};
+use crate::app::{App, AppError, Caller, IdempotencyKey, Page};
 
 /// One command's payload. A device has a few KiB of memory.
 const PAYLOAD_BYTES_MAX: usize = 8 * 1024;
@@ -19,16 +21,19 @@ const EXPIRES_S_MAX: u64 = 30 * 24 * 3_600;
 const DEVICES: Subject = Subject::Document(Kind::Device);
 
 impl App {
-    /// Stores a command for a device and publishes it: the command as [`App::list_commands`] shows it.
+    /// Stores a command for a device and publishes it: the command as [`App::list_commands`] shows it. Sent again with
+    /// the same key within 7 days, it is given once and the answer is the first one.
     ///
     /// # Errors
-    /// `Invalid` with pointers, `NotFound`, `Forbidden`, `Conflict` where too many wait, a fault of the store.
+    /// `Invalid` with pointers, `NotFound`, `Forbidden`, `Conflict` where too many wait, `IdempotencyReused`, a fault
+    /// of the store.
     pub async fn send_command(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: &str,
         payload: Value,
         expires_s: Option<u64>,
+        idempotency: Option<IdempotencyKey>,
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Edit, DEVICES)?;
         let text = payload.to_string();
@@ -38,7 +43,7 @@ impl App {
         let now_ms = self.mqtt.now_ms();
         let command = DeviceCommand {
             id: *Uuid::now_v7().as_bytes(),
-            device: device.clone(),
+            device,
             payload: text,
             state: CommandState::Queued,
             detail: None,
@@ -46,31 +51,37 @@ impl App {
             created_ms: now_ms,
             expires_ms: now_ms.saturating_add(i64::try_from(expires_s * 1_000).unwrap_or(i64::MAX)),
             changed_ms: now_ms,
+            request: idempotency.map(|key| request(&key, caller)),
         };
+        // A connection that breaks ends the request, and must not end it between the disk and the memory.
+        let (app, caller) = (Arc::clone(self), caller.clone());
+        let given = tokio::spawn(async move { app.give(&caller, command).await });
+        given.await.map_err(|error| AppError::Fault {
+            context: "give a command",
+            source: Box::new(error),
+        })?
+    }
+
+    /// Makes a command one of those that wait, unless its request gave one before.
+    async fn give(&self, caller: &Caller, command: DeviceCommand) -> Result<Value, AppError> {
+        let _giving = self.mqtt.0.giving.lock().await;
         let mut changes = {
             let mut commands = self.mqtt.0.commands.lock();
-            if commands.open_of(&device).count() >= COMMANDS_OPEN_MAX
-                || commands.open >= COMMANDS_MAX
-            {
-                return Err(AppError::Conflict(format!(
-                    "{COMMANDS_OPEN_MAX} commands wait for this device already: let them arrive or expire"
-                )));
+            if let Some(answer) = answered_before(&commands, &command)? {
+                return Ok(answer);
             }
+            check_room(&commands, &command.device)?;
             commands.make_room()
         };
         self.note_audit(
             caller,
             "device.command",
-            json!({ "device": device, "command": Uuid::from_bytes(command.id).to_string() }),
+            json!({ "device": command.device, "command": Uuid::from_bytes(command.id).to_string() }),
         )
         .await?;
         changes.push(MqttChange::Command(command.clone()));
         self.mqtt.write(changes).await?;
-        {
-            let mut commands = self.mqtt.0.commands.lock();
-            commands.by_id.insert(command.id, command.clone());
-            commands.open += 1;
-        }
+        self.mqtt.0.commands.lock().insert(command.clone());
         metrics::counter!("muster_commands_total", "state" => "queued").increment(1);
         self.mqtt.dispatch(&command);
         Ok(value(&command))
@@ -126,6 +137,50 @@ impl App {
         let since = self.store.readings().newest_position().to_string();
         Ok((Page { items, next, since }, reported))
     }
+}
+
+fn request(key: &IdempotencyKey, caller: &Caller) -> CommandRequest {
+    let scope = format!("{}\n{}", key.scope(caller.user_id), key.key);
+    CommandRequest {
+        scope_hash: *blake3::hash(scope.as_bytes()).as_bytes(),
+        body_hash: key.body_hash,
+    }
+}
+
+/// What was answered when this request came first, whatever has become of its command since.
+fn answered_before(
+    commands: &Commands,
+    command: &DeviceCommand,
+) -> Result<Option<Value>, AppError> {
+    let Some(request) = &command.request else {
+        return Ok(None);
+    };
+    let Some(given) = commands.given_for(request, command.created_ms) else {
+        return Ok(None);
+    };
+    if given.request.as_ref() != Some(request) {
+        return Err(AppError::IdempotencyReused);
+    }
+    Ok(Some(value(&DeviceCommand {
+        state: CommandState::Queued,
+        detail: None,
+        changed_ms: given.created_ms,
+        ..given.clone()
+    })))
+}
+
+fn check_room(commands: &Commands, device: &str) -> Result<(), AppError> {
+    if commands.open_of(device).count() >= COMMANDS_OPEN_MAX {
+        return Err(AppError::Conflict(format!(
+            "{COMMANDS_OPEN_MAX} commands wait for this device already: let them arrive or expire"
+        )));
+    }
+    if commands.open >= COMMANDS_MAX {
+        return Err(AppError::Conflict(format!(
+            "{COMMANDS_MAX} commands to all devices wait at this node already: let them arrive or expire"
+        )));
+    }
+    Ok(())
 }
 
 fn check(payload: &str, expires_s: u64) -> Result<(), AppError> {
