@@ -22,6 +22,7 @@ use super::{Delivery, Message, Shared};
 use crate::app::dead_letters::Unreadable;
 use crate::app::decoders::Active;
 use crate::app::devices::{DeviceEntry, Health};
+use crate::app::mqtt::TOPIC_BYTES_MAX;
 
 /// Topics that a session remembers; a gateway publishes for some hundred sensors. Past it the memory starts anew.
 const TOPICS_MAX: usize = 1024;
@@ -146,15 +147,16 @@ impl IngestSession {
         self.batch.mqtt.push(store::MqttWrite { change, message });
     }
 
-    /// Keeps a message that nothing is to be made of as a dead letter.
-    pub(in crate::app) fn reject(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        delivery: Delivery,
-        code: &'static str,
-        reason: String,
-    ) {
+    /// Keeps a message that nothing is to be made of as a dead letter, with the beginning of a topic that is too long.
+    pub fn reject(&mut self, message: Message<'_>, code: &'static str, reason: String) {
+        let Message {
+            topic,
+            payload,
+            delivery,
+            ..
+        } = message;
+        // Not with 64 KB of name for each.
+        let topic = &topic[..topic.floor_char_boundary(TOPIC_BYTES_MAX)];
         self.begin(topic, payload, delivery);
         self.dead_letter(
             (topic, payload, delivery),

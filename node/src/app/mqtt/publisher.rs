@@ -94,29 +94,27 @@ impl Publisher {
         let Some(delivery) = self.delivery(incoming.qos)? else {
             return Ok(());
         };
+        let message = Message {
+            topic,
+            payload,
+            delivery,
+            kept: self.bridge && incoming.retain,
+        };
         if topic.len() > TOPIC_BYTES_MAX {
-            // Kept with its bytes, but not with 64 KB of name for each.
-            let cut = &topic[..topic.floor_char_boundary(TOPIC_BYTES_MAX)];
             let reason = format!(
                 "topic of {} bytes: at most {TOPIC_BYTES_MAX} are accepted",
                 topic.len()
             );
-            self.ingest
-                .reject(cut, payload, delivery, "topic-too-long", reason);
+            self.ingest.reject(message, "topic-too-long", reason);
             return Ok(());
         }
         if incoming.retain && payload.is_empty() {
             // §3.3.1.3: it says that nothing is retained any more, and nothing else.
             self.ingest.bare_message(delivery);
         } else if let Some(device) = reserved(topic, "/state") {
-            self.state(device, topic, payload, delivery);
+            self.state(device, message);
         } else {
-            self.ingest.message(Message {
-                topic,
-                payload,
-                delivery,
-                kept: self.bridge && incoming.retain,
-            });
+            self.ingest.message(message);
         }
         // Commands come from people, through the API: nobody else's reach a device.
         let is_command = reserved(topic, "/cmd").is_some();
@@ -155,7 +153,10 @@ impl Publisher {
     }
 
     /// What a device says about a command, or about itself.
-    fn state(&mut self, device: &str, topic: &str, payload: &[u8], delivery: Delivery) {
+    fn state(&mut self, device: &str, message: Message<'_>) {
+        let Message {
+            payload, delivery, ..
+        } = message;
         if let Some(change) = self.mqtt.command_answered(device, payload) {
             self.ingest.bare_message(delivery);
             self.ingest.attach(change, self.ingest.last_message());
@@ -172,8 +173,7 @@ impl Publisher {
             self.ingest.attach(change, self.ingest.last_message());
         } else {
             let reason = "the state is too large, or too many devices have one".to_owned();
-            self.ingest
-                .reject(topic, payload, delivery, "state-refused", reason);
+            self.ingest.reject(message, "state-refused", reason);
         }
     }
 

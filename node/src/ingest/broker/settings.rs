@@ -6,10 +6,16 @@ use rumqttc::{MqttOptions, QoS, Transport};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-/// One packet of a broker: Zigbee2MQTT's list of devices has some hundred KiB.
-const PACKET_BYTES_MAX: usize = 1024 * 1024;
+use super::cutter::CUT_BYTES;
+use super::socket::{BrokerTls, reach_by};
+/// What we send to a broker is subscriptions and acknowledgements.
+const SENT_BYTES_MAX: usize = 128 * 1024;
+/// Packets that are taken apart at once, each of up to 1 MiB.
+const PACKETS_AT_ONCE_MAX: usize = 16;
 /// A broker that is silent for longer is asked whether it is there, seconds.
 const KEEP_ALIVE_S: u16 = 30;
+/// Subscriptions of one broker: they are sent at once, beside acknowledgements.
+pub(super) const FILTERS_MAX: usize = 64;
 /// Certificates and passwords are small.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 pub use crate::app::brokers::BROKERS_MAX;
@@ -80,6 +86,14 @@ pub enum BrokerSettingsError {
     /// Two of one name, or too many.
     #[error("brokers: {0}")]
     List(String),
+    /// The encryption.
+    #[error("broker {name}: {detail}")]
+    Tls {
+        /// Which broker.
+        name: String,
+        /// Why.
+        detail: String,
+    },
     /// A file that it names.
     #[error("broker {name}: read {path}: {cause}")]
     File {
@@ -108,6 +122,13 @@ pub fn check(brokers: &[BrokerSettings]) -> Result<(), BrokerSettingsError> {
         }
         broker.quality()?;
         broker.address()?;
+        if broker.subscribe.len() > FILTERS_MAX {
+            let detail = format!(
+                "{:?} subscribes to more than {FILTERS_MAX} topics: use wildcards",
+                broker.name
+            );
+            return Err(BrokerSettingsError::List(detail));
+        }
         if let Some(filter) = broker.subscribe.iter().find(|it| !is_filter(it)) {
             return Err(BrokerSettingsError::Filter {
                 name: broker.name.clone(),
@@ -180,10 +201,15 @@ impl BrokerSettings {
             .client_id
             .clone()
             .unwrap_or_else(|| format!("muster-{}", &node[..node.len().min(12)]));
+        let tls = tls.then(|| self.tls(&host)).transpose()?;
         let mut options = MqttOptions::new(client_id, (host, port));
+        reach_by(&mut options, tls);
         options
             .set_keep_alive(KEEP_ALIVE_S)
-            .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX)
+            .set_max_packet_size(CUT_BYTES, SENT_BYTES_MAX)
+            .set_read_batch_size(PACKETS_AT_ONCE_MAX)
+            // The way there says whether TLS is spoken.
+            .set_transport(Transport::tcp())
             .set_ack_mode(rumqttc::AckMode::Manual)
             // The broker keeps what comes while we are away.
             .set_clean_session(false);
@@ -198,13 +224,16 @@ impl BrokerSettings {
             };
             options.set_credentials(username, password);
         }
-        if tls {
-            options.set_transport(match &self.ca_file {
-                Some(path) => Transport::tls(self.read(path)?, None, None),
-                None => Transport::tls_with_default_config(),
-            });
-        }
         Ok(options)
+    }
+
+    fn tls(&self, host: &str) -> Result<BrokerTls, BrokerSettingsError> {
+        let trusted = self.ca_file.as_deref().map(|path| self.read(path));
+        let trusted = trusted.transpose()?;
+        BrokerTls::new(host, trusted.as_deref()).map_err(|detail| BrokerSettingsError::Tls {
+            name: self.name.clone(),
+            detail,
+        })
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, BrokerSettingsError> {
@@ -259,6 +288,9 @@ mod tests {
         filter.subscribe = vec!["a/#/b".into()];
         let error = check(&[filter]).unwrap_err().to_string();
         assert!(error.contains("a/#/b"), "{error}");
+        let mut filters = broker("mqtt://x");
+        filters.subscribe = vec!["a".into(); FILTERS_MAX + 1];
+        assert!(check(&[filters]).unwrap_err().to_string().contains("city"));
         let mut quality = broker("mqtt://x");
         quality.qos = 3;
         assert!(check(&[quality]).is_err());
