@@ -7,10 +7,24 @@ use std::time::Duration;
 
 /// Failures in a row that open it.
 const FAILURES_MAX: u32 = 5;
-/// How long it stays open before one attempt is let through.
-const OPEN: Duration = Duration::from_secs(60);
-/// The pause after the first failure; it doubles with each in a row.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
+
+/// How long it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pauses {
+    /// After the first failure; twice as long after each in a row.
+    pub(super) first: Duration,
+    /// While it is open, before one attempt is let through.
+    pub(super) open: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Pauses {
+            first: Duration::from_millis(500),
+            open: Duration::from_secs(60),
+        }
+    }
+}
 
 /// Where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +42,15 @@ pub(super) enum Circuit {
 pub(super) struct Breaker {
     circuit: Circuit,
     failures: u32,
+    pauses: Pauses,
 }
 
 impl Breaker {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(pauses: Pauses) -> Self {
         Breaker {
             circuit: Circuit::Closed,
             failures: 0,
+            pauses,
         }
     }
 
@@ -54,9 +70,9 @@ impl Breaker {
         }
     }
 
-    /// The broker has accepted us.
+    /// The connection has shown that it is one.
     pub(super) fn succeeded(&mut self) {
-        *self = Breaker::new();
+        *self = Breaker::new(self.pauses);
     }
 
     /// The attempt failed, or the connection broke. How long to wait; `jitter` is from 0 to 1.
@@ -64,9 +80,9 @@ impl Breaker {
         self.failures = self.failures.saturating_add(1);
         let pause = if self.circuit == Circuit::HalfOpen || self.failures >= FAILURES_MAX {
             self.circuit = Circuit::Open;
-            OPEN
+            self.pauses.open
         } else {
-            PAUSE_MIN * 2_u32.pow(self.failures - 1)
+            self.pauses.first * 2_u32.pow(self.failures - 1)
         };
         // Up to a quarter more.
         pause + pause.mul_f64(jitter.clamp(0.0, 1.0) / 4.0)
@@ -79,7 +95,7 @@ mod tests {
 
     #[test]
     fn five_failures_open_it_for_a_minute_and_one_attempt_decides() {
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::new(Pauses::default());
         let pauses: Vec<u128> = (0..5)
             .map(|_| {
                 breaker.attempt();
@@ -90,19 +106,20 @@ mod tests {
         assert_eq!(breaker.circuit(), Circuit::Open);
         breaker.attempt();
         assert_eq!(breaker.circuit(), Circuit::HalfOpen);
-        assert_eq!(breaker.failed(0.0), OPEN);
+        assert_eq!(breaker.failed(0.0), Pauses::default().open);
         breaker.attempt();
         breaker.succeeded();
         assert_eq!(
             (breaker.circuit(), breaker.failures()),
             (Circuit::Closed, 0)
         );
-        assert_eq!(breaker.failed(0.0), PAUSE_MIN);
+        assert_eq!(breaker.failed(0.0), Pauses::default().first);
     }
 
     #[test]
     fn pauses_are_spread_by_a_quarter_at_most() {
-        assert_eq!(Breaker::new().failed(1.0), Duration::from_millis(625));
-        assert_eq!(Breaker::new().failed(7.0), Duration::from_millis(625));
+        let first = |jitter| Breaker::new(Pauses::default()).failed(jitter);
+        assert_eq!(first(1.0), Duration::from_millis(625));
+        assert_eq!(first(7.0), Duration::from_millis(625));
     }
 }

@@ -209,6 +209,8 @@ mod tests {
     }
 
     proptest! {
+        // Each is some megabytes, byte by byte where a header is.
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn how_the_bytes_arrive_changes_nothing(
             sizes in proptest::collection::vec(

@@ -12,20 +12,26 @@ use rumqttc::{AsyncClient, EventLoop, MqttOptions};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::{Breaker, Circuit};
+use super::breaker::{Breaker, Circuit, Pauses};
 use super::pump::{Places, Pump, UNACKED_MAX};
-use super::settings::BrokerSettings;
+use super::settings::{BrokerSettings, FILTERS_MAX};
 use super::taker::Taker;
+use super::trial::Trial;
 use crate::app::App;
 use crate::app::brokers::{BrokerPhase, BrokerView};
 use crate::app::ingest::SessionKey;
 
 /// Room for subscriptions and the goodbye beside all acknowledgements.
-const REQUESTS_BESIDE: usize = 64;
+const REQUESTS_BESIDE: usize = FILTERS_MAX + 1;
 
 /// Listens to one broker until `stop`.
-pub(super) async fn run(settings: &BrokerSettings, app: &Arc<App>, stop: &CancellationToken) {
-    let mut breaker = Breaker::new();
+pub(super) async fn run(
+    settings: &BrokerSettings,
+    app: &Arc<App>,
+    pauses: Pauses,
+    stop: &CancellationToken,
+) {
+    let mut breaker = Breaker::new(pauses);
     let board = app.brokers();
     loop {
         breaker.attempt();
@@ -79,20 +85,32 @@ async fn connection(settings: &BrokerSettings, app: &Arc<App>, breaker: &mut Bre
         client_id: Some(format!("broker/{}", settings.name)),
         clean: false,
     });
+    let trial = Trial::new();
     let pump = Pump {
         settings,
         quality,
         app,
-        breaker,
+        trial: &trial,
+        unanswered: settings.subscribe.len(),
         client: client.clone(),
         eventloop,
         places: Places::new(),
         messages,
     };
-    let taker = Taker::new(client, session, received);
+    let taker = Taker::new(client, session, received, &trial);
+    let proven = async {
+        trial.passed().await;
+        breaker.succeeded();
+        app.brokers().update(&settings.name, |view| {
+            view.failures = 0;
+            view.last_error = None;
+        });
+        std::future::pending().await
+    };
     tokio::select! {
         why = pump.run() => why,
         why = taker.run() => why,
+        why = proven => why,
     }
 }
 

@@ -18,11 +18,16 @@ mod pump;
 mod settings;
 mod socket;
 mod taker;
+#[cfg(test)]
+mod tests;
+mod trial;
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use breaker::Pauses;
 
 pub use settings::{BROKERS_MAX, BrokerSettings, BrokerSettingsError, check};
 
@@ -35,7 +40,7 @@ pub async fn serve(brokers: Vec<BrokerSettings>, app: Arc<App>, stop: Cancellati
     for settings in brokers {
         app.brokers().add(BrokerView::new(&settings));
         let (app, stop) = (Arc::clone(&app), stop.clone());
-        tasks.spawn(async move { link::run(&settings, &app, &stop).await });
+        tasks.spawn(async move { link::run(&settings, &app, Pauses::default(), &stop).await });
     }
     tasks.close();
     tasks.wait().await;

@@ -9,9 +9,9 @@ use rumqttc::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::breaker::Breaker;
 use super::cutter::CUT_BYTES;
 use super::settings::BrokerSettings;
+use super::trial::Trial;
 use crate::app::App;
 use crate::app::brokers::BrokerPhase;
 
@@ -67,7 +67,9 @@ pub(super) struct Pump<'a> {
     pub(super) settings: &'a BrokerSettings,
     pub(super) quality: QoS,
     pub(super) app: &'a Arc<App>,
-    pub(super) breaker: &'a mut Breaker,
+    pub(super) trial: &'a Trial,
+    /// Subscriptions that the broker has not answered.
+    pub(super) unanswered: usize,
     pub(super) client: AsyncClient,
     pub(super) eventloop: EventLoop,
     pub(super) places: Places,
@@ -84,7 +86,7 @@ impl Pump<'_> {
             };
             match packet {
                 Packet::ConnAck(_) => {
-                    if let Err(why) = self.connected().await {
+                    if let Err(why) = self.subscribe().await {
                         return why;
                     }
                 }
@@ -93,6 +95,10 @@ impl Pump<'_> {
                     if refused {
                         // Staying would look like a quiet network.
                         return "the broker refuses the subscription".to_owned();
+                    }
+                    self.unanswered = self.unanswered.saturating_sub(1);
+                    if self.unanswered == 0 {
+                        self.connected();
                     }
                 }
                 Packet::Publish(publish) => {
@@ -125,16 +131,7 @@ impl Pump<'_> {
             .map_err(|_| "messages cannot be stored".to_owned())
     }
 
-    async fn connected(&mut self) -> Result<(), String> {
-        self.breaker.succeeded();
-        let now_ms = self.app.clock().wall_ms();
-        tracing::info!(broker = self.settings.name, "connected with the broker");
-        self.app.brokers().update(&self.settings.name, |view| {
-            view.phase = BrokerPhase::Connected;
-            view.failures = 0;
-            view.last_error = None;
-            view.connected_since_ms = Some(now_ms);
-        });
+    async fn subscribe(&self) -> Result<(), String> {
         for filter in &self.settings.subscribe {
             self.client
                 .subscribe(filter, self.quality)
@@ -142,6 +139,17 @@ impl Pump<'_> {
                 .map_err(|error| format!("subscribe to {filter}: {error}"))?;
         }
         Ok(())
+    }
+
+    /// The broker has taken us and every subscription.
+    fn connected(&self) {
+        self.trial.subscribed();
+        let now_ms = self.app.clock().wall_ms();
+        tracing::info!(broker = self.settings.name, "connected with the broker");
+        self.app.brokers().update(&self.settings.name, |view| {
+            view.phase = BrokerPhase::Connected;
+            view.connected_since_ms = Some(now_ms);
+        });
     }
 }
 

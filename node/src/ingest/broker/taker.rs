@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::cutter::WHOLE_BYTES_MAX;
 use super::pump::Held;
+use super::trial::Trial;
 use crate::app::ingest::{Delivery, IngestSession, Message, Submission};
 use crate::app::mqtt::TOPIC_BYTES_MAX;
 
@@ -22,24 +23,27 @@ struct Flight {
 }
 
 /// See the module.
-pub(super) struct Taker {
+pub(super) struct Taker<'a> {
     client: AsyncClient,
     session: IngestSession,
     received: mpsc::Receiver<Held>,
     flights: VecDeque<Flight>,
+    trial: &'a Trial,
 }
 
-impl Taker {
+impl<'a> Taker<'a> {
     pub(super) fn new(
         client: AsyncClient,
         session: IngestSession,
         received: mpsc::Receiver<Held>,
+        trial: &'a Trial,
     ) -> Self {
         Taker {
             client,
             session,
             received,
             flights: VecDeque::new(),
+            trial,
         }
     }
 
@@ -125,6 +129,10 @@ impl Taker {
             self.client
                 .try_ack(&held.publish)
                 .map_err(|error| format!("acknowledge to the broker: {error}"))?;
+        }
+        // What a broker kept comes in every connection, before whatever ends it.
+        if flight.held.iter().any(|held| !held.publish.retain) {
+            self.trial.stored();
         }
         Ok(())
     }
