@@ -5,20 +5,27 @@
 //! What always holds:
 //! - retention drops no day that is not in the archive, until the disk has waited [`HELD_DAYS_MAX`] for it: an archive that
 //!   nobody mends must not fill the disk that acknowledges readings;
-//! - a day of which something was dropped is not exported again: its file holds more than what is left here.
+//! - a day of which something was dropped is not exported again: its file holds more than what is left here;
+//! - a disk that answers nothing (a server that is gone, a stick that is dying) is one that is not there: no thread of the
+//!   runtime waits for it, and never more than one thread at all.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{ArchivedDay, Batch, Store, StoreError};
 use sync_engine::Lane;
+use tokio::sync::Semaphore;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// When a day is exported: the store closes its blocks two hours after midnight.
 const SETTLED_MS: i64 = 3 * 3_600_000;
 /// How many days more than retention says are kept where the archive cannot take them.
 const HELD_DAYS_MAX: i64 = 7;
+/// How long a day's file may take: the busiest day takes minutes on a slow disk.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// Days exported in one round, seconds each: the rest comes in the next.
 const DAYS_PER_ROUND: usize = 64;
 /// Where it is remembered what was exported.
@@ -49,6 +56,11 @@ pub(in crate::app) enum ArchiveError {
         "the directory of the archive, {0}, is not there: mount the disk, or make the directory"
     )]
     Missing(PathBuf),
+    #[error(
+        "the disk of the archive, {0}, has not answered for a long time: look whether it is connected; if it is, mount it \
+         anew"
+    )]
+    Hangs(PathBuf),
     #[error("export {file}")]
     Export {
         file: String,
@@ -59,11 +71,53 @@ pub(in crate::app) enum ArchiveError {
     Remember(#[source] StoreError),
 }
 
+/// The directory of the archive, on a disk that may be slow, or away, or hang.
+#[derive(Debug, Clone)]
+pub(in crate::app) struct Archive {
+    dir: PathBuf,
+    /// Taken by the one thread that waits for the disk, for as long as it does.
+    disk: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Archive {
+    pub(in crate::app) fn new(dir: PathBuf) -> Self {
+        Archive {
+            dir,
+            disk: Arc::new(Semaphore::new(1)),
+            patience: PATIENCE,
+        }
+    }
+
+    /// Does what waits for the disk on a thread where it can. What hangs is left to itself, and nothing new begins before
+    /// it has ended.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> Result<T, ArchiveError> + Send + 'static,
+    ) -> Result<T, ArchiveError> {
+        let hangs = || ArchiveError::Hangs(self.dir.clone());
+        let Ok(permit) = Arc::clone(&self.disk).try_acquire_owned() else {
+            return Err(hangs());
+        };
+        let dir = self.dir.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&dir)
+        });
+        match tokio::time::timeout(self.patience, work).await {
+            Ok(Ok(done)) => done,
+            // The runtime stops, or the work panicked.
+            Ok(Err(_)) => Err(ArchiveError::Remember(StoreError::Closed)),
+            Err(_) => Err(hangs()),
+        }
+    }
+}
+
 /// Exports what is due, and answers how long readings are to be kept this time: `raw_ms`, or longer while days are not in
 /// the archive. `raw_ms` is `None` where they are kept for ever.
 pub(in crate::app) async fn round(
     store: &Store,
-    dir: &Path,
+    archive: &Archive,
     raw_ms: Option<u64>,
     now_ms: i64,
 ) -> Option<u64> {
@@ -90,7 +144,7 @@ pub(in crate::app) async fn round(
         metrics::gauge!("muster_archive_held_days").set(0.0);
         return None;
     };
-    if let Err(error) = export(store, dir, cutoff, oldest, now_ms, &mut progress).await {
+    if let Err(error) = export(store, archive, cutoff, oldest, now_ms, &mut progress).await {
         metrics::counter!("muster_archive_failures_total").increment(1);
         tracing::warn!(
             error = &error as &dyn std::error::Error,
@@ -130,7 +184,7 @@ fn keep_from(cutoff: i64, first_unarchived: i64) -> i64 {
 /// Exports days that are in blocks, from `oldest` on. Days before `cutoff` are about to be dropped.
 async fn export(
     store: &Store,
-    dir: &Path,
+    archive: &Archive,
     cutoff: Option<i64>,
     oldest: i64,
     now_ms: i64,
@@ -145,7 +199,7 @@ async fn export(
                 return Ok(());
             }
             left -= 1;
-            day_file(store, dir, day, true).await?;
+            day_file(store, archive, day, true).await?;
             progress.final_to = Some(day);
             remember(store, progress, now_ms).await?;
         }
@@ -157,7 +211,7 @@ async fn export(
             return Ok(());
         }
         left -= 1;
-        day_file(store, dir, day, false).await?;
+        day_file(store, archive, day, false).await?;
         progress.closed_to = Some(day);
         remember(store, progress, now_ms).await?;
     }
@@ -165,29 +219,18 @@ async fn export(
 }
 
 /// Writes a day's file, unless it is there and `again` is not set. A day without readings has none.
-async fn day_file(store: &Store, dir: &Path, day: i64, again: bool) -> Result<(), ArchiveError> {
-    if !dir.is_dir() {
-        return Err(ArchiveError::Missing(dir.to_owned()));
-    }
-    let file = file_name(day);
-    let path = dir.join(&file);
-    if path.exists() && !again {
+async fn day_file(
+    store: &Store,
+    archive: &Archive,
+    day: i64,
+    again: bool,
+) -> Result<(), ArchiveError> {
+    let store = store.clone();
+    let written = archive.on_disk(move |dir| write_day(&store, dir, day, again));
+    let Some(archived) = written.await? else {
         return Ok(());
-    }
-    let (reading, into) = (store.clone(), path.clone());
-    let was_there = path.exists();
-    let archived = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
-        let archived = reading.readings().archive_day(day, &into)?;
-        if !was_there && matches!(archived, ArchivedDay::Written { readings: 0, .. }) {
-            // An empty file would only say that there was nothing; whoever looks for it finds none.
-            let _ = std::fs::remove_file(&into);
-        }
-        Ok(archived)
-    })
-    .await;
-    let archived = archived
-        .unwrap_or(Err(StoreError::Closed))
-        .map_err(|source| ArchiveError::Export { file, source })?;
+    };
+    let path = archive.dir.join(file_name(day));
     let path = path.display();
     match archived {
         ArchivedDay::Written { readings, bytes } => {
@@ -202,6 +245,33 @@ async fn day_file(store: &Store, dir: &Path, day: i64, again: bool) -> Result<()
         ),
     }
     Ok(())
+}
+
+/// Answers `None` where the file was there already.
+fn write_day(
+    store: &Store,
+    dir: &Path,
+    day: i64,
+    again: bool,
+) -> Result<Option<ArchivedDay>, ArchiveError> {
+    if !dir.is_dir() {
+        return Err(ArchiveError::Missing(dir.to_owned()));
+    }
+    let file = file_name(day);
+    let path = dir.join(&file);
+    let was_there = path.exists();
+    if was_there && !again {
+        return Ok(None);
+    }
+    let archived = store
+        .readings()
+        .archive_day(day, &path)
+        .map_err(|source| ArchiveError::Export { file, source })?;
+    if !was_there && matches!(archived, ArchivedDay::Written { readings: 0, .. }) {
+        // An empty file would only say that there was nothing; whoever looks for it finds none.
+        let _ = std::fs::remove_file(&path);
+    }
+    Ok(Some(archived))
 }
 
 /// As `muster export readings` calls it.
@@ -332,6 +402,10 @@ mod tests {
         oldest.map(|ms| ms.div_euclid(DAY_MS))
     }
 
+    fn at(dir: &Path) -> Archive {
+        Archive::new(dir.to_owned())
+    }
+
     const THREE_DAYS_MS: Option<u64> = Some(3 * DAY_MS.unsigned_abs());
 
     #[tokio::test]
@@ -339,7 +413,7 @@ mod tests {
         let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let store = store(data.path(), TODAY - 6..=TODAY - 1).await;
         let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
-        let keep_ms = round(&store, archive.path(), THREE_DAYS_MS, now_ms).await;
+        let keep_ms = round(&store, &at(archive.path()), THREE_DAYS_MS, now_ms).await;
         drop_old(&store, now_ms, keep_ms).await;
         assert_eq!(oldest(&store), Some(TODAY - 3), "kept as long as was said");
         let expected = [
@@ -357,11 +431,17 @@ mod tests {
         // A file that is there is not written again the next time.
         let first = archive.path().join("readings-2024-10-03.parquet");
         std::fs::write(&first, "marked").unwrap();
-        round(&store, archive.path(), THREE_DAYS_MS, now_ms + 3_600_000).await;
+        round(
+            &store,
+            &at(archive.path()),
+            THREE_DAYS_MS,
+            now_ms + 3_600_000,
+        )
+        .await;
         assert_eq!(std::fs::read(&first).unwrap(), b"marked");
         // But before its day is dropped, with what has come late.
         let later_ms = now_ms + 3 * DAY_MS;
-        let keep_ms = round(&store, archive.path(), THREE_DAYS_MS, later_ms).await;
+        let keep_ms = round(&store, &at(archive.path()), THREE_DAYS_MS, later_ms).await;
         drop_old(&store, later_ms, keep_ms).await;
         assert_eq!(oldest(&store), None);
         assert_eq!(&std::fs::read(&first).unwrap()[..4], b"PAR1");
@@ -374,12 +454,12 @@ mod tests {
         let store = store(data.path(), TODAY - 14..=TODAY - 1).await;
         let gone = archive.path().join("not mounted");
         let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
-        let keep_ms = round(&store, &gone, THREE_DAYS_MS, now_ms).await;
+        let keep_ms = round(&store, &at(&gone), THREE_DAYS_MS, now_ms).await;
         drop_old(&store, now_ms, keep_ms).await;
         assert_eq!(oldest(&store), Some(TODAY - 3 - HELD_DAYS_MAX));
         // It is there again: all that was held goes there, and then.
         std::fs::create_dir(&gone).unwrap();
-        let keep_ms = round(&store, &gone, THREE_DAYS_MS, now_ms).await;
+        let keep_ms = round(&store, &at(&gone), THREE_DAYS_MS, now_ms).await;
         drop_old(&store, now_ms, keep_ms).await;
         assert_eq!(oldest(&store), Some(TODAY - 3));
         assert_eq!(files(&gone).len(), 10);
@@ -403,7 +483,7 @@ mod tests {
         let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let store = store(data.path(), TODAY - 4..=TODAY - 1).await;
         let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
-        round(&store, archive.path(), THREE_DAYS_MS, now_ms).await;
+        round(&store, &at(archive.path()), THREE_DAYS_MS, now_ms).await;
         let whole = files(archive.path());
         let bytes = |name: &String| std::fs::read(archive.path().join(name)).unwrap();
         let before: Vec<Vec<u8>> = whole.iter().map(bytes).collect();
@@ -411,15 +491,48 @@ mod tests {
         // The disk is away for so long that days go which are in it as they were when they closed.
         let gone = archive.path().join("not mounted");
         let later_ms = now_ms + 13 * DAY_MS;
-        let keep_ms = round(&store, &gone, THREE_DAYS_MS, later_ms).await;
+        let keep_ms = round(&store, &at(&gone), THREE_DAYS_MS, later_ms).await;
         drop_old(&store, later_ms, keep_ms).await;
         assert_eq!(oldest(&store), None, "all were dropped");
         // It is there again, and a sensor sends what it measured on the third of those days.
         comes_late(&store, (TODAY - 2) * DAY_MS + 77, later_ms).await;
-        round(&store, archive.path(), THREE_DAYS_MS, later_ms).await;
+        round(&store, &at(archive.path()), THREE_DAYS_MS, later_ms).await;
         assert_eq!(files(archive.path()), whole);
         let after: Vec<Vec<u8>> = whole.iter().map(bytes).collect();
         assert!(before == after, "a file holds less than it did");
+        store.close();
+    }
+
+    /// A pipe stands for a disk that hangs: whoever opens it waits for somebody who reads.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_one_that_is_not_there_and_is_asked_once() {
+        let (data, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = store(data.path(), TODAY - 14..=TODAY - 1).await;
+        let pipe = dir.path().join("readings-2024-09-20.parquet.partial");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let mut archive = at(dir.path());
+        archive.patience = Duration::from_millis(50);
+        let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
+        for _ in 0..3 {
+            let keep_ms = round(&store, &archive, THREE_DAYS_MS, now_ms).await;
+            drop_old(&store, now_ms, keep_ms).await;
+            assert_eq!(oldest(&store), Some(TODAY - 3 - HELD_DAYS_MAX));
+            assert_eq!(archive.disk.available_permits(), 0);
+        }
+        // What hung ends, and what was held goes there.
+        let pipe = std::thread::spawn(move || std::fs::read(pipe));
+        archive.patience = PATIENCE;
+        let until = Instant::now() + Duration::from_secs(30);
+        while archive.disk.available_permits() == 0 {
+            assert!(Instant::now() < until, "the disk still hangs");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        pipe.join().unwrap().unwrap();
+        let keep_ms = round(&store, &archive, THREE_DAYS_MS, now_ms).await;
+        drop_old(&store, now_ms, keep_ms).await;
+        assert_eq!(oldest(&store), Some(TODAY - 3));
         store.close();
     }
 
@@ -432,7 +545,7 @@ mod tests {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         let figures = recorder.handle();
         let _guard = metrics::set_default_local_recorder(&recorder);
-        round(&store, archive.path(), THREE_DAYS_MS, now_ms).await;
+        round(&store, &at(archive.path()), THREE_DAYS_MS, now_ms).await;
         let held = "muster_archive_held_days 0";
         assert!(figures.render().contains(held), "{}", figures.render());
         store.close();
@@ -443,7 +556,7 @@ mod tests {
         let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let store = store(data.path(), TODAY - 2..=TODAY - 1).await;
         let now_ms = TODAY * DAY_MS + 4 * 3_600_000;
-        assert_eq!(round(&store, archive.path(), None, now_ms).await, None);
+        assert_eq!(round(&store, &at(archive.path()), None, now_ms).await, None);
         assert_eq!(files(archive.path()).len(), 2);
         store.close();
     }

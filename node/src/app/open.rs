@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::archive::ArchiveSettings;
+use super::archive::{Archive, ArchiveSettings};
 use super::clock::Clock;
 use super::documents::{Committed, DocumentService, Surroundings};
 use super::events::EventFeed;
@@ -333,7 +333,7 @@ impl App {
             app.store.clone(),
             upkeep::Keeping {
                 kept: config.kept,
-                archive: config.archive.clone(),
+                archive: config.archive.dir.clone().map(Archive::new),
             },
             move || clock.wall_ms(),
             upkeep::Timing::default(),

@@ -21,7 +21,7 @@ use std::time::Duration;
 use store::{Store, StoreError, Ticket};
 use tokio_util::sync::CancellationToken;
 
-use super::archive::{self, ArchiveSettings};
+use super::archive::{self, Archive};
 use super::retention::Kept;
 
 /// `?at=` answers for the last 30 days.
@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Default)]
 pub(in crate::app) struct Keeping {
     pub kept: Kept,
-    pub archive: ArchiveSettings,
+    pub archive: Option<Archive>,
 }
 
 /// When rounds are.
@@ -104,8 +104,8 @@ async fn round(store: &Store, keeping: &Keeping, now_ms: u64) {
         told("dead letters", dead_letters.await);
     }
     let mut retention = kept.of_readings();
-    if let Some(dir) = &keeping.archive.dir {
-        retention.raw_ms = archive::round(store, dir, retention.raw_ms, now_signed_ms).await;
+    if let Some(archive) = &keeping.archive {
+        retention.raw_ms = archive::round(store, archive, retention.raw_ms, now_signed_ms).await;
     }
     let old_readings = steps(|| readings.expire_readings(now_signed_ms, retention));
     told("readings", old_readings.await);

@@ -37,15 +37,15 @@ impl App {
         let now_ms = i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX);
         let number = closed_day(day, now_ms)?;
         let path = file_of(out, day);
-        if !again && path.exists() {
-            return Ok(answer(day, &path, None));
-        }
         let (app, into) = (Arc::clone(self), path.clone());
         let archived = blocking("export readings", move || {
-            app.store.readings().archive_day(number, &into)
+            if !again && into.exists() {
+                return Ok(None);
+            }
+            app.store.readings().archive_day(number, &into).map(Some)
         })
         .await?;
-        Ok(answer(day, &path, Some(archived)))
+        Ok(answer(day, &path, archived))
     }
 }
 
