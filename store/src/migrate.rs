@@ -16,6 +16,7 @@ pub(crate) const MUSTER: &[&str] = &[
     include_str!("../migrations/muster/0003_marks_and_faults.sql"),
     include_str!("../migrations/muster/0004_rules_evaluated.sql"),
     include_str!("../migrations/muster/0005_summaries.sql"),
+    include_str!("../migrations/muster/0006_summaries_late.sql"),
 ];
 pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0001_readings.sql"),
@@ -30,7 +31,7 @@ pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs
 
 pub(crate) const VIEWS: &str = include_str!("../migrations/muster/views.sql");
 /// Raise with every change of views.sql.
-pub(crate) const VIEWS_VERSION: i64 = 4;
+pub(crate) const VIEWS_VERSION: i64 = 5;
 
 const META_VIEWS_VERSION: &str = "views_version";
 /// 1 while the views do not show all of the log.

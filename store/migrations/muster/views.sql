@@ -162,15 +162,16 @@ CREATE TABLE summary_quarter (
   PRIMARY KEY (author, start, series)
 ) STRICT, WITHOUT ROWID;
 
--- view. Hours (counted since 1970) of what is too old for quarters.
+-- view. Hours (counted since 1970) of what is too old for quarters; `quarters` is a bit for each that is in it.
 CREATE TABLE summary_hour (
-  author INTEGER NOT NULL,
-  start  INTEGER NOT NULL,
-  series INTEGER NOT NULL,
-  count  INTEGER NOT NULL,
-  min    REAL    NOT NULL,
-  max    REAL    NOT NULL,
-  sum    REAL    NOT NULL,
+  author   INTEGER NOT NULL,
+  start    INTEGER NOT NULL,
+  series   INTEGER NOT NULL,
+  quarters INTEGER NOT NULL,
+  count    INTEGER NOT NULL,
+  min      REAL    NOT NULL,
+  max      REAL    NOT NULL,
+  sum      REAL    NOT NULL,
   PRIMARY KEY (author, start, series)
 ) STRICT, WITHOUT ROWID;
 

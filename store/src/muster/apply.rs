@@ -113,7 +113,7 @@ pub(crate) fn apply(
         };
         // What was stored before was taken in then, and may have been said better since.
         if said.entry.as_ref().is_none_or(is_new) {
-            summaries::fold(connection, said)?;
+            summaries::fold(connection, said, commit)?;
         }
     }
     for said in &batch.raw {

@@ -138,7 +138,7 @@ fn write(
         rows::write_conflict(connection, conflict, commit).doing("rebuild conflict")?;
     }
     for said in &replayed.summaries {
-        summaries::fold(connection, said).doing("rebuild summaries")?;
+        summaries::fold_again(connection, said, commit).doing("rebuild summaries")?;
     }
     for said in &replayed.raw {
         let entry = entries
@@ -202,7 +202,7 @@ pub(crate) fn fingerprint(connection: &Connection) -> Result<[u8; 32], StoreErro
          JOIN summary_series s ON s.no = q.series JOIN summary_author a ON a.no = q.author ORDER BY a.node, q.start, s.id",
         "SELECT a.node, r.start, s.id, r.count, r.entry FROM raw_quarter r \
          JOIN summary_series s ON s.no = r.series JOIN summary_author a ON a.no = r.author ORDER BY a.node, r.start, s.id",
-        "SELECT a.node, q.start, s.id, q.count, q.min, q.max, q.sum FROM summary_hour q \
+        "SELECT a.node, q.start, s.id, q.quarters, q.count, q.min, q.max, q.sum FROM summary_hour q \
          JOIN summary_series s ON s.no = q.series JOIN summary_author a ON a.no = q.author ORDER BY a.node, q.start, s.id",
     ];
     let mut hasher = blake3::Hasher::new_derive_key("muster 2026 fingerprint of views 1");

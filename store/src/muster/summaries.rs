@@ -15,8 +15,8 @@ use rusqlite::{Connection, OptionalExtension};
 use sync_engine::NodeId;
 
 pub(crate) use self::collapse::{collapse, collapse_as_before};
-pub(crate) use self::fold::fold;
 pub(super) use self::fold::{author_no, series_of};
+pub(crate) use self::fold::{fold, fold_again};
 pub(crate) use self::read::{buckets, heard_by, said, series, series_by_key};
 use crate::readings::{Bucket, SeriesKey};
 
@@ -45,6 +45,11 @@ pub struct HeardBy {
     pub count: u64,
     /// The last one.
     pub last: Option<Bucket>,
+}
+
+/// The bit of a quarter among those of its hour.
+fn quarter_of_hour(quarter: i64) -> i64 {
+    1 << quarter.rem_euclid(QUARTERS_PER_HOUR)
 }
 
 pub(super) fn author_known(

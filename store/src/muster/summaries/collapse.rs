@@ -1,9 +1,15 @@
 //! Making hours of quarters that are old, or too many.
+//!
+//! Always holds: of a node, no quarter stands before the one up to which hours were made (`summary_collapsed`), and no hour
+//! behind it. What is said of that time later is added to the hours at once, and the commit that says it is remembered
+//! (`summary_late`): a log that was held up for a season comes to the same hours, and so does a rebuild.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
+use sync_engine::NodeId;
 
-use super::QUARTERS_PER_HOUR;
+use super::{QUARTERS_PER_HOUR, author_known};
 use crate::error::{Doing, StoreError};
+use crate::muster::batch::CommitNo;
 use crate::readings::QUARTER_MS;
 use crate::sql::blob;
 
@@ -39,7 +45,9 @@ fn collapse_to(
     let mut rows = 0;
     for (author, node, mut quarters) in authors {
         let mut collapsed_to = None;
-        while let Some(hour) = oldest_hour(connection, author)? {
+        while let Some(hour) =
+            oldest_hour(connection, author).doing("look for the oldest quarter")?
+        {
             let end = (hour + 1) * QUARTERS_PER_HOUR;
             if end > cutoff && quarters <= quarters_max || rows >= STEP_ROWS {
                 break;
@@ -62,6 +70,50 @@ fn collapse_to(
     Ok(rows >= STEP_ROWS)
 }
 
+/// Before which quarter the quarters of a node are hours by now.
+pub(super) fn hours_to(
+    connection: &Connection,
+    node: &NodeId,
+) -> Result<Option<i64>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT to_quarter FROM summary_collapsed WHERE node = ?1")?
+        .query_row([&node.0[..]], |row| row.get(0))
+        .optional()
+}
+
+/// Remembers for a rebuild that this commit said quarters that were hours by then.
+pub(super) fn note_late(
+    connection: &Connection,
+    node: &NodeId,
+    commit: CommitNo,
+    hours_to: i64,
+) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO summary_late (commit_no, node, to_quarter) VALUES (?1, ?2, ?3)",
+        )?
+        .execute((commit.0, &node.0[..], hours_to))
+        .map(|_| ())
+}
+
+/// In a rebuild: what of a node were hours when this commit came late for them are hours again. Answers up to where.
+pub(super) fn as_it_was(
+    connection: &Connection,
+    node: &NodeId,
+    commit: CommitNo,
+) -> Result<Option<i64>, rusqlite::Error> {
+    let hours_to: Option<i64> = connection
+        .prepare_cached("SELECT to_quarter FROM summary_late WHERE commit_no = ?1 AND node = ?2")?
+        .query_row((commit.0, &node.0[..]), |row| row.get(0))
+        .optional()?;
+    if let Some(hours_to) = hours_to
+        && let Some(author) = author_known(connection, node)?
+    {
+        collapse_author_to(connection, author, hours_to)?;
+    }
+    Ok(hours_to)
+}
+
 /// At the end of a rebuild: what were hours are hours again.
 pub(crate) fn collapse_as_before(connection: &Connection) -> Result<(), StoreError> {
     let authors: Vec<(i64, i64)> = connection
@@ -74,27 +126,34 @@ pub(crate) fn collapse_as_before(connection: &Connection) -> Result<(), StoreErr
                 .collect()
         })
         .doing("read which quarters are hours")?;
-    for (author, to) in authors {
-        while let Some(hour) = oldest_hour(connection, author)? {
-            if (hour + 1) * QUARTERS_PER_HOUR > to {
-                break;
-            }
-            collapse_hour(connection, author, hour).doing("make an hour of quarters")?;
+    authors
+        .into_iter()
+        .try_for_each(|(author, to)| collapse_author_to(connection, author, to))
+        .doing("make hours of quarters")
+}
+
+fn collapse_author_to(
+    connection: &Connection,
+    author: i64,
+    to_quarter: i64,
+) -> Result<(), rusqlite::Error> {
+    while let Some(hour) = oldest_hour(connection, author)? {
+        if (hour + 1) * QUARTERS_PER_HOUR > to_quarter {
+            break;
         }
+        collapse_hour(connection, author, hour)?;
     }
     Ok(())
 }
 
-fn oldest_hour(connection: &Connection, author: i64) -> Result<Option<i64>, StoreError> {
+fn oldest_hour(connection: &Connection, author: i64) -> Result<Option<i64>, rusqlite::Error> {
     let oldest: Option<i64> = connection
-        .prepare_cached("SELECT min(start) FROM summary_quarter WHERE author = ?1")
-        .and_then(|mut statement| statement.query_row([author], |row| row.get(0)))
-        .doing("look for the oldest quarter")?;
+        .prepare_cached("SELECT min(start) FROM summary_quarter WHERE author = ?1")?
+        .query_row([author], |row| row.get(0))?;
     Ok(oldest.map(|start| start.div_euclid(QUARTERS_PER_HOUR)))
 }
 
-/// Answers how many quarters it were. Where the hour is there already, the one with more readings stands: quarters of it
-/// came late, and may be all of them or one that was said again.
+/// Answers how many quarters it were. The hour is not there yet: from now on a quarter that comes late is added to it.
 fn collapse_hour(
     connection: &Connection,
     author: i64,
@@ -104,12 +163,10 @@ fn collapse_hour(
     let range = (author, first, first + QUARTERS_PER_HOUR - 1);
     connection
         .prepare_cached(
-            "INSERT INTO summary_hour (author, start, series, count, min, max, sum) \
-             SELECT author, ?4, series, sum(count), min(min), max(max), \
+            "INSERT INTO summary_hour (author, start, series, quarters, count, min, max, sum) \
+             SELECT author, ?4, series, sum(1 << (start - ?2)), sum(count), min(min), max(max), \
              max(min(total(sum), 1.7976931348623157e308), -1.7976931348623157e308) FROM summary_quarter \
-             WHERE author = ?1 AND start BETWEEN ?2 AND ?3 GROUP BY series \
-             ON CONFLICT DO UPDATE SET count = excluded.count, min = excluded.min, max = excluded.max, \
-             sum = excluded.sum WHERE excluded.count > summary_hour.count",
+             WHERE author = ?1 AND start BETWEEN ?2 AND ?3 GROUP BY series",
         )?
         .execute((range.0, range.1, range.2, hour))?;
     let quarters = connection

@@ -3,15 +3,46 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use sync_engine::NodeId;
 
-use super::{author_known, series_known};
-use crate::muster::batch::SummaryWrite;
+use super::{QUARTERS_PER_HOUR, author_known, collapse, quarter_of_hour, series_known};
+use crate::muster::batch::{CommitNo, SummaryWrite};
 use crate::readings::{Bucket, QUARTER_MS, SeriesKey};
 
 /// Series of one author: ten times what a busy gateway has. What it says of others is not shown.
 const SERIES_PER_AUTHOR_MAX: i64 = 10_000;
 
-/// Takes in what a node says.
-pub(crate) fn fold(connection: &Connection, said: &SummaryWrite) -> Result<(), rusqlite::Error> {
+/// Takes in what a node says in an entry of this commit.
+pub(crate) fn fold(
+    connection: &Connection,
+    said: &SummaryWrite,
+    commit: CommitNo,
+) -> Result<(), rusqlite::Error> {
+    let Some(hours_to) = collapse::hours_to(connection, &said.node)? else {
+        return take_in(connection, said, i64::MIN);
+    };
+    let mut quarters = said.series.iter().flat_map(|series| &series.quarters);
+    if quarters.any(|quarter| quarter_no(quarter) < hours_to) {
+        collapse::note_late(connection, &said.node, commit, hours_to)?;
+    }
+    take_in(connection, said, hours_to)
+}
+
+/// The same in a rebuild, which comes to the same rows: where quarters came too late the first time, what were hours by
+/// then are hours again before they are taken in.
+pub(crate) fn fold_again(
+    connection: &Connection,
+    said: &SummaryWrite,
+    commit: CommitNo,
+) -> Result<(), rusqlite::Error> {
+    let hours_to = collapse::as_it_was(connection, &said.node, commit)?;
+    take_in(connection, said, hours_to.unwrap_or(i64::MIN))
+}
+
+/// Quarters before `hours_to` are hours by now.
+fn take_in(
+    connection: &Connection,
+    said: &SummaryWrite,
+    hours_to: i64,
+) -> Result<(), rusqlite::Error> {
     let author = author_no(connection, &said.node)?;
     for summary in said.series.iter().filter(|said| !said.quarters.is_empty()) {
         let names = [&*summary.device, &*summary.channel, &*summary.unit];
@@ -23,6 +54,10 @@ pub(crate) fn fold(connection: &Connection, said: &SummaryWrite) -> Result<(), r
         };
         let (mut new_quarters, mut more_readings) = (0, 0);
         for quarter in &summary.quarters {
+            if quarter_no(quarter) < hours_to {
+                more_readings += add_to_hour(connection, author, series, quarter)?;
+                continue;
+            }
             let before = write_quarter(connection, author, series, quarter)?;
             new_quarters += i64::from(before.is_none());
             more_readings += quarter.count.cast_signed() - before.unwrap_or(0);
@@ -39,6 +74,38 @@ pub(crate) fn fold(connection: &Connection, said: &SummaryWrite) -> Result<(), r
             .execute((author, new_quarters))?;
     }
     Ok(())
+}
+
+/// Adds a quarter to the hour that it is a part of, and answers with how many readings. One that is in it already cannot
+/// be taken out of it: said again, it changes nothing.
+fn add_to_hour(
+    connection: &Connection,
+    author: i64,
+    series: i64,
+    quarter: &Bucket,
+) -> Result<i64, rusqlite::Error> {
+    let start = quarter_no(quarter);
+    let count = quarter.count.cast_signed();
+    let added = connection
+        .prepare_cached(
+            "INSERT INTO summary_hour (author, start, series, quarters, count, min, max, sum) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+             ON CONFLICT DO UPDATE SET quarters = quarters | excluded.quarters, count = count + excluded.count, \
+             min = min(min, excluded.min), max = max(max, excluded.max), \
+             sum = max(min(sum + excluded.sum, 1.7976931348623157e308), -1.7976931348623157e308) \
+             WHERE summary_hour.quarters & excluded.quarters = 0",
+        )?
+        .execute(params![
+            author,
+            start.div_euclid(QUARTERS_PER_HOUR),
+            series,
+            quarter_of_hour(start),
+            count,
+            quarter.min,
+            quarter.max,
+            quarter.sum
+        ])?;
+    Ok(if added == 0 { 0 } else { count })
 }
 
 fn quarter_no(quarter: &Bucket) -> i64 {

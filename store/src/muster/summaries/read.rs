@@ -163,13 +163,17 @@ fn bucket(
         .doing("read a bucket that a node said")
 }
 
-/// An hour: as it was kept, or of the quarters that are there, whichever has more readings.
+/// An hour: as it is kept, or of its quarters while those are.
 fn hour(
     connection: &Connection,
     author: i64,
     series: i64,
     start: i64,
 ) -> Result<Option<Bucket>, StoreError> {
+    let kept = bucket(connection, Width::Hour, author, series, start)?;
+    if kept.is_some() {
+        return Ok(kept);
+    }
     let mut found: Option<Bucket> = None;
     for quarter in start * QUARTERS_PER_HOUR..(start + 1) * QUARTERS_PER_HOUR {
         let Some(quarter) = bucket(connection, Width::Quarter, author, series, quarter)? else {
@@ -185,9 +189,7 @@ fn hour(
             }
         }
     }
-    let kept = bucket(connection, Width::Hour, author, series, start)?;
-    let kept_has_more = |kept: &Bucket| found.is_none_or(|found| kept.count >= found.count);
-    Ok(kept.filter(kept_has_more).or(found))
+    Ok(found)
 }
 
 /// See [`crate::Reader::buckets_said`].
