@@ -21,8 +21,8 @@ const STEPS_MAX: usize = 20_000;
 pub struct RawPage {
     /// Encoded entries, the newest first.
     pub entries: Vec<Vec<u8>>,
-    /// When the oldest quarter begins that is in it, where older ones were left out.
-    pub truncated_at_ms: Option<i64>,
+    /// Whether older ones were left out.
+    pub truncated: bool,
 }
 
 /// Takes in what an entry holds.
@@ -85,7 +85,7 @@ pub(crate) fn entries(
             .doing("read an entry with readings")?;
         if let Some((count, bytes)) = row {
             if page.entries.len() >= ENTRIES_MAX || readings >= readings_max {
-                page.truncated_at_ms = Some(at * QUARTER_MS);
+                page.truncated = true;
                 return Ok(page);
             }
             readings += u64::try_from(count).unwrap_or(0);
@@ -93,6 +93,6 @@ pub(crate) fn entries(
         }
         at = start;
     }
-    page.truncated_at_ms = Some(at * QUARTER_MS);
+    page.truncated = true;
     Ok(page)
 }

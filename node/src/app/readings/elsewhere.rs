@@ -96,7 +96,8 @@ pub(super) fn buckets(
 /// Readings that one answer is made of, of each node that gave them away: a day of a sensor that sends each second.
 const READINGS_MAX: u64 = 100_000;
 
-/// The readings that other nodes gave away, at least the newest `limit` of each in a range, and how far back each is whole.
+/// The readings that other nodes gave away, at least the newest `limit` of each in a range, each whole as far as it goes
+/// back.
 pub(super) fn raw(
     reader: &Reader<'_>,
     me: &NodeId,
@@ -125,7 +126,7 @@ pub(super) fn raw(
             all.push(Raw {
                 node: heard.node,
                 points,
-                whole_from_ms: page.truncated_at_ms,
+                is_cut_off: page.truncated,
             });
         }
     }
@@ -137,8 +138,8 @@ pub(super) struct Raw {
     node: NodeId,
     /// In the order of time.
     points: Vec<Point>,
-    /// From when on it is whole, where older readings were left out.
-    whole_from_ms: Option<i64>,
+    /// Whether it has older readings, which were left out.
+    is_cut_off: bool,
 }
 
 impl Raw {
@@ -162,7 +163,7 @@ impl Raw {
             });
         let page = BucketPage {
             buckets: buckets.collect(),
-            truncated: self.whole_from_ms.is_some(),
+            truncated: self.is_cut_off,
         };
         (self.node, page)
     }
@@ -178,17 +179,14 @@ pub(super) fn merge_raw(
     name_of: impl Fn(NodeId) -> Option<String>,
 ) -> (PointPage, Value) {
     let mut truncated = own.truncated;
-    // As of buckets: what is older than an answer that was cut off is not whole.
+    // As of buckets: what is older than this node's own readings, where those were cut off, is not whole.
     let own_from_ms = own.points.first().filter(|_| own.truncated);
-    let mut whole_from_ms = own_from_ms.map_or(i64::MIN, |point| point.at_ms);
+    let whole_from_ms = own_from_ms.map_or(i64::MIN, |point| point.at_ms);
     let known: BTreeSet<(i64, u64)> = own.points.iter().map(reading_of).collect();
     let mut all: Vec<(Point, NodeId)> = own.points.into_iter().map(|point| (point, me)).collect();
     let mut heard = known;
     for other in others {
-        if let Some(from_ms) = other.whole_from_ms {
-            truncated = true;
-            whole_from_ms = whole_from_ms.max(from_ms);
-        }
+        truncated |= other.is_cut_off;
         let new = other
             .points
             .iter()
@@ -258,20 +256,15 @@ pub(super) fn merge(
 ) -> Merged {
     let mut best: BTreeMap<i64, (Bucket, NodeId)> = BTreeMap::new();
     let mut truncated = own.truncated;
-    // Where an answer was cut off, what is older than it is not whole: nothing that old is answered.
-    let mut whole_from_ms = i64::MIN;
-    let mut cut = |page: &BucketPage| {
-        truncated |= page.truncated;
-        if let Some(oldest) = page.buckets.first().filter(|_| page.truncated) {
-            whole_from_ms = whole_from_ms.max(oldest.start_ms);
-        }
-    };
-    cut(&own);
+    // Where this node's own answer was cut off, what is older is not whole: nothing that old is answered. Where another's
+    // was, only what is its own is missing.
+    let own_from = own.buckets.first().filter(|_| own.truncated);
+    let whole_from_ms = own_from.map_or(i64::MIN, |oldest| oldest.start_ms);
     for bucket in own.buckets {
         best.insert(bucket.start_ms, (bucket, me));
     }
     for (node, page) in others {
-        cut(&page);
+        truncated |= page.truncated;
         for bucket in page.buckets {
             let known = best.entry(bucket.start_ms).or_insert((bucket, node));
             if bucket.count > known.0.count {
@@ -385,7 +378,7 @@ mod tests {
         let truck = Raw {
             node: TRUCK,
             points: points(&[(1_000, 1.0), (2_000, 2.0), (61_000, 4.0)]),
-            whole_from_ms: None,
+            is_cut_off: false,
         };
         let own = PointPage {
             points: points(&[(2_000, 2.0), (2_000, 2.5)]),
@@ -398,7 +391,7 @@ mod tests {
         let truck = Raw {
             node: TRUCK,
             points: points(&expected),
-            whole_from_ms: Some(0),
+            is_cut_off: true,
         };
         let (node, minutes) = truck.minutes();
         let counts: Vec<(i64, u64)> = minutes
@@ -422,5 +415,28 @@ mod tests {
         let newest = merge(ME, page(&[(1, 1), (2, 1), (3, 1)], false), Vec::new(), 2);
         assert_eq!(shown(&newest), [(2, 1, ME), (3, 1, ME)]);
         assert!(newest.page.truncated);
+    }
+
+    #[test]
+    fn another_node_that_was_cut_off_hides_nothing_of_what_this_node_heard() {
+        let others = vec![(TRUCK, page(&[(8, 4), (9, 1)], true))];
+        let own = page(&[(1, 3), (5, 3), (9, 3)], false);
+        let merged = merge(ME, own, others, 100);
+        let expected = [(1, 3, ME), (5, 3, ME), (8, 4, TRUCK), (9, 3, ME)];
+        assert_eq!(shown(&merged), expected);
+        assert!(merged.page.truncated, "and it is said that there is more");
+        let truck = Raw {
+            node: TRUCK,
+            points: points(&[(8_000, 4.0), (9_000, 1.0)]),
+            is_cut_off: true,
+        };
+        let own = PointPage {
+            points: points(&[(1_000, 3.0), (9_000, 1.0)]),
+            truncated: false,
+        };
+        let (page, _) = merge_raw(ME, own, &[truck], 10, |_| None);
+        let expected = [(1_000, 3.0), (8_000, 4.0), (9_000, 1.0)];
+        assert_eq!(page.points, points(&expected));
+        assert!(page.truncated);
     }
 }
