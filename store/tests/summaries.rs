@@ -14,6 +14,8 @@ const DAY_MS: i64 = 24 * 3_600_000;
 /// 2026-03-01 12:00 UTC.
 const NOON_MS: i64 = 1_772_366_400_000;
 
+const FOR_EVER_MS: i64 = i64::MAX;
+
 fn bucket(start_ms: i64, count: u64) -> Bucket {
     Bucket {
         start_ms,
@@ -117,7 +119,7 @@ fn what_a_node_says_last_of_a_quarter_stands_and_two_nodes_stand_beside_each_oth
     assert_eq!(buckets(&store, 7, "gauge", BucketWidth::Hour), []);
 
     let heard = store
-        .read(|reader| reader.heard_by(&key("gauge"), &node_id(6), 10))
+        .read(|reader| reader.heard_by(&key("gauge"), &node_id(6), FOR_EVER_MS, 10))
         .unwrap();
     let [heard] = heard.try_into().unwrap();
     assert_eq!(
@@ -171,6 +173,48 @@ fn the_newest_are_answered_and_a_time_of_which_nobody_speaks_costs_nothing() {
 }
 
 #[test]
+fn a_node_whose_clock_was_wrong_once_is_shown_with_what_it_heard_until_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = node(dir.path());
+    let in_2099_ms = 4_102_444_800_000 - QUARTER_MS;
+    say(&store, said(5, "gauge", &[bucket(in_2099_ms, 3)]));
+    let heard = |until_ms: i64| {
+        store
+            .read(|reader| reader.heard_by(&key("gauge"), &node_id(1), until_ms, 10))
+            .unwrap()
+    };
+    let now_ms = NOON_MS + DAY_MS;
+    assert_eq!(heard(now_ms), [], "nothing that can be shown");
+    say(
+        &store,
+        said(
+            5,
+            "gauge",
+            &[bucket(NOON_MS, 10), bucket(NOON_MS + QUARTER_MS, 4)],
+        ),
+    );
+    // The same node goes on about another series.
+    let later: Vec<Bucket> = (2..40)
+        .map(|quarter| bucket(NOON_MS + quarter * QUARTER_MS, 1))
+        .collect();
+    say(&store, said(5, "mast", &later));
+    let [shown] = heard(now_ms).try_into().unwrap();
+    assert_eq!(
+        (shown.from_ms, shown.to_ms, shown.count),
+        (NOON_MS, NOON_MS + 2 * QUARTER_MS, 17)
+    );
+    assert_eq!(shown.last, Some(bucket(NOON_MS + QUARTER_MS, 4)));
+    // Where it is long ago it is not looked for without end.
+    let longer: Vec<Bucket> = (40..140)
+        .map(|quarter| bucket(NOON_MS + quarter * QUARTER_MS, 1))
+        .collect();
+    say(&store, said(5, "mast", &longer));
+    let [shown] = heard(NOON_MS + 2 * DAY_MS).try_into().unwrap();
+    assert_eq!(shown.last, None);
+    assert!(shown.to_ms > NOON_MS && shown.to_ms < NOON_MS + 2 * DAY_MS);
+}
+
+#[test]
 fn old_quarters_become_hours_and_a_rebuild_gives_the_same_rows() {
     let dir = tempfile::tempdir().unwrap();
     let store = node(dir.path());
@@ -208,7 +252,8 @@ fn old_quarters_become_hours_and_a_rebuild_gives_the_same_rows() {
 
     // A quarter of an hour that is one already is said again: nobody can take the first out of the hour, so it stands.
     let count = |store: &Store| {
-        let heard = store.read(|reader| reader.heard_by(&key("gauge"), &node_id(6), 10));
+        let heard =
+            store.read(|reader| reader.heard_by(&key("gauge"), &node_id(6), FOR_EVER_MS, 10));
         heard.unwrap()[0].count
     };
     assert_eq!(count(&store), 90);
@@ -257,7 +302,7 @@ fn an_hour_whose_quarters_come_after_it_was_made_is_whole_all_the_same_and_after
         [(hour_ms(0), 15), (later_ms - DAY_MS, 3)]
     );
     let heard = store
-        .read(|reader| reader.heard_by(&key("gauge"), &node_id(6), 10))
+        .read(|reader| reader.heard_by(&key("gauge"), &node_id(6), FOR_EVER_MS, 10))
         .unwrap();
     assert_eq!(heard[0].count, 80);
     let before = fingerprint(&store);
@@ -287,7 +332,7 @@ fn a_node_that_invents_series_without_end_is_shown_with_ten_thousand() {
     let shown = |device: &str, seed: u8| {
         let key = SeriesKey::of(device, "x", "");
         let heard = store
-            .read(|reader| reader.heard_by(&key, &node_id(1), 10))
+            .read(|reader| reader.heard_by(&key, &node_id(1), FOR_EVER_MS, 10))
             .unwrap();
         heard.iter().any(|heard| heard.node == node_id(seed))
     };

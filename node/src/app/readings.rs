@@ -46,7 +46,7 @@ impl App {
             let name_of = |node| app.name_of(node);
             let here = app.series_here(&key);
             app.store.read(|reader| {
-                let heard = elsewhere::heard_by(reader, &app.me.node, &key)?;
+                let heard = app.heard_elsewhere(reader, &key)?;
                 if let Some(here) = here {
                     let mut value = app.series_value(&here);
                     value["heard_by"] = elsewhere::heard_by_value(&heard, name_of);
@@ -128,7 +128,7 @@ impl App {
             Some(here) => (here.device.to_string(), here.channel.to_string()),
             None => {
                 let elsewhere = self.store.read(|reader| {
-                    let heard = elsewhere::heard_by(reader, &self.me.node, key)?;
+                    let heard = self.heard_elsewhere(reader, key)?;
                     let series = reader.heard_series_by_key(key)?;
                     Ok(series.filter(|_| !heard.is_empty()))
                 })?;

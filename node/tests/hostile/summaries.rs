@@ -44,7 +44,8 @@ fn ones(count: u8) -> Vec<u8> {
     vec![count, 0, 0, 2, 0, 2 * count]
 }
 
-pub async fn chart(app: &Arc<App>, device: &str, resolution: Resolution) -> Option<Value> {
+/// The first series of a device, as it is listed.
+async fn series(app: &Arc<App>, device: &str) -> Option<Value> {
     let listed = app
         .list_series(
             &Caller::socket(),
@@ -56,7 +57,11 @@ pub async fn chart(app: &Arc<App>, device: &str, resolution: Resolution) -> Opti
         )
         .await
         .unwrap();
-    let id = listed.items.first()?["id"].as_str()?.to_owned();
+    listed.items.into_iter().next()
+}
+
+pub async fn chart(app: &Arc<App>, device: &str, resolution: Resolution) -> Option<Value> {
+    let id = series(app, device).await?["id"].as_str()?.to_owned();
     let chart = app
         .readings(
             &Caller::socket(),
@@ -130,6 +135,15 @@ async fn a_summary_counts_for_its_author_alone_and_only_if_it_can_be_true() {
     let expected = json!([["2020-01-01T01:45:00.000Z", 1.0, 1.0, 1.0, 3]]);
     assert_eq!(shown["points"], expected);
     assert_eq!(shown["sources"][0]["node"], json!(me.to_string()));
+    let listed = series(&truck, "gauge").await.unwrap();
+    let heard = &listed["heard_by"][0];
+    assert_eq!(
+        (&heard["to"], &heard["last"]["at"]),
+        (
+            &json!("2020-01-01T02:00:00.000Z"),
+            &json!("2020-01-01T01:45:00.000Z")
+        )
+    );
     for app in [&hq, &truck] {
         rebuild_changes_nothing(app).await;
     }

@@ -454,14 +454,16 @@ impl Reader<'_> {
         summaries::series_by_key(self.connection, key)
     }
 
-    /// Which nodes but `me` said that they heard a series, those that heard most first, at most `limit`.
+    /// Which nodes but `me` said that they heard a series up to `until_ms`, those that heard most first, at most `limit`.
+    /// What they said of later times is not shown, but counted.
     pub fn heard_by(
         &self,
         key: &SeriesKey,
         me: &NodeId,
+        until_ms: i64,
         limit: usize,
     ) -> Result<Vec<summaries::HeardBy>, StoreError> {
-        summaries::heard_by(self.connection, key, me, limit)
+        summaries::heard_by(self.connection, key, me, until_ms, limit)
     }
 
     /// The newest `limit` quarters or hours that a node said of a series and that have part in `from_ms ..= to_ms`,

@@ -39,11 +39,11 @@ pub struct HeardBy {
     pub node: NodeId,
     /// When the first quarter begins.
     pub from_ms: i64,
-    /// When the last one ends.
+    /// When the last one ends, or would at the latest.
     pub to_ms: i64,
     /// Readings in all of them.
     pub count: u64,
-    /// The last one.
+    /// The last one, where it is a quarter still and can be found at once.
     pub last: Option<Bucket>,
 }
 

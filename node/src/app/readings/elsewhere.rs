@@ -13,20 +13,32 @@ use store::{
 use sync_engine::NodeId;
 
 use super::super::clock::rfc3339;
-use super::super::summaries;
+use super::super::{App, summaries};
 
 /// Nodes named beside a series, and asked for its buckets: those that heard most of it. A sensor is in reach of a few.
 const NODES_MAX: usize = 16;
 /// What a node says of times later than this is not shown: its clock is wrong, and it would stand in front of what is true.
 const AHEAD_MAX_MS: i64 = 24 * 3_600_000;
 
-/// The nodes besides `me` that heard a series.
-pub(super) fn heard_by(
+impl App {
+    /// The other nodes that heard a series.
+    pub(super) fn heard_elsewhere(
+        &self,
+        reader: &Reader<'_>,
+        key: &SeriesKey,
+    ) -> Result<Vec<HeardBy>, StoreError> {
+        let now_ms = i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX);
+        heard_by(reader, &self.me.node, key, now_ms)
+    }
+}
+
+fn heard_by(
     reader: &Reader<'_>,
     me: &NodeId,
     key: &SeriesKey,
+    now_ms: i64,
 ) -> Result<Vec<HeardBy>, StoreError> {
-    reader.heard_by(key, me, NODES_MAX)
+    reader.heard_by(key, me, now_ms.saturating_add(AHEAD_MAX_MS), NODES_MAX)
 }
 
 /// `[{"node", "name", "from", "to", "count", "last"}]`: who heard a series, those that heard most of it first.
@@ -84,7 +96,7 @@ pub(super) fn buckets(
     now_ms: i64,
 ) -> Result<Vec<(NodeId, BucketPage)>, StoreError> {
     let to_ms = to_ms.min(now_ms.saturating_add(AHEAD_MAX_MS));
-    heard_by(reader, me, key)?
+    heard_by(reader, me, key, now_ms)?
         .into_iter()
         .map(|heard| {
             let page = reader.buckets_said(&heard.node, key, width, (from_ms, to_ms), limit)?;
@@ -108,7 +120,7 @@ pub(super) fn raw(
 ) -> Result<Vec<Raw>, StoreError> {
     let to_ms = to_ms.min(now_ms.saturating_add(AHEAD_MAX_MS));
     let mut all = Vec::new();
-    for heard in heard_by(reader, me, key)? {
+    for heard in heard_by(reader, me, key, now_ms)? {
         let limit = limit.min(READINGS_MAX);
         let page = reader.raw_entries(&heard.node, key, (from_ms, to_ms), limit)?;
         let entries = page.entries.iter().rev();

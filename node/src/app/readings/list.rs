@@ -65,7 +65,7 @@ impl App {
             });
             self.store.read(|reader| {
                 for series in &here {
-                    let heard = elsewhere::heard_by(reader, &self.me.node, &series.key)?;
+                    let heard = self.heard_elsewhere(reader, &series.key)?;
                     let mut value = self.series_value(series);
                     value["heard_by"] = elsewhere::heard_by_value(&heard, name_of);
                     items.push((SeriesCursor::Here(series.id), value));
@@ -85,7 +85,7 @@ impl App {
                     if is_here || !is_wanted(&query, series) || items.len() > limit {
                         continue;
                     }
-                    let heard = elsewhere::heard_by(reader, &self.me.node, &series.key)?;
+                    let heard = self.heard_elsewhere(reader, &series.key)?;
                     // What this node alone said before its readings were lost is no series to show.
                     if !heard.is_empty() {
                         let value = elsewhere::series_value(series, &heard, name_of);

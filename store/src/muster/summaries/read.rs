@@ -10,6 +10,9 @@ use crate::sql::blob;
 
 /// Quarters or hours that one question looks for at an author, there or not: two years of hours, in a tenth of a second.
 const STEPS_MAX: usize = 20_000;
+/// And for the last quarter of a series whose author also speaks of times that have not come: a day of them, for each of
+/// the series of a list.
+const LAST_STEPS_MAX: usize = 96;
 
 /// See [`crate::Reader::said_quarters`].
 pub(crate) fn said(
@@ -75,21 +78,23 @@ pub(crate) fn heard_by(
     connection: &Connection,
     key: &SeriesKey,
     me: &NodeId,
+    until_ms: i64,
     limit: usize,
 ) -> Result<Vec<HeardBy>, StoreError> {
     let Some(series) = series_known(connection, key).doing("look for a series")? else {
         return Ok(Vec::new());
     };
+    let until = until_ms.div_euclid(QUARTER_MS);
     let heard: Vec<(i64, NodeId, i64, i64, i64)> = connection
         .prepare_cached(
             "SELECT a.no, a.node, h.first_quarter, h.last_quarter, h.count FROM summary_heard h \
-             JOIN summary_author a ON a.no = h.author WHERE h.series = ?1 AND a.node <> ?2 \
-             ORDER BY h.count DESC, a.node LIMIT ?3",
+             JOIN summary_author a ON a.no = h.author WHERE h.series = ?1 AND a.node <> ?2 AND h.first_quarter <= ?3 \
+             ORDER BY h.count DESC, a.node LIMIT ?4",
         )
         .and_then(|mut statement| {
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             statement
-                .query_map((series, &me.0[..], limit), |row| {
+                .query_map((series, &me.0[..], until, limit), |row| {
                     Ok((
                         row.get(0)?,
                         NodeId(blob(row, 1)?),
@@ -103,16 +108,44 @@ pub(crate) fn heard_by(
         .doing("read who heard a series")?;
     heard
         .into_iter()
-        .map(|(author, node, first, last, count)| {
+        .map(|(author, node, first, newest, count)| {
+            let (last, bucket) = if newest <= until {
+                let bucket = bucket(connection, Width::Quarter, author, series, newest)?;
+                (newest, bucket)
+            } else {
+                last_until(connection, author, series, until)?
+            };
             Ok(HeardBy {
                 node,
                 from_ms: first * QUARTER_MS,
-                to_ms: (last + 1) * QUARTER_MS,
+                to_ms: (last.max(first) + 1) * QUARTER_MS,
                 count: u64::try_from(count).unwrap_or(0),
-                last: bucket(connection, Width::Quarter, author, series, last)?,
+                last: bucket,
             })
         })
         .collect()
+}
+
+/// The last quarter up to `until` that an author said of a series; `None` where it lies further back than is looked for,
+/// with the quarter behind which there is none.
+fn last_until(
+    connection: &Connection,
+    author: i64,
+    series: i64,
+    until: i64,
+) -> Result<(i64, Option<Bucket>), StoreError> {
+    let mut at = until;
+    for _ in 0..LAST_STEPS_MAX {
+        let found = bucket(connection, Width::Quarter, author, series, at)?;
+        if found.is_some() {
+            return Ok((at, found));
+        }
+        match spoken_of_before(connection, Width::Quarter, author, at)? {
+            Some(before) => at = before,
+            None => break,
+        }
+    }
+    Ok((at, None))
 }
 
 #[derive(Clone, Copy)]
