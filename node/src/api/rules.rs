@@ -69,12 +69,22 @@ mod shapes {
         #[schema(format = DateTime)]
         pub raised_at: String,
         /// The worst value.
-        pub peak: crate::api::dto::SeriesValue,
+        pub peak: RulePeak,
         /// When it would have cleared; null where it had not by the end of the range.
         #[schema(required, format = DateTime)]
         pub cleared_at: Option<String>,
         /// How often it would have come back within `reopen_s`.
         pub reopened: u64,
+    }
+
+    /// The value that was farthest past the rule's level.
+    #[derive(ToSchema)]
+    pub struct RulePeak {
+        /// When it was measured, else received.
+        #[schema(format = DateTime)]
+        pub at: String,
+        /// The value, as the rule sees it.
+        pub value: f64,
     }
 }
 
