@@ -21,7 +21,7 @@ use sync_engine::Lane;
 use tokio::sync::Mutex;
 
 use super::audit;
-use super::{App, AppError, Caller};
+use super::{App, AppError, Caller, to_its_end};
 
 /// Name of the setting with the entries that the API added.
 const SETTING: &str = "decoders";
@@ -203,62 +203,43 @@ impl App {
     /// `VersionMissing`; `Invalid` with every entry that does not fit; `VersionStale` where the list is another one by
     /// now; `Forbidden`; a fault of the store.
     pub async fn put_decoders(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         seen: Option<&str>,
-        mut members: Map<String, Value>,
+        members: Map<String, Value>,
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Administer, Subject::Node)?;
-        let seen = seen.ok_or(AppError::VersionMissing)?;
-        let items = match members.remove("items") {
-            Some(Value::Array(items)) if members.is_empty() => items,
-            _ => {
-                return Err(AppError::Invalid(vec![FieldError::new(
-                    "/items",
-                    "a list of decoders is expected, and nothing else",
-                )]));
-            }
-        };
-        if items.len() > ENTRIES_MAX {
-            let detail = format!("at most {ENTRIES_MAX} decoders");
-            return Err(AppError::Invalid(vec![FieldError::new("/items", &detail)]));
-        }
-        let mut added = Vec::new();
-        let mut errors = Vec::new();
-        for (index, item) in items.into_iter().enumerate() {
-            let pointer = format!("/items/{index}");
-            match serde_json::from_value::<DecoderConfig>(item) {
-                Ok(mut entry) => {
-                    if entry
-                        .script_mut()
-                        .is_some_and(|script| script.file.is_some())
-                    {
-                        let detail = "files belong to the configuration: send the script's source";
-                        errors.push(FieldError::new(&pointer, detail));
-                    }
-                    added.push(entry);
-                }
-                Err(error) => errors.push(FieldError::new(&pointer, &error.to_string())),
-            }
-        }
-        if !errors.is_empty() {
-            return Err(AppError::Invalid(errors));
-        }
-        let configured = self.decoders.now().configured.clone();
-        let before = configured.len();
-        if let Err(errors) = build(&configured, &added) {
+        let seen = seen.ok_or(AppError::VersionMissing)?.to_owned();
+        let added = entries_of(members)?;
+        let before = self.decoders.now().configured.len();
+        if let Err(errors) = build(&self.decoders.now().configured, &added) {
             let place = |error: &sensor_drivers::ConfigError| {
                 let index = error.entry.saturating_sub(before + 1);
                 FieldError::new(&format!("/items/{index}"), &error.to_string())
             };
             return Err(AppError::Invalid(errors.0.iter().map(place).collect()));
         }
+        let (app, caller) = (Arc::clone(self), caller.clone());
+        to_its_end("replace the decoders", async move {
+            app.replace_added(&caller, &seen, added).await?;
+            app.list_decoders(&caller)
+        })
+        .await
+    }
+
+    /// Stores entries that fit, and takes them into use.
+    async fn replace_added(
+        &self,
+        caller: &Caller,
+        seen: &str,
+        added: Vec<DecoderConfig>,
+    ) -> Result<(), AppError> {
         let _replacing = self.decoders.replacing.lock().await;
         let now = self.decoders.now();
         if now.version != seen {
             // Sent again because the answer was lost (RFC 9110 §13.1.1).
             return if now.version == version_of(&added) {
-                self.list_decoders(caller)
+                Ok(())
             } else {
                 Err(AppError::VersionStale("the decoders"))
             };
@@ -277,10 +258,10 @@ impl App {
         ));
         batch.settings.push((SETTING.to_owned(), Some(saved)));
         self.store.commit(batch).await?;
-        if let Err(errors) = self.decoders.replace(configured, added) {
+        if let Err(errors) = self.decoders.replace(now.configured.clone(), added) {
             tracing::error!(%errors, "decoders that were built a moment ago do not build");
         }
-        self.list_decoders(caller)
+        Ok(())
     }
 
     /// What the decoders make of a message, without storing anything.
@@ -320,6 +301,46 @@ impl App {
                 &error.to_string(),
             )])),
         }
+    }
+}
+
+/// The entries of a request, each by itself: whether they fit together is seen when they are built.
+fn entries_of(mut members: Map<String, Value>) -> Result<Vec<DecoderConfig>, AppError> {
+    let items = match members.remove("items") {
+        Some(Value::Array(items)) if members.is_empty() => items,
+        _ => {
+            return Err(AppError::Invalid(vec![FieldError::new(
+                "/items",
+                "a list of decoders is expected, and nothing else",
+            )]));
+        }
+    };
+    if items.len() > ENTRIES_MAX {
+        let detail = format!("at most {ENTRIES_MAX} decoders");
+        return Err(AppError::Invalid(vec![FieldError::new("/items", &detail)]));
+    }
+    let mut entries = Vec::new();
+    let mut errors = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let pointer = format!("/items/{index}");
+        match serde_json::from_value::<DecoderConfig>(item) {
+            Ok(mut entry) => {
+                if entry
+                    .script_mut()
+                    .is_some_and(|script| script.file.is_some())
+                {
+                    let detail = "files belong to the configuration: send the script's source";
+                    errors.push(FieldError::new(&pointer, detail));
+                }
+                entries.push(entry);
+            }
+            Err(error) => errors.push(FieldError::new(&pointer, &error.to_string())),
+        }
+    }
+    if errors.is_empty() {
+        Ok(entries)
+    } else {
+        Err(AppError::Invalid(errors))
     }
 }
 

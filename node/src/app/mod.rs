@@ -214,3 +214,17 @@ impl App {
         })
     }
 }
+
+/// Runs `work` to its end although whoever asked may be gone by then: a connection that breaks ends its request, and
+/// must not end it after the disk and before the memory.
+pub(in crate::app) async fn to_its_end<T: Send + 'static>(
+    context: &'static str,
+    work: impl Future<Output = Result<T, AppError>> + Send + 'static,
+) -> Result<T, AppError> {
+    tokio::spawn(work).await.unwrap_or_else(|error| {
+        Err(AppError::Fault {
+            context,
+            source: Box::new(error),
+        })
+    })
+}

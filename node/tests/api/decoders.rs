@@ -1,6 +1,7 @@
 //! Decoders: listed, added, tried out, refused with reasons.
 
 use data_encoding::BASE64;
+use node::app::Caller;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -161,5 +162,27 @@ async fn a_list_without_the_version_that_it_was_made_from_is_refused() {
         .expect(428);
     assert_eq!(refused.code(), "version-missing");
     assert_eq!(added(&node).await, Vec::<String>::new());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_whose_sender_went_away_is_in_use_where_it_is_on_the_disk() {
+    let node = Node::start().await;
+    let seen = version(&node).await;
+    let Value::Object(list) = json!({ "items": [{ "topic": "tele/#", "format": "tasmota" }] })
+    else {
+        panic!("an object");
+    };
+    let caller = Caller::socket();
+    let mut put = Box::pin(node.app.put_decoders(&caller, Some(&seen), list));
+    // It is on its way to the disk, and nobody waits for it any more.
+    assert!(futures::poll!(put.as_mut()).is_pending());
+    drop(put);
+    let mut tries = 0;
+    while added(&node).await != ["tele/#"] {
+        tries += 1;
+        assert!(tries < 500, "it never came into use");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     node.stop().await;
 }

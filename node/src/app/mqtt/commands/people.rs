@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{COMMANDS_MAX, COMMANDS_OPEN_MAX, Commands, word};
 use crate::app::clock::rfc3339;
-use crate::app::{App, AppError, Caller, IdempotencyKey, Page};
+use crate::app::{App, AppError, Caller, IdempotencyKey, Page, to_its_end};
 
 /// One command's payload. A device has a few KiB of memory.
 const PAYLOAD_BYTES_MAX: usize = 8 * 1024;
@@ -53,13 +53,12 @@ impl App {
             changed_ms: now_ms,
             request: idempotency.map(|key| request(&key, caller)),
         };
-        // A connection that breaks ends the request, and must not end it between the disk and the memory.
         let (app, caller) = (Arc::clone(self), caller.clone());
-        let given = tokio::spawn(async move { app.give(&caller, command).await });
-        given.await.map_err(|error| AppError::Fault {
-            context: "give a command",
-            source: Box::new(error),
-        })?
+        to_its_end(
+            "give a command",
+            async move { app.give(&caller, command).await },
+        )
+        .await
     }
 
     /// Makes a command one of those that wait, unless its request gave one before.
