@@ -24,12 +24,12 @@ export function fieldErrors(error: unknown, inside?: string): FieldErrors {
   return errors;
 }
 
-/** Errors for which the form has no field; they belong above it. */
-export const errorsElsewhere = (errors: FieldErrors, shown: readonly string[]): [string, string][] =>
-  Object.entries(errors).filter(([key]) => !shown.includes(key) && !shown.includes(key.split(".")[0] ?? key));
-
-/** The same for a form that says exactly which keys it shows. What is only the sum of others is left out. */
+/** Errors that no field of the form shows. What stands inside a field that is shown is shown there; what is only the sum
+ * of others is left out. */
 export const unshownErrors = (errors: FieldErrors, shown: ReadonlySet<string>): [string, string][] =>
   Object.entries(errors).filter(
-    ([key]) => !shown.has(key) && !Object.keys(errors).some((other) => other.startsWith(`${key}.`)),
+    ([key]) =>
+      !shown.has(key) &&
+      !shown.has(key.split(".")[0] ?? key) &&
+      !Object.keys(errors).some((other) => other.startsWith(`${key}.`)),
   );

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { ASSIGNMENT_STATES, CATEGORIES, INCIDENT_STATUSES, SEVERITIES } from "../../api/types.ts";
 import { parseLocation } from "../../lib/location.ts";
 import { SelectField, TextField } from "../../ui/field.tsx";
+import { FormActions } from "../../ui/form.tsx";
 import { common, fieldLabel, label } from "../../ui/texts.ts";
 import type { Entering } from "./choices.ts";
 import { texts } from "./texts.ts";
@@ -80,14 +81,7 @@ export function DifferentValue({ field, entering, saving, onValue, onCancel }: D
       ) : (
         <TextField label={name} value={text} onChange={setText} error={errors.text} />
       )}
-      <div className="flex flex-wrap gap-2">
-        <button type="submit" className="button button-primary" aria-disabled={saving}>
-          {texts.otherSubmit}
-        </button>
-        <button type="button" className="button" onClick={onCancel}>
-          {common.cancel}
-        </button>
-      </div>
+      <FormActions submit={texts.otherSubmit} saving={saving} onCancel={onCancel} />
     </form>
   );
 }

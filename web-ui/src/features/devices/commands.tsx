@@ -1,6 +1,5 @@
 /** Telling a device to do something, and what came of it. A command waits at this node until the device takes it. */
 import { useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
 import { api } from "../../api/client.ts";
 import { paths } from "../../api/paths.ts";
 import { keys, useDeviceCommands } from "../../api/queries.ts";
@@ -11,10 +10,11 @@ import { Age } from "../../ui/age.tsx";
 import { Tag } from "../../ui/badges.tsx";
 import { DurationField, TextField } from "../../ui/field.tsx";
 import { type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
+import { FormActions, UnshownErrors } from "../../ui/form.tsx";
 import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
-import { common, label } from "../../ui/texts.ts";
-import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
+import { label } from "../../ui/texts.ts";
+import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { parsePayload } from "./payload.ts";
 import { texts } from "./texts.ts";
@@ -88,13 +88,12 @@ const emptyCommand: CommandForm = { payload: "", expires: { amount: "1", unit: "
 
 function SendCommand({ device }: { device: Device }) {
   const [draft, setDraft] = useDraft<CommandForm>(`command.${device.id}`);
-  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const client = useQueryClient();
   const write = useWrite((body: { payload: unknown; expires_s: number }, key) =>
     api.post<DeviceCommand>(paths.deviceCommands(device.id), body, key),
   );
-  const errors = { ...fieldErrors(write.error), ...localErrors };
-  const formRef = useFirstInvalid(errors);
+  const remote = fieldErrors(write.error);
+  const { errors, setLocal, ref } = useFormErrors(remote);
   const form = draft ?? emptyCommand;
 
   const submit = async () => {
@@ -102,7 +101,7 @@ function SendCommand({ device }: { device: Device }) {
     const found: FieldErrors = {};
     if (form.payload.trim() === "") found.payload = texts.payloadMissing;
     if (expiresS === null || expiresS < 1) found.expires_s = texts.intervalWrong;
-    setLocalErrors(found);
+    setLocal(found);
     if (Object.keys(found).length > 0 || expiresS === null) return;
     if ((await write.run({ payload: parsePayload(form.payload), expires_s: expiresS })) === null) return;
     setDraft(null);
@@ -111,7 +110,7 @@ function SendCommand({ device }: { device: Device }) {
 
   return (
     <form
-      ref={formRef}
+      ref={ref}
       noValidate
       aria-label={texts.sendTitle}
       className="grid gap-3 rounded-lg bg-sunken p-3"
@@ -138,14 +137,12 @@ function SendCommand({ device }: { device: Device }) {
         />
       </div>
       {write.error !== null && <ErrorNotice error={write.error} />}
-      <div className="flex flex-wrap items-center gap-3">
-        <button type="submit" className="button max-sm:w-full" aria-disabled={write.saving}>
-          {texts.send}
-        </button>
-        <p aria-live="polite" className="font-semibold">
-          {write.saving ? common.saving : write.state.phase === "saved" && texts.commandStored}
-        </p>
-      </div>
+      <UnshownErrors errors={remote} shown={["payload", "expires_s"]} />
+      <FormActions
+        submit={texts.send}
+        saving={write.saving}
+        status={write.state.phase === "saved" && texts.commandStored}
+      />
     </form>
   );
 }

@@ -9,11 +9,11 @@ import { type Duration, durationOf, secondsOf } from "../../lib/duration.ts";
 import { type LocationText, locationText, parseLocation } from "../../lib/location.ts";
 import { buildMergePatch } from "../../lib/merge-patch.ts";
 import { DurationField, TextField } from "../../ui/field.tsx";
-import { errorsElsewhere, type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
+import { type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
+import { FormActions, UnshownErrors } from "../../ui/form.tsx";
 import { LocationFields } from "../../ui/location-fields.tsx";
-import { ErrorNotice, Notice } from "../../ui/notice.tsx";
-import { common } from "../../ui/texts.ts";
-import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
+import { ErrorNotice } from "../../ui/notice.tsx";
+import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { texts } from "./texts.ts";
 
@@ -62,7 +62,6 @@ interface EditDeviceProps {
 }
 
 export function EditDevice({ device, draft, onDraft, onSaved }: EditDeviceProps) {
-  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const [unchanged, setUnchanged] = useState(false);
   const client = useQueryClient();
   const write = useWrite(({ version, patch }: { version: string | null; patch: Partial<DeviceInput> }, key) =>
@@ -70,16 +69,15 @@ export function EditDevice({ device, draft, onDraft, onSaved }: EditDeviceProps)
       ? api.post<Device>(paths.devices(), { name: device.name, ...patch }, key)
       : api.patch<Device>(paths.device(device.id), version, patch),
   );
-  const remoteErrors = fieldErrors(write.error);
-  const errors = { ...remoteErrors, ...localErrors };
-  const formRef = useFirstInvalid(errors);
+  const remote = fieldErrors(write.error);
+  const { errors, setLocal, ref } = useFormErrors(remote);
   const versionUnknown = write.error instanceof ApiError && write.error.code === "version-unknown";
   const { form } = draft;
   const change = (next: Partial<DeviceForm>) => onDraft({ ...draft, form: { ...form, ...next } });
 
   const save = async (version: string | null) => {
     const parsed = parseDevice(form);
-    setLocalErrors("errors" in parsed ? parsed.errors : {});
+    setLocal("errors" in parsed ? parsed.errors : {});
     if ("errors" in parsed) return;
     const patch = buildMergePatch(draft.seen, parsed.input);
     setUnchanged(Object.keys(patch).length === 0);
@@ -92,7 +90,7 @@ export function EditDevice({ device, draft, onDraft, onSaved }: EditDeviceProps)
 
   return (
     <form
-      ref={formRef}
+      ref={ref}
       noValidate
       aria-label={texts.editTitle}
       className="card grid gap-4 p-4"
@@ -115,9 +113,7 @@ export function EditDevice({ device, draft, onDraft, onSaved }: EditDeviceProps)
           }
         />
       )}
-      {errorsElsewhere(remoteErrors, ["location", "expected_interval_s", "description"]).map(([field, detail]) => (
-        <Notice key={field} tone="bad" title={`${field}: ${detail}`} />
-      ))}
+      <UnshownErrors errors={remote} shown={["location", "expected_interval_s", "description"]} />
       <div className="sm:max-w-sm">
         <DurationField
           label={texts.interval}
@@ -137,17 +133,13 @@ export function EditDevice({ device, draft, onDraft, onSaved }: EditDeviceProps)
         onChange={(description) => change({ description })}
         error={errors.description}
       />
-      <div className="flex flex-wrap items-center gap-3">
-        <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={write.saving}>
-          {texts.save}
-        </button>
-        <button type="button" className="button max-sm:w-full" onClick={() => onDraft(null)}>
-          {texts.discardEdit}
-        </button>
-        <p aria-live="polite" className="font-semibold">
-          {write.saving ? common.saving : unchanged && texts.nothingChanged}
-        </p>
-      </div>
+      <FormActions
+        submit={texts.save}
+        saving={write.saving}
+        status={unchanged && texts.nothingChanged}
+        onCancel={() => onDraft(null)}
+        cancel={texts.discardEdit}
+      />
     </form>
   );
 }

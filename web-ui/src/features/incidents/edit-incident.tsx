@@ -9,10 +9,11 @@ import { paths } from "../../api/paths.ts";
 import { keys } from "../../api/queries.ts";
 import type { Incident, IncidentInput } from "../../api/types.ts";
 import { buildMergePatch, changedFields } from "../../lib/merge-patch.ts";
-import { errorsElsewhere, type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
+import { fieldErrors } from "../../ui/field-errors.ts";
+import { FormActions, UnshownErrors } from "../../ui/form.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
-import { common, fieldLabel } from "../../ui/texts.ts";
-import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
+import { fieldLabel } from "../../ui/texts.ts";
+import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { valueText } from "../../ui/value.tsx";
 import { formOf, type IncidentForm, inputOf, parseForm } from "./form.ts";
@@ -41,21 +42,19 @@ interface EditIncidentProps {
 }
 
 export function EditIncident({ incident, draft, restored = false, onDraft, onSaved }: EditIncidentProps) {
-  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const [unchanged, setUnchanged] = useState(false);
   const client = useQueryClient();
   const write = useWrite(({ version, patch }: { version: string; patch: Partial<IncidentInput> }) =>
     api.patch<Incident>(paths.incident(incident.id), version, patch),
   );
-  const remoteErrors = fieldErrors(write.error);
-  const errors: FieldErrors = { ...remoteErrors, ...localErrors };
-  const formRef = useFirstInvalid(errors);
+  const remote = fieldErrors(write.error);
+  const { errors, setLocal, ref } = useFormErrors(remote);
   const versionUnknown = write.error instanceof ApiError && write.error.code === "version-unknown";
 
   const save = async (base: "seen" | "current") => {
     const parsed = parseForm(draft.form);
     setUnchanged(false);
-    setLocalErrors("errors" in parsed ? parsed.errors : {});
+    setLocal("errors" in parsed ? parsed.errors : {});
     if ("errors" in parsed) return;
     const patch = buildMergePatch(draft.seen, parsed.input);
     if (Object.keys(patch).length === 0) {
@@ -75,7 +74,7 @@ export function EditIncident({ incident, draft, restored = false, onDraft, onSav
 
   return (
     <form
-      ref={formRef}
+      ref={ref}
       noValidate
       aria-labelledby="edit-incident"
       className="card grid gap-4 p-4"
@@ -110,21 +109,15 @@ export function EditIncident({ incident, draft, restored = false, onDraft, onSav
           }
         />
       )}
-      {errorsElsewhere(remoteErrors, SHOWN_FIELDS).map(([field, detail]) => (
-        <Notice key={field} tone="bad" title={`${field}: ${detail}`} />
-      ))}
+      <UnshownErrors errors={remote} shown={SHOWN_FIELDS} />
       <IncidentFields form={draft.form} onChange={(form) => onDraft({ ...draft, form })} errors={errors} />
-      <div className="flex flex-wrap items-center gap-3">
-        <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={write.saving}>
-          {texts.save}
-        </button>
-        <button type="button" className="button max-sm:w-full" onClick={() => onDraft(null)}>
-          {texts.discard}
-        </button>
-        <p aria-live="polite" className="font-semibold">
-          {write.saving ? common.saving : unchanged ? texts.nothingChanged : ""}
-        </p>
-      </div>
+      <FormActions
+        submit={texts.save}
+        saving={write.saving}
+        status={unchanged && texts.nothingChanged}
+        onCancel={() => onDraft(null)}
+        cancel={texts.discard}
+      />
     </form>
   );
 }

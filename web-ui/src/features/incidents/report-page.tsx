@@ -7,10 +7,10 @@ import { paths } from "../../api/paths.ts";
 import { keys } from "../../api/queries.ts";
 import type { Incident, IncidentInput } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
-import { errorsElsewhere, type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
+import { fieldErrors } from "../../ui/field-errors.ts";
+import { FormActions, UnshownErrors } from "../../ui/form.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
-import { common } from "../../ui/texts.ts";
-import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
+import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { creationOf, emptyForm, type IncidentForm, parseForm } from "./form.ts";
 import { IncidentFields, SHOWN_FIELDS } from "./incident-fields.tsx";
@@ -19,22 +19,20 @@ import { texts } from "./texts.ts";
 export function ReportPage() {
   const [draft, setDraft] = useDraft<IncidentForm>("incident.new");
   const [restored] = useState(draft !== null);
-  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const client = useQueryClient();
   const navigate = useNavigate();
   const write = useWrite((input: Partial<IncidentInput>, key) => api.post<Incident>(paths.incidents(), input, key));
   const form = draft ?? emptyForm;
-  const remoteErrors = fieldErrors(write.error);
-  const errors: FieldErrors = { ...remoteErrors, ...localErrors };
-  const formRef = useFirstInvalid(errors);
+  const remote = fieldErrors(write.error);
+  const { errors, setLocal, ref } = useFormErrors(remote);
 
   const submit = async () => {
     const parsed = parseForm(form);
     if ("errors" in parsed) {
-      setLocalErrors(parsed.errors);
+      setLocal(parsed.errors);
       return;
     }
-    setLocalErrors({});
+    setLocal({});
     const incident = await write.run(creationOf(parsed.input));
     if (incident === null) return;
     setDraft(null);
@@ -45,7 +43,7 @@ export function ReportPage() {
 
   return (
     <form
-      ref={formRef}
+      ref={ref}
       noValidate
       className="grid max-w-3xl gap-4"
       onSubmit={(event) => {
@@ -62,28 +60,16 @@ export function ReportPage() {
       </div>
       {restored && <Notice tone="info" role="status" title={texts.reportDraftKept} />}
       {write.error !== null && <ErrorNotice error={write.error} />}
-      {errorsElsewhere(remoteErrors, SHOWN_FIELDS).map(([field, detail]) => (
-        <Notice key={field} tone="bad" title={`${field}: ${detail}`} />
-      ))}
+      <UnshownErrors errors={remote} shown={SHOWN_FIELDS} />
       <IncidentFields form={form} onChange={setDraft} errors={errors} />
-      <div className="flex flex-wrap items-center gap-3">
-        <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={write.saving}>
-          {texts.reportSubmit}
-        </button>
-        <button
-          type="button"
-          className="button max-sm:w-full"
-          onClick={() => {
-            setDraft(null);
-            navigate("/incidents");
-          }}
-        >
-          {common.cancel}
-        </button>
-        <p aria-live="polite" className="font-semibold">
-          {write.saving && common.saving}
-        </p>
-      </div>
+      <FormActions
+        submit={texts.reportSubmit}
+        saving={write.saving}
+        onCancel={() => {
+          setDraft(null);
+          navigate("/incidents");
+        }}
+      />
     </form>
   );
 }

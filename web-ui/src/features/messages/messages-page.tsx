@@ -10,13 +10,13 @@ import { useDraft } from "../../lib/draft.ts";
 import { Age } from "../../ui/age.tsx";
 import { Tag } from "../../ui/badges.tsx";
 import { TextField } from "../../ui/field.tsx";
-import { errorsElsewhere, type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
+import { fieldErrors } from "../../ui/field-errors.ts";
+import { FormActions, UnshownErrors } from "../../ui/form.tsx";
 import { ListState } from "../../ui/list-state.tsx";
 import { useNodeName } from "../../ui/node-name.ts";
-import { ErrorNotice, Notice } from "../../ui/notice.tsx";
+import { ErrorNotice } from "../../ui/notice.tsx";
 import { describeSeenBy, SaveState } from "../../ui/save-state.tsx";
-import { common } from "../../ui/texts.ts";
-import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
+import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { texts } from "./texts.ts";
 
@@ -84,17 +84,15 @@ interface MessageForm {
 
 function WriteMessage({ onSent }: { onSent: (message: Message) => void }) {
   const [draft, setDraft] = useDraft<MessageForm>("message.new");
-  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const client = useQueryClient();
   const write = useWrite((input: MessageInput, key) => api.post<Message>(paths.messages(), input, key));
-  const remoteErrors = fieldErrors(write.error);
-  const errors = { ...remoteErrors, ...localErrors };
-  const formRef = useFirstInvalid(errors);
+  const remote = fieldErrors(write.error);
+  const { errors, setLocal, ref } = useFormErrors(remote);
   const form = draft ?? { text: "", to: "" };
 
   const submit = async () => {
     const [text, to] = [form.text.trim(), form.to.trim()];
-    setLocalErrors(text === "" ? { text: texts.textMissing } : {});
+    setLocal(text === "" ? { text: texts.textMissing } : {});
     if (text === "") return;
     const message = await write.run(to === "" ? { text } : { text, to });
     if (message === null) return;
@@ -105,7 +103,7 @@ function WriteMessage({ onSent }: { onSent: (message: Message) => void }) {
 
   return (
     <form
-      ref={formRef}
+      ref={ref}
       noValidate
       aria-label={texts.formLabel}
       className="card grid gap-3 p-3 sm:p-4"
@@ -115,9 +113,7 @@ function WriteMessage({ onSent }: { onSent: (message: Message) => void }) {
       }}
     >
       {write.error !== null && <ErrorNotice error={write.error} onRetry={() => void submit()} />}
-      {errorsElsewhere(remoteErrors, ["text", "to"]).map(([field, detail]) => (
-        <Notice key={field} tone="bad" title={`${field}: ${detail}`} />
-      ))}
+      <UnshownErrors errors={remote} shown={["text", "to"]} />
       <TextField
         label={texts.text}
         rows={3}
@@ -133,14 +129,7 @@ function WriteMessage({ onSent }: { onSent: (message: Message) => void }) {
         onChange={(to) => setDraft({ ...form, to })}
         error={errors.to}
       />
-      <div className="flex flex-wrap items-center gap-3">
-        <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={write.saving}>
-          {texts.send}
-        </button>
-        <p aria-live="polite" className="font-semibold">
-          {write.saving && common.saving}
-        </p>
-      </div>
+      <FormActions submit={texts.send} saving={write.saving} />
     </form>
   );
 }

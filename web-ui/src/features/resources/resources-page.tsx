@@ -10,12 +10,13 @@ import { useDraft } from "../../lib/draft.ts";
 import { lastChange, Provenance } from "../../ui/age.tsx";
 import { Tag } from "../../ui/badges.tsx";
 import { TextField } from "../../ui/field.tsx";
-import { errorsElsewhere, type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
+import { fieldErrors } from "../../ui/field-errors.ts";
+import { FormActions, UnshownErrors } from "../../ui/form.tsx";
 import { ListState } from "../../ui/list-state.tsx";
-import { ErrorNotice, Notice } from "../../ui/notice.tsx";
+import { ErrorNotice } from "../../ui/notice.tsx";
 import { SaveState } from "../../ui/save-state.tsx";
-import { common, label } from "../../ui/texts.ts";
-import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
+import { label } from "../../ui/texts.ts";
+import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { texts } from "./texts.ts";
 
@@ -102,17 +103,15 @@ interface AddResourceProps {
 }
 
 function AddResource({ form, onForm, onAdded }: AddResourceProps) {
-  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const client = useQueryClient();
   const write = useWrite((input: Partial<ResourceForm>, key) => api.post<Resource>(paths.resources(), input, key));
-  const remoteErrors = fieldErrors(write.error);
-  const errors = { ...remoteErrors, ...localErrors };
-  const formRef = useFirstInvalid(errors);
+  const remote = fieldErrors(write.error);
+  const { errors, setLocal, ref } = useFormErrors(remote);
   const set = (field: keyof ResourceForm) => (value: string) => onForm({ ...form, [field]: value });
 
   const submit = async () => {
-    if (form.name.trim() === "") return setLocalErrors({ name: texts.nameMissing });
-    setLocalErrors({});
+    if (form.name.trim() === "") return setLocal({ name: texts.nameMissing });
+    setLocal({});
     const filled = FIELDS.map((field) => [field, form[field].trim()]).filter(([, value]) => value !== "");
     const resource = await write.run(Object.fromEntries(filled) as Partial<ResourceForm>);
     if (resource === null) return;
@@ -122,7 +121,7 @@ function AddResource({ form, onForm, onAdded }: AddResourceProps) {
 
   return (
     <form
-      ref={formRef}
+      ref={ref}
       noValidate
       aria-label={texts.add}
       className="card grid gap-4 p-4"
@@ -132,9 +131,7 @@ function AddResource({ form, onForm, onAdded }: AddResourceProps) {
       }}
     >
       {write.error !== null && <ErrorNotice error={write.error} />}
-      {errorsElsewhere(remoteErrors, FIELDS).map(([field, detail]) => (
-        <Notice key={field} tone="bad" title={`${field}: ${detail}`} />
-      ))}
+      <UnshownErrors errors={remote} shown={FIELDS} />
       <div className="grid gap-4 sm:grid-cols-2">
         <TextField
           label={texts.name}
@@ -168,17 +165,7 @@ function AddResource({ form, onForm, onAdded }: AddResourceProps) {
           error={errors.type}
         />
       </div>
-      <div className="flex flex-wrap items-center gap-3">
-        <button type="submit" className="button button-primary" aria-disabled={write.saving}>
-          {texts.submit}
-        </button>
-        <button type="button" className="button" onClick={() => onForm(null)}>
-          {common.cancel}
-        </button>
-        <p aria-live="polite" className="font-semibold">
-          {write.saving && common.saving}
-        </p>
-      </div>
+      <FormActions submit={texts.submit} saving={write.saving} onCancel={() => onForm(null)} />
     </form>
   );
 }

@@ -2,6 +2,7 @@
 import { useId } from "react";
 import { useSeries } from "../../api/queries.ts";
 import { RULE_FUNCTIONS } from "../../api/types.ts";
+import { replaced, without } from "../../lib/list.ts";
 import { DurationField, SelectField, TextField } from "../../ui/field.tsx";
 import { EXAMPLES, type Example, emptyInput, INPUTS_MAX, type InputForm, isWindowed } from "./expression.ts";
 import type { RuleForm } from "./form.ts";
@@ -21,7 +22,7 @@ function filled(form: RuleForm, { fill }: Example): RuleForm {
 
 export function ExpressionFields({ form, onChange, errors }: RuleFieldsProps) {
   const setInput = (index: number, input: InputForm) =>
-    onChange({ ...form, inputs: form.inputs.map((each, at) => (at === index ? input : each)) });
+    onChange({ ...form, inputs: replaced(form.inputs, index, input) });
   const examplesId = useId();
   return (
     <fieldset className="grid grid-cols-[minmax(0,1fr)] gap-4 rounded-lg border border-line p-3">
@@ -55,7 +56,7 @@ export function ExpressionFields({ form, onChange, errors }: RuleFieldsProps) {
           input={input}
           errors={errors}
           onChange={(next) => setInput(index, next)}
-          onRemove={() => onChange({ ...form, inputs: form.inputs.filter((_, at) => at !== index) })}
+          onRemove={() => onChange({ ...form, inputs: without(form.inputs, index) })}
         />
       ))}
       {form.inputs.length < INPUTS_MAX && (

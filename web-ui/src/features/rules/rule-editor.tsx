@@ -1,11 +1,11 @@
 /** The form of a rule with its test run, for a new one as for one that is there. */
-import { type ReactNode, useState } from "react";
+import type { ReactNode } from "react";
 import { useSeries } from "../../api/queries.ts";
 import type { RuleInput } from "../../api/types.ts";
-import { type FieldErrors, fieldErrors, unshownErrors } from "../../ui/field-errors.ts";
-import { ErrorNotice, Notice } from "../../ui/notice.tsx";
-import { common } from "../../ui/texts.ts";
-import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
+import { fieldErrors } from "../../ui/field-errors.ts";
+import { FormActions, UnshownErrors } from "../../ui/form.tsx";
+import { ErrorNotice } from "../../ui/notice.tsx";
+import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { parseRule, type RuleForm, shownKeys } from "./form.ts";
 import { unitOf } from "./matching.ts";
 import { RuleFields } from "./rule-fields.tsx";
@@ -32,18 +32,15 @@ interface RuleEditorProps {
 
 export function RuleEditor(props: RuleEditorProps) {
   const { form, error } = props;
-  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const series = useSeries();
   const test = useTestRun();
   const testErrors = fieldErrors(test.write.error, "rule");
-  const remoteErrors = { ...testErrors, ...fieldErrors(error) };
-  const errors = { ...remoteErrors, ...localErrors };
-  const formRef = useFirstInvalid(errors);
-  const shown = shownKeys(form);
+  const remote = { ...testErrors, ...fieldErrors(error) };
+  const { errors, setLocal, ref } = useFormErrors(remote);
 
   const parse = (): RuleInput | null => {
     const parsed = parseRule(form);
-    setLocalErrors("errors" in parsed ? parsed.errors : {});
+    setLocal("errors" in parsed ? parsed.errors : {});
     return "input" in parsed ? parsed.input : null;
   };
   const submit = () => {
@@ -59,7 +56,7 @@ export function RuleEditor(props: RuleEditorProps) {
 
   return (
     <form
-      ref={formRef}
+      ref={ref}
       noValidate
       aria-label={props.label}
       className="card grid max-w-4xl grid-cols-[minmax(0,1fr)] gap-4 p-3 sm:p-4"
@@ -70,9 +67,7 @@ export function RuleEditor(props: RuleEditorProps) {
     >
       {props.children}
       <RuleFields form={form} onChange={props.onForm} errors={errors} />
-      {unshownErrors(remoteErrors, shown).map(([field, detail]) => (
-        <Notice key={field} tone="bad" role="alert" title={field === "" ? detail : `${field}: ${detail}`} />
-      ))}
+      <UnshownErrors errors={remote} shown={shownKeys(form)} />
       {"input" in parsed && (
         <div className="rounded-lg bg-sunken p-3">
           <p className="text-sm font-semibold">{texts.says}</p>
@@ -81,17 +76,13 @@ export function RuleEditor(props: RuleEditorProps) {
       )}
       <TestRunSection test={test} onRun={run} errorShown={Object.keys(testErrors).length > 0} />
       {error !== null && <ErrorNotice error={error} action={props.errorAction} />}
-      <div className="flex flex-wrap items-center gap-3">
-        <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={props.saving}>
-          {props.submit}
-        </button>
-        <button type="button" className="button max-sm:w-full" onClick={props.onCancel}>
-          {props.cancel}
-        </button>
-        <p aria-live="polite" className="font-semibold">
-          {props.saving ? common.saving : props.status}
-        </p>
-      </div>
+      <FormActions
+        submit={props.submit}
+        saving={props.saving}
+        status={props.status}
+        onCancel={props.onCancel}
+        cancel={props.cancel}
+      />
     </form>
   );
 }

@@ -1,4 +1,5 @@
 /** Times at which a rule raises nothing: works at the gauge, a pump that runs each night. */
+import { replaced, without } from "../../lib/list.ts";
 import { SelectField, TextField } from "../../ui/field.tsx";
 import { WINDOWS_MAX } from "./form.ts";
 import type { RuleFieldsProps } from "./rule-fields.tsx";
@@ -7,7 +8,7 @@ import { texts } from "./texts.ts";
 
 export function SilenceFields({ form, onChange, errors }: RuleFieldsProps) {
   const setWindow = (index: number, window: WindowForm) =>
-    onChange({ ...form, silence: form.silence.map((each, at) => (at === index ? window : each)) });
+    onChange({ ...form, silence: replaced(form.silence, index, window) });
   return (
     <fieldset className="grid grid-cols-[minmax(0,1fr)] gap-3 rounded-lg border border-line p-3">
       <legend className="px-1 font-semibold">{texts.silence}</legend>
@@ -20,7 +21,7 @@ export function SilenceFields({ form, onChange, errors }: RuleFieldsProps) {
           window={window}
           errors={errors}
           onChange={(next) => setWindow(index, next)}
-          onRemove={() => onChange({ ...form, silence: form.silence.filter((_, at) => at !== index) })}
+          onRemove={() => onChange({ ...form, silence: without(form.silence, index) })}
         />
       ))}
       {form.silence.length < WINDOWS_MAX && (

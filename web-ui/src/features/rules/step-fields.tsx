@@ -1,5 +1,6 @@
 /** From which level on an incident is graver. */
 import { SEVERITIES } from "../../api/types.ts";
+import { replaced, without } from "../../lib/list.ts";
 import { SelectField, TextField } from "../../ui/field.tsx";
 import { label } from "../../ui/texts.ts";
 import { SEVERITIES_MAX, type StepForm } from "./form.ts";
@@ -8,7 +9,7 @@ import { texts } from "./texts.ts";
 
 export function StepFields({ form, onChange, errors, unit }: RuleFieldsProps & { unit: string | undefined }) {
   const setStep = (index: number, step: StepForm) =>
-    onChange({ ...form, severities: form.severities.map((each, at) => (at === index ? step : each)) });
+    onChange({ ...form, severities: replaced(form.severities, index, step) });
   return (
     <section aria-label={texts.steps} className="grid gap-3">
       <div>
@@ -37,7 +38,7 @@ export function StepFields({ form, onChange, errors, unit }: RuleFieldsProps & {
           <button
             type="button"
             className="button"
-            onClick={() => onChange({ ...form, severities: form.severities.filter((_, at) => at !== index) })}
+            onClick={() => onChange({ ...form, severities: without(form.severities, index) })}
           >
             {texts.removeStep(index)}
           </button>

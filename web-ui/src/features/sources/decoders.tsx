@@ -6,13 +6,15 @@ import { paths } from "../../api/paths.ts";
 import { keys, useDecoders } from "../../api/queries.ts";
 import type { Decoder, DecoderPage } from "../../api/types.ts";
 import { useDraft } from "../../lib/draft.ts";
+import { without } from "../../lib/list.ts";
 import { Tag } from "../../ui/badges.tsx";
 import { Confirm } from "../../ui/confirm.tsx";
 import { TextField } from "../../ui/field.tsx";
 import { fieldErrors } from "../../ui/field-errors.ts";
+import { FormActions } from "../../ui/form.tsx";
 import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
-import { common } from "../../ui/texts.ts";
+import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite, type Write } from "../../ui/use-write.ts";
 import {
   addedEntries,
@@ -23,7 +25,6 @@ import {
   placeOf,
   TEMPLATES,
   withEntry,
-  withoutEntry,
 } from "./entries.ts";
 import { texts } from "./texts.ts";
 
@@ -92,7 +93,7 @@ function DecoderList({ page, write, draft, setDraft }: DecoderListProps) {
     if (await put(again ?? { draft, place: place ?? entries.length, change })) setDraft(null);
   };
   const remove = (at: number) =>
-    put({ draft: null, place: at, change: { version: page.version, items: withoutEntry(entries, at) } });
+    put({ draft: null, place: at, change: { version: page.version, items: without(entries, at) } });
   const edit = (next: EntryDraft | null) => {
     write.reset();
     setDraft(next);
@@ -204,19 +205,20 @@ interface EntryFormProps {
 const isStale = (error: unknown): boolean => error instanceof ApiError && error.status === 412;
 
 function EntryForm({ draft, gone, onText, saving, error, place, onSubmit, onCancel }: EntryFormProps) {
-  const [localError, setLocalError] = useState<string | undefined>();
   const remote = fieldErrors(error);
   // What stands deeper in the entry belongs to the same field.
   const atEntry = Object.entries(remote).find(
     ([key]) => key === `items.${place}` || key.startsWith(`items.${place}.`),
   )?.[1];
+  const { errors, setLocal, ref } = useFormErrors(atEntry === undefined ? {} : { entry: atEntry });
   const submit = () => {
     const parsed = parseEntry(draft.text);
-    setLocalError("error" in parsed ? texts.notJson(parsed.error) : undefined);
+    setLocal("error" in parsed ? { entry: texts.notJson(parsed.error) } : {});
     if ("entry" in parsed) onSubmit(parsed.entry);
   };
   return (
     <form
+      ref={ref}
       noValidate
       aria-label={draft.seen === null ? texts.addDecoder : texts.editDecoder}
       className="grid grid-cols-[minmax(0,1fr)] gap-3 rounded-lg bg-sunken p-3"
@@ -249,7 +251,7 @@ function EntryForm({ draft, gone, onText, saving, error, place, onSubmit, onCanc
         rows={12}
         value={draft.text}
         onChange={onText}
-        error={localError ?? atEntry}
+        error={errors.entry}
       />
       {gone && (
         <Notice tone="warn" role="alert" title={texts.entryGone}>
@@ -262,17 +264,7 @@ function EntryForm({ draft, gone, onText, saving, error, place, onSubmit, onCanc
         .map(([key, detail]) => (
           <Notice key={key} tone="bad" title={detail} />
         ))}
-      <div className="flex flex-wrap items-center gap-3">
-        <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={saving}>
-          {gone ? texts.saveAsNew : texts.save}
-        </button>
-        <button type="button" className="button max-sm:w-full" onClick={onCancel}>
-          {common.cancel}
-        </button>
-        <p aria-live="polite" className="font-semibold">
-          {saving && common.saving}
-        </p>
-      </div>
+      <FormActions submit={gone ? texts.saveAsNew : texts.save} saving={saving} onCancel={onCancel} />
     </form>
   );
 }

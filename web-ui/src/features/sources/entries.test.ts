@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Decoder } from "../../api/types.ts";
-import { addedEntries, entryText, parseEntry, placeOf, withEntry, withoutEntry } from "./entries.ts";
+import { addedEntries, entryText, parseEntry, placeOf, withEntry } from "./entries.ts";
 
 const decoder = (origin: string, topic: string, more: Record<string, unknown> = {}): Decoder => ({
   origin,
@@ -24,7 +24,6 @@ test("an entry is replaced in its place, and others stay as they are", () => {
   const entries = addedEntries([decoder("api", "a"), decoder("api", "b")]);
   expect(withEntry(entries, 0, { topic: "x" }).map((entry) => entry.topic)).toEqual(["x", "b"]);
   expect(withEntry(entries, null, { topic: "x" }).map((entry) => entry.topic)).toEqual(["a", "b", "x"]);
-  expect(withoutEntry(entries, 0).map((entry) => entry.topic)).toEqual(["b"]);
 });
 
 test("an entry that moved is found where it stands now, and one that is not there any more is not found", () => {

@@ -2,6 +2,7 @@
  *
  * The node takes the whole list at once, so that two entries are never in use half. */
 import type { Decoder } from "../../api/types.ts";
+import { replaced } from "../../lib/list.ts";
 
 export type Entry = Record<string, unknown>;
 
@@ -57,10 +58,7 @@ export function placeOf(entries: readonly Entry[], seen: SeenEntry): number | nu
 
 /** `at` null: at the end. */
 export const withEntry = (entries: readonly Entry[], at: number | null, entry: Entry): Entry[] =>
-  at === null ? [...entries, entry] : entries.map((each, index) => (index === at ? entry : each));
-
-export const withoutEntry = (entries: readonly Entry[], at: number): Entry[] =>
-  entries.filter((_, index) => index !== at);
+  at === null ? [...entries, entry] : replaced(entries, at, entry);
 
 /** One to start from for each format. */
 export const TEMPLATES: { label: string; entry: Entry }[] = [

@@ -1,5 +1,4 @@
 /** What the decoders would make of a message; nothing is stored. */
-import { useState } from "react";
 import { ApiError, api } from "../../api/client.ts";
 import { paths } from "../../api/paths.ts";
 import type { DecodedMessage } from "../../api/types.ts";
@@ -7,7 +6,7 @@ import { useDraft } from "../../lib/draft.ts";
 import { SelectField, TextField } from "../../ui/field.tsx";
 import { type FieldErrors, fieldErrors } from "../../ui/field-errors.ts";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
-import { useFirstInvalid } from "../../ui/use-first-invalid.ts";
+import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { numberText, unitText } from "../../ui/value.tsx";
 import { ENCODINGS, type Encoding, toBase64 } from "./bytes.ts";
@@ -23,7 +22,6 @@ const emptyTrial: TrialForm = { topic: "", payload: "", encoding: "text" };
 
 export function TryDecoders() {
   const [draft, setDraft] = useDraft<TrialForm>("decoder.try");
-  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const write = useWrite((trial: { topic: string; payload_base64: string }) =>
     api.post<DecodedMessage>(paths.decodersTry(), trial),
   );
@@ -31,15 +29,14 @@ export function TryDecoders() {
   // That the decoder refuses the payload is the answer; anything else is a failure of the request.
   const refused = write.error instanceof ApiError && write.error.status === 422;
   const remote = fieldErrors(write.error);
-  const errors: FieldErrors = { ...(remote.topic === undefined ? {} : { topic: remote.topic }), ...localErrors };
-  const formRef = useFirstInvalid(errors);
+  const { errors, setLocal, ref } = useFormErrors(remote.topic === undefined ? {} : { topic: remote.topic });
 
   const submit = () => {
     const found: FieldErrors = {};
     const payload = toBase64(form.payload, form.encoding);
     if (form.topic.trim() === "") found.topic = texts.topicMissing;
     if (payload === null) found.payload = texts.payloadWrong(texts.encodings[form.encoding]);
-    setLocalErrors(found);
+    setLocal(found);
     if (Object.keys(found).length > 0 || payload === null) return;
     void write.run({ topic: form.topic.trim(), payload_base64: payload });
   };
@@ -51,7 +48,7 @@ export function TryDecoders() {
         <p className="max-w-prose text-sm text-ink-soft">{texts.tryLead}</p>
       </div>
       <form
-        ref={formRef}
+        ref={ref}
         noValidate
         aria-label={texts.tryTitle}
         className="grid grid-cols-[minmax(0,1fr)] gap-3"

@@ -1,15 +1,15 @@
 /** Entering a calibration: a factor and an offset from a certificate, or points measured in the field. */
 import { useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
 import { api } from "../../../api/client.ts";
 import { paths } from "../../../api/paths.ts";
 import { keys } from "../../../api/queries.ts";
 import type { Calibration, CalibrationInput, Series } from "../../../api/types.ts";
+import { replaced, without } from "../../../lib/list.ts";
 import { SelectField, TextField } from "../../../ui/field.tsx";
-import { type FieldErrors, fieldErrors, unshownErrors } from "../../../ui/field-errors.ts";
-import { ErrorNotice, Notice } from "../../../ui/notice.tsx";
-import { common } from "../../../ui/texts.ts";
-import { useFirstInvalid } from "../../../ui/use-first-invalid.ts";
+import { type FieldErrors, fieldErrors } from "../../../ui/field-errors.ts";
+import { FormActions, UnshownErrors } from "../../../ui/form.tsx";
+import { ErrorNotice } from "../../../ui/notice.tsx";
+import { useFormErrors } from "../../../ui/use-form-errors.ts";
 import { useWrite } from "../../../ui/use-write.ts";
 import { numberText, unitText } from "../../../ui/value.tsx";
 import {
@@ -31,12 +31,10 @@ interface AddCalibrationProps {
 }
 
 export function AddCalibration({ series, form, onForm, onAdded }: AddCalibrationProps) {
-  const [localErrors, setLocalErrors] = useState<FieldErrors>({});
   const client = useQueryClient();
   const write = useWrite((input: CalibrationInput, key) => api.post<Calibration>(paths.calibrations(), input, key));
-  const remoteErrors = fieldErrors(write.error);
-  const errors = { ...remoteErrors, ...localErrors };
-  const formRef = useFirstInvalid(errors);
+  const remote = fieldErrors(write.error);
+  const { errors, setLocal, ref } = useFormErrors(remote);
   const set = (field: "scale" | "offset" | "validFrom" | "note") => (value: string) =>
     onForm({ ...form, [field]: value });
   const of = { device: series.device, channel: series.channel };
@@ -44,7 +42,7 @@ export function AddCalibration({ series, form, onForm, onAdded }: AddCalibration
 
   const submit = async () => {
     const parsed = parseCalibration(form, of);
-    setLocalErrors("errors" in parsed ? parsed.errors : {});
+    setLocal("errors" in parsed ? parsed.errors : {});
     if ("errors" in parsed) return;
     const calibration = await write.run(parsed.input);
     if (calibration === null) return;
@@ -56,7 +54,7 @@ export function AddCalibration({ series, form, onForm, onAdded }: AddCalibration
 
   return (
     <form
-      ref={formRef}
+      ref={ref}
       noValidate
       aria-label={texts.formLabel}
       className="grid grid-cols-[minmax(0,1fr)] gap-3 rounded-lg bg-sunken p-3"
@@ -66,9 +64,7 @@ export function AddCalibration({ series, form, onForm, onAdded }: AddCalibration
       }}
     >
       {write.error !== null && <ErrorNotice error={write.error} />}
-      {unshownErrors(remoteErrors, shownKeys(form)).map(([field, detail]) => (
-        <Notice key={field} tone="bad" title={field === "" ? detail : `${field}: ${detail}`} />
-      ))}
+      <UnshownErrors errors={remote} shown={shownKeys(form)} />
       <SelectField
         label={texts.kind}
         value={form.kind}
@@ -116,17 +112,7 @@ export function AddCalibration({ series, form, onForm, onAdded }: AddCalibration
           error={errors.note}
         />
       </div>
-      <div className="flex flex-wrap items-center gap-3">
-        <button type="submit" className="button button-primary max-sm:w-full" aria-disabled={write.saving}>
-          {texts.submit}
-        </button>
-        <button type="button" className="button max-sm:w-full" onClick={() => onForm(null)}>
-          {common.cancel}
-        </button>
-        <p aria-live="polite" className="font-semibold">
-          {write.saving && common.saving}
-        </p>
-      </div>
+      <FormActions submit={texts.submit} saving={write.saving} onCancel={() => onForm(null)} />
     </form>
   );
 }
@@ -151,7 +137,7 @@ interface PointsProps {
 
 function Points({ form, onForm, errors, unit }: PointsProps) {
   const setPoint = (index: number, point: PointForm) =>
-    onForm({ ...form, points: form.points.map((each, at) => (at === index ? point : each)) });
+    onForm({ ...form, points: replaced(form.points, index, point) });
   return (
     <fieldset className="grid gap-3">
       <legend className="text-sm text-ink-soft">{texts.pointsHint}</legend>
@@ -180,7 +166,7 @@ function Points({ form, onForm, errors, unit }: PointsProps) {
           <button
             type="button"
             className="button max-sm:col-span-2"
-            onClick={() => onForm({ ...form, points: form.points.filter((_, at) => at !== index) })}
+            onClick={() => onForm({ ...form, points: without(form.points, index) })}
           >
             {texts.removePoint(index)}
           </button>
