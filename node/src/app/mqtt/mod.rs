@@ -59,6 +59,7 @@ pub use self::session::{
     SUBSCRIPTIONS_MAX, Session,
 };
 pub use self::sessions::{OpenRefused, OpenRequest, Opened};
+pub use self::state::device_of_state;
 pub use self::submission::Submission;
 pub use self::subscriptions::SubscribeRequest;
 pub use self::topics::{FilterRefused, TOPIC_BYTES_MAX};

@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use sensor_drivers::TOPIC_PREFIX;
 use store::{MqttChange, MqttMessage};
 
 use super::Mqtt;
 use super::rights::Rights;
 use super::session::{Ended, Session};
+use super::state::device_of_state;
 use super::submission::{Published, Submission, Target, dropped};
-use super::topics::{TOPIC_BYTES_MAX, is_publishable};
+use super::topics::{TOPIC_BYTES_MAX, is_publishable, reserved};
 use super::words::Qos;
 use crate::app::ingest::{Delivery, IngestSession, Message};
 
@@ -111,8 +111,8 @@ impl Publisher {
         if incoming.retain && payload.is_empty() {
             // §3.3.1.3: it says that nothing is retained any more, and nothing else.
             self.ingest.bare_message(delivery);
-        } else if let Some(device) = reserved(topic, "/state") {
-            self.state(device, message);
+        } else if let Some(device) = device_of_state(topic) {
+            self.mqtt.take_state(&mut self.ingest, device, message);
         } else {
             self.ingest.message(message);
         }
@@ -150,31 +150,6 @@ impl Publisher {
                 }
             }
         }))
-    }
-
-    /// What a device says about a command, or about itself.
-    fn state(&mut self, device: &str, message: Message<'_>) {
-        let Message {
-            payload, delivery, ..
-        } = message;
-        if let Some(change) = self.mqtt.command_answered(device, payload) {
-            self.ingest.bare_message(delivery);
-            self.ingest.attach(change, self.ingest.last_message());
-            return;
-        }
-        let now_ms = self.mqtt.now_ms();
-        if self.mqtt.0.states.lock().put(device, payload, now_ms) {
-            self.ingest.bare_message(delivery);
-            let change = MqttChange::DeviceState {
-                device: device.to_owned(),
-                payload: payload.to_vec(),
-                received_ms: now_ms,
-            };
-            self.ingest.attach(change, self.ingest.last_message());
-        } else {
-            let reason = "the state is too large, or too many devices have one".to_owned();
-            self.ingest.reject(message, "state-refused", reason);
-        }
     }
 
     fn pass_on(&mut self, incoming: &Incoming<'_>) {
@@ -332,14 +307,4 @@ impl Publisher {
         let inner = self.ingest.submit(at_once)?;
         Some(Submission::new(inner, std::mem::take(&mut self.published)))
     }
-}
-
-/// The device of `muster/v1/<device><suffix>`.
-fn reserved<'a>(topic: &'a str, suffix: &str) -> Option<&'a str> {
-    let device = topic.strip_suffix(suffix)?.strip_prefix(TOPIC_PREFIX)?;
-    let is_name = !device.is_empty()
-        && device.len() <= sensor_drivers::LEVEL_BYTES_MAX
-        && !device.contains(['/', '+', '#'])
-        && !device.contains(char::is_control);
-    is_name.then_some(device)
 }

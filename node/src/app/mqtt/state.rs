@@ -1,6 +1,12 @@
-//! What devices say about themselves on `muster/v1/<device>/state` without naming a command.
+//! What devices say on `muster/v1/<device>/state`: about a command, or about themselves.
 
 use std::collections::HashMap;
+
+use store::MqttChange;
+
+use super::Mqtt;
+use super::topics::reserved;
+use crate::app::ingest::{IngestSession, Message};
 
 /// Devices whose state is kept; as many as have retained messages.
 const DEVICES_MAX: usize = 10_000;
@@ -44,6 +50,42 @@ impl DeviceStates {
 
     pub(super) fn get(&self, device: &str) -> Option<(Vec<u8>, i64)> {
         self.by_device.get(device).cloned()
+    }
+}
+
+/// The device whose `state` this topic is.
+pub fn device_of_state(topic: &str) -> Option<&str> {
+    reserved(topic, "/state")
+}
+
+impl Mqtt {
+    /// Takes a message that came on the `state` of `device`: with the sender's next submission it is on the disk.
+    pub fn take_state(&self, ingest: &mut IngestSession, device: &str, message: Message<'_>) {
+        // Which command it answers stands in it, however old it is.
+        if let Some(change) = self.command_answered(device, message.payload) {
+            ingest.bare_message(message.delivery);
+            ingest.attach(change, ingest.last_message());
+            return;
+        }
+        if message.kept {
+            // A state of unknown age would be shown as the newest.
+            metrics::counter!("muster_ingest_kept_copies_total").increment(1);
+            ingest.bare_message(message.delivery);
+            return;
+        }
+        let now_ms = self.now_ms();
+        if self.0.states.lock().put(device, message.payload, now_ms) {
+            ingest.bare_message(message.delivery);
+            let change = MqttChange::DeviceState {
+                device: device.to_owned(),
+                payload: message.payload.to_vec(),
+                received_ms: now_ms,
+            };
+            ingest.attach(change, ingest.last_message());
+        } else {
+            let reason = "the state is too large, or too many devices have one".to_owned();
+            ingest.reject(message, "state-refused", reason);
+        }
     }
 }
 

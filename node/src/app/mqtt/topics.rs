@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use sensor_drivers::TOPIC_PREFIX;
+
 /// Longest topic name and filter in bytes. The longest name of ours has 272; the standard's 65,535 would let one client
 /// fill memory and disk with names.
 pub const TOPIC_BYTES_MAX: usize = 1_024;
@@ -228,6 +230,16 @@ fn each_rest<T>(root: &Level<T>, topic: &str, found: &mut impl FnMut(&T)) {
     for level in levels {
         level.rest.iter().for_each(&mut *found);
     }
+}
+
+/// The device of `muster/v1/<device><suffix>`.
+pub(super) fn reserved<'a>(topic: &'a str, suffix: &str) -> Option<&'a str> {
+    let device = topic.strip_suffix(suffix)?.strip_prefix(TOPIC_PREFIX)?;
+    let is_name = !device.is_empty()
+        && device.len() <= sensor_drivers::LEVEL_BYTES_MAX
+        && !device.contains(['/', '+', '#'])
+        && !device.contains(char::is_control);
+    is_name.then_some(device)
 }
 
 #[cfg(test)]

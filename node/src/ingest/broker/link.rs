@@ -97,7 +97,7 @@ async fn connection(settings: &BrokerSettings, app: &Arc<App>, breaker: &mut Bre
         places: Places::new(),
         messages,
     };
-    let taker = Taker::new(client, session, received, &trial);
+    let taker = Taker::new(client, app.mqtt().clone(), session, received, &trial);
     let proven = async {
         trial.passed().await;
         breaker.succeeded();

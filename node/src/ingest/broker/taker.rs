@@ -9,7 +9,7 @@ use super::cutter::WHOLE_BYTES_MAX;
 use super::pump::Held;
 use super::trial::Trial;
 use crate::app::ingest::{Delivery, IngestSession, Message, Submission};
-use crate::app::mqtt::TOPIC_BYTES_MAX;
+use crate::app::mqtt::{Mqtt, TOPIC_BYTES_MAX, device_of_state};
 
 /// Messages of one batch.
 const BATCH_MAX: usize = 256;
@@ -25,6 +25,7 @@ struct Flight {
 /// See the module.
 pub(super) struct Taker<'a> {
     client: AsyncClient,
+    mqtt: Mqtt,
     session: IngestSession,
     received: mpsc::Receiver<Held>,
     flights: VecDeque<Flight>,
@@ -34,12 +35,14 @@ pub(super) struct Taker<'a> {
 impl<'a> Taker<'a> {
     pub(super) fn new(
         client: AsyncClient,
+        mqtt: Mqtt,
         session: IngestSession,
         received: mpsc::Receiver<Held>,
         trial: &'a Trial,
     ) -> Self {
         Taker {
             client,
+            mqtt,
             session,
             received,
             flights: VecDeque::new(),
@@ -114,9 +117,12 @@ impl<'a> Taker<'a> {
             delivery,
             kept: publish.retain,
         };
-        match refusal(held, &topic) {
-            Some((code, reason)) => self.session.reject(message, code, reason),
-            None => self.session.message(message),
+        if let Some((code, reason)) = refusal(held, &topic) {
+            self.session.reject(message, code, reason);
+        } else if let Some(device) = device_of_state(&topic) {
+            self.mqtt.take_state(&mut self.session, device, message);
+        } else {
+            self.session.message(message);
         }
     }
 

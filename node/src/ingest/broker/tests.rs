@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use domain::Kind;
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +16,7 @@ use super::breaker::Pauses;
 use super::{BrokerSettings, link};
 use crate::app::brokers::BrokerView;
 use crate::app::founding::{self, Founding};
-use crate::app::{App, Caller, KeySource, OpenConfig};
+use crate::app::{App, Caller, KeySource, OpenConfig, RecordKind};
 
 /// Nothing takes longer on a loaded machine.
 const WAIT: Duration = Duration::from_secs(60);
@@ -25,6 +26,8 @@ const SHORT: Pauses = Pauses {
     open: Duration::from_millis(20),
 };
 
+/// First byte of a PUBLISH with QoS 1 that the broker had kept.
+const KEPT: u8 = 0x33;
 const TAKEN: u8 = 1;
 const REFUSED: u8 = 0x80;
 
@@ -86,13 +89,17 @@ impl Connection {
         let _ = ended.await.expect("the node ends it");
     }
 
-    /// With QoS 1.
     async fn publish(&mut self, packet_id: u16, topic: &str, payload: &[u8]) {
+        self.publish_as(0x32, packet_id, topic, payload).await;
+    }
+
+    /// With QoS 1; `first` says it, with DUP and RETAIN.
+    async fn publish_as(&mut self, first: u8, packet_id: u16, topic: &str, payload: &[u8]) {
         let mut body = (topic.len() as u16).to_be_bytes().to_vec();
         body.extend(topic.as_bytes());
         body.extend(packet_id.to_be_bytes());
         body.extend(payload);
-        let mut packet = vec![0x32];
+        let mut packet = vec![first];
         let mut length = body.len();
         while length > 0x7f {
             packet.push((length & 0x7f) as u8 | 0x80);
@@ -167,6 +174,12 @@ impl Node {
         tokio::time::timeout(WAIT, waiting).await.expect(what)
     }
 
+    async fn dead_letters(&self) -> Vec<Value> {
+        let somebody = Caller::socket();
+        let letters = self.app.list_dead_letters(&somebody, None, None, None);
+        letters.await.unwrap().items
+    }
+
     async fn stop(self) {
         self.stop.cancel();
         self.link.await.unwrap();
@@ -233,13 +246,9 @@ async fn a_message_that_is_too_large_is_a_dead_letter_and_the_next_one_is_read()
     connection.publish(2, "muster/v1/gauge/level", b"2.5").await;
     assert_eq!(connection.acknowledged().await, 1);
     assert_eq!(connection.acknowledged().await, 2);
-    let letters = node
-        .app
-        .list_dead_letters(&Caller::socket(), None, None, None)
-        .await
-        .unwrap();
-    assert_eq!(letters.items.len(), 1, "{letters:?}");
-    let letter = &letters.items[0];
+    let letters = node.dead_letters().await;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let letter = &letters[0];
     assert_eq!(letter["code"], "payload-too-large", "{letter}");
     assert_eq!(letter["topic"], "camera/picture");
     assert_eq!(node.state()["failures"], 0);
@@ -254,13 +263,57 @@ async fn a_topic_of_64_kilobytes_is_a_dead_letter_with_its_beginning() {
     connection.answer_subscription(TAKEN).await;
     connection.publish(1, &"x".repeat(65_000), b"1").await;
     assert_eq!(connection.acknowledged().await, 1);
-    let letters = node
-        .app
-        .list_dead_letters(&Caller::socket(), None, None, None)
-        .await
-        .unwrap();
-    let letter = &letters.items[0];
+    let letters = node.dead_letters().await;
+    let letter = &letters[0];
     assert_eq!(letter["code"], "topic-too-long", "{letters:?}");
     assert!(letter["topic"].as_str().unwrap().len() <= 1_024);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_behind_a_broker_answers_commands_and_says_how_it_is() {
+    let broker = Broker::start().await;
+    let node = Node::listening(&broker, SHORT).await;
+    let somebody = Caller::socket();
+    let fields = json!({ "name": "pump", "state": "approved" });
+    let fields: Map<_, _> = fields.as_object().unwrap().clone();
+    let kind = RecordKind::Document(Kind::Device);
+    let pump = node.app.create(&somebody, kind, fields, None).await;
+    let pump = pump.unwrap().value["id"].as_str().unwrap().to_owned();
+    let command = node
+        .app
+        .send_command(&somebody, &pump, json!("open"), None, None)
+        .await
+        .unwrap();
+
+    let topic = "muster/v1/pump/state";
+    let mut connection = broker.accept().await;
+    connection.answer_subscription(TAKEN).await;
+    connection
+        .publish_as(KEPT, 1, topic, b"{\"valve\":\"open\"}")
+        .await;
+    assert_eq!(connection.acknowledged().await, 1);
+    let (_, reported) = node
+        .app
+        .list_commands(&somebody, &pump, None, None)
+        .await
+        .unwrap();
+    assert!(reported.is_null(), "of unknown age: {reported}");
+    connection
+        .publish(2, topic, b"{\"valve\":\"closed\"}")
+        .await;
+    let answer = json!({ "id": command["id"], "ok": true }).to_string();
+    connection.publish(3, topic, answer.as_bytes()).await;
+    assert_eq!(connection.acknowledged().await, 2);
+    assert_eq!(connection.acknowledged().await, 3);
+    let (commands, reported) = node
+        .app
+        .list_commands(&somebody, &pump, None, None)
+        .await
+        .unwrap();
+    assert_eq!(reported["state"], json!({ "valve": "closed" }));
+    assert_eq!(commands.items[0]["state"], "acknowledged");
+    let letters = node.dead_letters().await;
+    assert!(letters.is_empty(), "{letters:?}");
     node.stop().await;
 }
