@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use common::*;
 use parking_lot::Mutex;
 use store::{
-    AHEAD_WEIGHT_MAX, CommitError, IngestBatch, Ingested, NewReading, Queueing, Readings, SeriesId,
-    Ticket, flags,
+    AHEAD_WEIGHT_MAX, CommitError, Delivery, IngestBatch, Ingested, MqttChange, NewReading,
+    Queueing, Readings, SenderId, SeriesId, SessionNo, Ticket, flags,
 };
 
 /// A writer that stops after each commit until it is let on, and tells what each held.
@@ -188,4 +188,100 @@ fn what_a_batch_holds_is_free_when_it_is_answered_though_nobody_listens() {
     hold(readings, batch(good, 1)).wait().unwrap();
     assert_eq!(Arc::strong_count(&place), 1);
     assert!(refused.wait().is_err());
+}
+
+const GATEWAY: SenderId = SenderId::Session(SessionNo(7));
+
+/// Messages under the packet ids from 1, one untimed reading in each.
+fn messages(series: SeriesId, packet_ids: u16, redelivered: bool) -> IngestBatch {
+    let mut batch = batch(series, usize::from(packet_ids));
+    for (number, reading) in (0..).zip(&mut batch.readings) {
+        reading.message = Some(number);
+    }
+    let delivery = |packet_id| Delivery {
+        session: SessionNo(7),
+        packet_id,
+        payload_hash: 1,
+        redelivered,
+        exactly_once: false,
+    };
+    batch.messages = (1..=packet_ids).map(delivery).collect();
+    batch
+}
+
+fn of_gateway(readings: &Readings, ahead: bool, batch: IngestBatch) -> Answer {
+    let queueing = Queueing {
+        ahead,
+        sender: Some(GATEWAY),
+        ..Queueing::default()
+    };
+    readings.ingest_as(batch, queueing)
+}
+
+#[test]
+fn what_a_sender_sends_again_does_not_overtake_what_it_repeats() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = node(dir.path());
+    let readings = store.readings();
+    let series = gauge(readings, "gauge");
+    let held = Held::hold(readings);
+    let running = readings.ingest(batch(series, 1));
+    held.next();
+    // Large, so in order; what is sent again after a reconnect is small and would go ahead.
+    let first = of_gateway(readings, false, messages(series, 100, false));
+    let again = of_gateway(readings, true, messages(series, 20, true));
+    drop(held);
+    running.wait().unwrap();
+    assert_eq!(first.wait().unwrap().stored, 100);
+    let again = again.wait().unwrap();
+    assert_eq!((again.stored, again.duplicates), (0, 20));
+}
+
+#[test]
+fn what_follows_a_lone_batch_of_a_sender_does_not_overtake_it_in_a_flood() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = node(dir.path());
+    let readings = store.readings();
+    let (lone, series) = (gauge(readings, "lone"), gauge(readings, "gauge"));
+    let held = Held::hold(readings);
+    let running = readings.ingest(batch(lone, 1));
+    held.next();
+    // So many that the others get their half of the transaction before these are through.
+    let flood: Vec<Answer> = (0..200)
+        .map(|_| ahead(readings, batch(lone, AHEAD_WEIGHT_MAX - 1)))
+        .collect();
+    let first = of_gateway(readings, true, messages(series, 20, false));
+    let again = of_gateway(readings, false, messages(series, 100, true));
+    drop(held);
+    for ticket in flood.into_iter().chain([running]) {
+        ticket.wait().unwrap();
+    }
+    assert_eq!(first.wait().unwrap().stored, 20);
+    let again = again.wait().unwrap();
+    assert_eq!((again.stored, again.duplicates), (80, 20));
+}
+
+#[test]
+fn a_packet_id_of_a_new_session_is_taken_after_the_old_session_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = node(dir.path());
+    let readings = store.readings();
+    let series = gauge(readings, "gauge");
+    let held = Held::hold(readings);
+    let running = readings.ingest(batch(series, 1));
+    held.next();
+    let session = SessionNo(7);
+    let ended = readings.write_mqtt(vec![MqttChange::SessionFresh { session }]);
+    let exactly_once = || {
+        let mut batch = messages(series, 1, false);
+        batch.messages[0].exactly_once = true;
+        batch
+    };
+    let first = of_gateway(readings, true, exactly_once());
+    drop(held);
+    running.wait().unwrap();
+    ended.wait().unwrap();
+    assert_eq!(first.wait().unwrap().stored, 1);
+    let again = of_gateway(readings, true, exactly_once()).wait().unwrap();
+    assert_eq!(again.stored, 0, "its packet id was not released");
 }

@@ -22,8 +22,9 @@ mod tests;
 mod times;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use store::{SeriesId, SeriesRefused, SessionNo, Store};
+use store::{SenderId, SeriesId, SeriesRefused, SessionNo, Store};
 
 use super::App;
 use super::clock::Clock;
@@ -48,6 +49,8 @@ struct Shared {
     decoders: Decoders,
     places: Places,
     scripts: Scripts,
+    /// Senders without a client id that came so far.
+    unnamed: AtomicU64,
     cheats: bool,
 }
 
@@ -134,6 +137,7 @@ impl Ingest {
             decoders,
             places: Places::new(places),
             scripts: Scripts::default(),
+            unnamed: AtomicU64::new(0),
             cheats: cheats(),
         }))
     }
@@ -180,6 +184,10 @@ impl Shared {
         } else {
             readings.intern_unapproved_series(name, channel, unit, now_ms)
         }
+    }
+
+    fn unnamed_sender(&self) -> SenderId {
+        SenderId::Unnamed(self.unnamed.fetch_add(1, Ordering::Relaxed))
     }
 
     fn now_ms(&self) -> i64 {

@@ -3,21 +3,36 @@
 //! Two queues: whatever has to stay in order, and lone batches ([`super::Queueing::ahead`]), which go ahead of a
 //! backlog. A lone batch waits for the commit that runs and for its own, however much is queued.
 //!
-//! Invariant: neither starves the other: of a transaction those that go ahead take half at most while the other queue is
-//! not empty; where even that left no room for the other one, the next transaction begins with it.
+//! Invariants:
+//! - Neither starves the other: of a transaction those that go ahead take half at most while the other queue is not
+//!   empty; where even that left no room for the other one, the next transaction begins with it.
+//! - The batches of one sender are done in the order in which they came, whichever queue they are in. A message that is
+//!   sent again is known by the one before it, so it must not be stored first: the sender may have connected anew while
+//!   its earlier batch waits here, and whoever hands in the later one need not know of that.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::types::SenderId;
 use super::writer::Job;
 
 pub(crate) struct Inbox {
     jobs: Receiver<Job>,
     ahead: VecDeque<Job>,
     in_order: VecDeque<Job>,
+    /// Of every sender that has something in the queues.
+    senders: HashMap<SenderId, Waiting>,
     /// The transaction before took lone batches alone, though others waited.
     only_ahead: bool,
+}
+
+/// What waits of one sender.
+#[derive(Default)]
+struct Waiting {
+    batches: usize,
+    /// The first of them goes ahead; no other does.
+    ahead: bool,
 }
 
 impl Inbox {
@@ -26,6 +41,7 @@ impl Inbox {
             jobs,
             ahead: VecDeque::new(),
             in_order: VecDeque::new(),
+            senders: HashMap::new(),
             only_ahead: false,
         }
     }
@@ -55,9 +71,43 @@ impl Inbox {
         // What was queued before the end is done before it.
         let is_end = matches!(self.in_order.front(), Some(Job::Stop));
         if may_go_ahead || is_end {
-            self.ahead.pop_front().or_else(|| self.in_order.pop_front())
+            self.pop_ahead().or_else(|| self.pop_in_order())
         } else {
-            self.in_order.pop_front().or_else(|| self.ahead.pop_front())
+            self.pop_in_order().or_else(|| self.pop_ahead())
+        }
+    }
+
+    fn pop_ahead(&mut self) -> Option<Job> {
+        let job = self.ahead.pop_front()?;
+        self.taken(&job);
+        Some(job)
+    }
+
+    /// The first of those in order; where its sender has an earlier batch that goes ahead, that one.
+    fn pop_in_order(&mut self) -> Option<Job> {
+        let sender = self.in_order.front()?.sender();
+        let has_earlier = sender
+            .and_then(|sender| self.senders.get(&sender))
+            .is_some_and(|waiting| waiting.ahead);
+        let earlier = has_earlier
+            .then(|| self.ahead.iter().position(|job| job.sender() == sender))
+            .flatten();
+        let job = match earlier {
+            Some(earlier) => self.ahead.remove(earlier),
+            None => self.in_order.pop_front(),
+        }?;
+        self.taken(&job);
+        Some(job)
+    }
+
+    fn taken(&mut self, job: &Job) {
+        let Some(sender) = job.sender() else { return };
+        if let Some(waiting) = self.senders.get_mut(&sender) {
+            waiting.batches -= 1;
+            waiting.ahead &= !job.goes_ahead();
+            if waiting.batches == 0 {
+                self.senders.remove(&sender);
+            }
         }
     }
 
@@ -85,10 +135,19 @@ impl Inbox {
         }
     }
 
-    fn sort(&mut self, job: Job) {
-        match job {
-            Job::Ingest { ahead: true, .. } => self.ahead.push_back(job),
-            job => self.in_order.push_back(job),
+    fn sort(&mut self, mut job: Job) {
+        if let Some(sender) = job.sender() {
+            let waiting = self.senders.entry(sender).or_default();
+            if waiting.batches > 0 {
+                job.stay_in_order();
+            }
+            waiting.batches += 1;
+            waiting.ahead |= job.goes_ahead();
+        }
+        if job.goes_ahead() {
+            self.ahead.push_back(job);
+        } else {
+            self.in_order.push_back(job);
         }
     }
 }

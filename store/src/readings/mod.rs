@@ -61,8 +61,8 @@ pub use self::rollup::{Bucket, BucketPage, BucketWidth, QUARTER_MS};
 pub use self::types::{
     CommittedReadings, Delivery, DeviceSeen, IngestBatch, Ingested, NAME_BYTES_MAX, NewDeadLetter,
     NewReading, Point, PointPage, SERIES_MAX, SERIES_OF_UNAPPROVED_MAX, SERIES_PER_DEVICE_MAX,
-    SERIES_PER_UNAPPROVED_MAX, SeriesId, SeriesInfo, SeriesKey, SeriesQuery, SeriesRefused,
-    SessionNo, StoredReading, flags,
+    SERIES_PER_UNAPPROVED_MAX, SenderId, SeriesId, SeriesInfo, SeriesKey, SeriesQuery,
+    SeriesRefused, SessionNo, StoredReading, flags,
 };
 use self::writer::{Job, Reply, Shared, Writer};
 use crate::checkpoint::Checkpointer;
@@ -87,9 +87,12 @@ pub const AHEAD_WEIGHT_MAX: usize = 64;
 /// How a batch is queued for the writer; usually behind what is there.
 #[derive(Default)]
 pub struct Queueing {
-    /// Ahead of others' backlog: of its sender nothing else is queued. Has an effect for small batches
-    /// ([`AHEAD_WEIGHT_MAX`]) that change nothing that later changes build on.
+    /// Ahead of others' backlog. Has an effect for small batches ([`AHEAD_WEIGHT_MAX`]) that change nothing that later
+    /// changes build on, while nothing else of its sender is queued.
     pub ahead: bool,
+    /// Who sends it: what is queued of one sender is stored in the order in which it was queued. `None`: nobody whose
+    /// other batches matter.
+    pub sender: Option<SenderId>,
     /// Dropped when the batch was answered, whether or not anybody still waits for the answer.
     pub hold: Option<Box<dyn Send>>,
 }
@@ -260,6 +263,7 @@ impl Readings {
         self.send(Job::Ingest {
             batch: Box::new(batch),
             ahead,
+            sender: queueing.sender,
             reply: Reply {
                 answer: reply,
                 hold: queueing.hold,
@@ -273,6 +277,8 @@ impl Readings {
     ///
     /// Errors: `DiskFull`, `Fault`: nothing of it is stored.
     pub fn write_mqtt(&self, changes: Vec<MqttChange>) -> Ticket<Ingested, CommitError> {
+        // What its client sends next may not be stored before what ended the session that it had.
+        let sender = changes.iter().find_map(MqttChange::session);
         let batch = IngestBatch {
             mqtt: changes.into_iter().map(MqttWrite::from).collect(),
             ..IngestBatch::default()
@@ -284,6 +290,7 @@ impl Readings {
         self.send(Job::Ingest {
             batch: Box::new(batch),
             ahead: false,
+            sender: sender.map(SenderId::Session),
             reply: Reply {
                 answer: reply,
                 hold: None,

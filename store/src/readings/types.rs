@@ -34,6 +34,15 @@ impl SeriesKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionNo(pub u32);
 
+/// Whose batches stay in the order in which they were handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SenderId {
+    /// Known by its client id, also when it connects anew.
+    Session(SessionNo),
+    /// Nobody recognises it later. The number is its own for as long as it is there.
+    Unnamed(u64),
+}
+
 /// What is known about a reading besides its value; bits of `flags`.
 pub mod flags {
     /// The device was approved when the reading came: rules look at it.

@@ -23,8 +23,8 @@ use super::mqtt::{MqttChange, Unreleased};
 use super::query;
 use super::tail::Tail;
 use super::types::{
-    CommittedReadings, Delivery, IngestBatch, Ingested, NewReading, Point, SeriesId, StoredReading,
-    flags,
+    CommittedReadings, Delivery, IngestBatch, Ingested, NewReading, Point, SenderId, SeriesId,
+    StoredReading, flags,
 };
 use crate::checkpoint::Committing;
 use crate::error::{CommitError, Doing, StoreError};
@@ -48,6 +48,8 @@ pub(crate) enum Job {
         batch: Box<IngestBatch>,
         /// Before what has to stay in order.
         ahead: bool,
+        /// Its batches stay in order among themselves.
+        sender: Option<SenderId>,
         reply: Reply,
     },
     /// From the keeper.
@@ -62,6 +64,26 @@ pub(crate) enum Job {
         reply: oneshot::Sender<Result<bool, StoreError>>,
     },
     Stop,
+}
+
+impl Job {
+    pub(crate) fn sender(&self) -> Option<SenderId> {
+        match self {
+            Job::Ingest { sender, .. } => *sender,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn goes_ahead(&self) -> bool {
+        matches!(self, Job::Ingest { ahead: true, .. })
+    }
+
+    /// It goes ahead no longer.
+    pub(crate) fn stay_in_order(&mut self) {
+        if let Job::Ingest { ahead, .. } = self {
+            *ahead = false;
+        }
+    }
 }
 
 /// Who waits for a batch.
@@ -261,12 +283,13 @@ impl Writer {
             .map_err(CommitError::from);
         let mut next = first;
         while let Some(job) = next {
-            only_ahead &= matches!(job, Job::Ingest { ahead: true, .. });
+            only_ahead &= job.goes_ahead();
             match job {
                 Job::Ingest {
                     batch,
                     ahead,
                     reply,
+                    ..
                 } => {
                     if ahead {
                         readings_ahead += batch.weight();

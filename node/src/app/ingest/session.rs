@@ -11,7 +11,7 @@ use std::time::Duration;
 use sensor_drivers::{
     DecodeError, Entry, MUSTER_DECODER, Route, UnitString, decode_payload, decode_topic,
 };
-use store::{IngestBatch, NewDeadLetter, NewReading, SeriesId, SessionNo, flags};
+use store::{IngestBatch, NewDeadLetter, NewReading, SenderId, SeriesId, SessionNo, flags};
 
 use super::hash::message_hash;
 use super::places::Source;
@@ -32,7 +32,9 @@ pub struct IngestSession {
     pub(super) shared: Arc<Shared>,
     source: Arc<Source>,
     number: Option<SessionNo>,
-    /// Batches of this sender.
+    /// Whose batches the store keeps in order, those of earlier connections among them.
+    sender: SenderId,
+    /// Batches of this session.
     on_their_way: Arc<AtomicUsize>,
     /// The table that `topics` was looked up in.
     decoders: Arc<Active>,
@@ -71,11 +73,13 @@ impl IngestSession {
         source: Arc<Source>,
         number: Option<SessionNo>,
     ) -> IngestSession {
+        let sender = number.map_or_else(|| shared.unnamed_sender(), SenderId::Session);
         IngestSession {
             decoders: shared.decoders.now(),
             shared,
             source,
             number,
+            sender,
             on_their_way: Arc::default(),
             topics: HashMap::new(),
             now_ms: 0,
@@ -366,7 +370,7 @@ impl IngestSession {
         self.once = None;
         let mut submission = Submission::new(
             Arc::clone(&self.shared),
-            Arc::clone(&self.source),
+            (Arc::clone(&self.source), self.sender),
             batch,
             is_empty,
             OnItsWay::begin(&self.on_their_way),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use store::{AHEAD_WEIGHT_MAX, CommitError, IngestBatch, Ingested, Queueing, Ticket};
+use store::{AHEAD_WEIGHT_MAX, CommitError, IngestBatch, Ingested, Queueing, SenderId, Ticket};
 
 use super::Shared;
 use super::places::{Held, Need, Source};
@@ -29,6 +29,7 @@ pub struct Submission {
     /// Kept until it is committed, to try again with.
     batch: IngestBatch,
     source: Arc<Source>,
+    sender: SenderId,
     need: Need,
     state: State,
     retry: Duration,
@@ -48,14 +49,14 @@ enum State {
     Committed,
 }
 
-/// Counts the batches of one sender that are on their way.
+/// Counts the batches of one session that are on their way.
 pub(super) struct OnItsWay(Arc<AtomicUsize>);
 
 impl OnItsWay {
     /// Answers whether it is the only one, too.
-    pub(super) fn begin(of_sender: &Arc<AtomicUsize>) -> (Self, bool) {
-        let before = of_sender.fetch_add(1, Ordering::Relaxed);
-        (OnItsWay(Arc::clone(of_sender)), before == 0)
+    pub(super) fn begin(of_session: &Arc<AtomicUsize>) -> (Self, bool) {
+        let before = of_session.fetch_add(1, Ordering::Relaxed);
+        (OnItsWay(Arc::clone(of_session)), before == 0)
     }
 }
 
@@ -68,7 +69,7 @@ impl Drop for OnItsWay {
 impl Submission {
     pub(super) fn new(
         shared: Arc<Shared>,
-        source: Arc<Source>,
+        (source, sender): (Arc<Source>, SenderId),
         batch: IngestBatch,
         is_empty: bool,
         (on_its_way, is_only): (OnItsWay, bool),
@@ -77,6 +78,7 @@ impl Submission {
         Submission {
             shared,
             source,
+            sender,
             need: Need {
                 weight,
                 lone: is_only && weight <= AHEAD_WEIGHT_MAX && batch.mqtt.is_empty(),
@@ -200,6 +202,7 @@ impl Submission {
         };
         let queueing = Queueing {
             ahead: self.need.lone,
+            sender: Some(self.sender),
             hold: Some(Box::new(places)),
         };
         let ticket = self.shared.store.readings().ingest_as(batch, queueing);

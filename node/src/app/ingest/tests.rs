@@ -62,10 +62,14 @@ impl Still {
     }
 
     fn sender(&self, source: &str) -> IngestSession {
+        self.connection(source, None)
+    }
+
+    fn connection(&self, source: &str, client_id: Option<&str>) -> IngestSession {
         let key = SessionKey {
             source: source.into(),
-            client_id: None,
-            clean: true,
+            client_id: client_id.map(str::to_owned),
+            clean: false,
         };
         self.app.ingest().session(key).0
     }
@@ -85,15 +89,33 @@ impl Still {
         panic!("the source found a place for everything");
     }
 
-    /// The writer goes on; everything is committed.
-    async fn finish(self, submissions: impl IntoIterator<Item = Submission>) {
+    /// The writer goes on; everything is committed. Answers how many readings there are, the first one among them.
+    async fn finish(self, submissions: impl IntoIterator<Item = Submission>) -> u64 {
         drop(self.go_on);
         for mut submission in submissions {
             let committed = tokio::time::timeout(WAIT, submission.committed());
             committed.await.expect("it is committed in time").unwrap();
         }
+        let readings = self.app.store.readings().count();
         self.app.shutdown().await;
+        readings
     }
+}
+
+/// Messages under the packet ids from 1, as a client that waits for PUBACK sends them.
+fn unacknowledged(sender: &mut IngestSession, packet_ids: u16, redelivered: bool) -> Submission {
+    for packet_id in 1..=packet_ids {
+        sender.message(Message {
+            topic: "muster/v1/gauge/level",
+            payload: b"3.5",
+            delivery: Delivery::AtLeastOnce {
+                packet_id,
+                redelivered,
+            },
+            kept: false,
+        });
+    }
+    sender.submit(true).unwrap()
 }
 
 fn batch(sender: &mut IngestSession, device: &str, readings: usize) -> Submission {
@@ -176,4 +198,33 @@ async fn people_are_answered_while_every_place_for_readings_is_taken() {
     let held = flood.last().is_some_and(|last| !last.is_under_way());
     assert!(held, "the writer went on meanwhile: this shows nothing");
     still.finish(flood).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_again_on_a_new_connection_is_stored_once_while_the_first_copy_is_still_queued()
+ {
+    let still = Still::start().await;
+    let mut before = still.connection("mqtt", Some("gateway"));
+    let first = unacknowledged(&mut before, 100, false);
+    assert!(first.is_under_way(), "the store has it");
+    // The socket breaks: nobody waits for the answer any more.
+    drop((first, before));
+    let mut after = still.connection("mqtt", Some("gateway"));
+    // Fewer than make a small batch: one that would go ahead of the backlog.
+    let again = unacknowledged(&mut after, 20, true);
+    assert_eq!(still.finish([again]).await, 101);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_batch_and_what_follows_it_are_stored_once_on_whichever_connection_they_came() {
+    let still = Still::start().await;
+    let mut before = still.connection("mqtt", Some("gateway"));
+    let first = unacknowledged(&mut before, 20, false);
+    let flood = still.flood("mqtt");
+    drop((first, before));
+    let mut after = still.connection("mqtt", Some("gateway"));
+    let again = unacknowledged(&mut after, 100, true);
+    let of_flood = 100 * flood.len() as u64;
+    let readings = still.finish(flood.into_iter().chain([again])).await;
+    assert_eq!(readings, 1 + of_flood + 100);
 }

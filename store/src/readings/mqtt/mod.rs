@@ -161,6 +161,27 @@ pub enum MqttChange {
 }
 
 impl MqttChange {
+    /// The session whose promises it changes, where it is one's.
+    pub(crate) fn session(&self) -> Option<SessionNo> {
+        match self {
+            MqttChange::SessionFresh { session }
+            | MqttChange::SessionKept { session, .. }
+            | MqttChange::SessionLeft { session, .. }
+            | MqttChange::Subscribed { session, .. }
+            | MqttChange::Unsubscribed { session, .. }
+            | MqttChange::Enqueued { session, .. }
+            | MqttChange::OutgoingReleased { session, .. }
+            | MqttChange::Dequeued { session, .. } => Some(*session),
+            MqttChange::Retained(_)
+            | MqttChange::RetainedForgotten { .. }
+            | MqttChange::Account(_)
+            | MqttChange::AccountRemoved { .. }
+            | MqttChange::Command(_)
+            | MqttChange::CommandForgotten { .. }
+            | MqttChange::DeviceState { .. } => None,
+        }
+    }
+
     /// How much of the writer's queue it takes, in readings.
     pub(crate) fn weight(&self) -> usize {
         match self {
