@@ -16,7 +16,7 @@ use store::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ingest::{judged, odd_clock};
+use super::ingest::{judged, new_reading, odd_clock};
 use super::messages::device_text;
 use super::readings::{blocking, fault};
 use super::{App, AppError};
@@ -258,15 +258,9 @@ impl App {
             };
             let judged = judged(sample.device_time_ms, received_ms);
             odd_clocks.extend(odd_clock(&judged, readings.len()));
-            readings.push(NewReading {
-                series,
-                at_ms: judged.estimated_ms,
-                device_time: judged.device_ms.is_some() && !judged.flag.is_absurd(),
-                received_ms,
-                value: sample.value,
-                flags: if approved { flags::KEPT } else { 0 },
-                message: None,
-            });
+            let flags = flags::of(approved, false);
+            let reading = new_reading(series, &judged, received_ms, sample.value, flags);
+            readings.push(reading);
         }
         Ok((readings, odd_clocks))
     }

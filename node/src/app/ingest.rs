@@ -36,7 +36,7 @@ use scripts::Scripts;
 pub use places::{IngestPlaces, IngestPlacesError};
 pub use session::IngestSession;
 pub use submission::Submission;
-pub(in crate::app) use times::{judged, odd_clock};
+pub(in crate::app) use times::{judged, new_reading, odd_clock};
 
 /// The way into the store for everything that hears sensors. Cheap to clone.
 #[derive(Clone)]

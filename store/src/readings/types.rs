@@ -56,6 +56,16 @@ pub mod flags {
     /// Not for the rules to look at, but of an approved device: kept and counted like its other readings. A replayed
     /// dead letter is old news, and no reading of a stranger.
     pub const KEPT: u8 = 16;
+
+    /// Of a reading that came now: whether its device is approved, and whether it is news, so that rules look at it. What
+    /// came from a copy that a broker kept, what its source doubts and what is read late is none.
+    pub const fn of(is_approved: bool, is_news: bool) -> u8 {
+        match (is_approved, is_news) {
+            (true, true) => APPROVED,
+            (true, false) => KEPT,
+            (false, _) => 0,
+        }
+    }
 }
 
 /// A decoded sample.

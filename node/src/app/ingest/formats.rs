@@ -11,7 +11,8 @@ use sensor_drivers::{
 };
 use store::{NewReading, NewText, flags};
 
-use super::{IngestSession, Message, judged, odd_clock};
+use super::times::{is_own_time, judged, new_reading, odd_clock};
+use super::{IngestSession, Message};
 use crate::app::dead_letters::Unreadable;
 use crate::app::devices::{DeviceEntry, Health};
 use crate::app::messages::device_text;
@@ -133,8 +134,7 @@ impl IngestSession {
         message: &Message<'_>,
     ) -> Result<Option<Ready>, Unreadable> {
         let judged = judged(sample.device_time_ms, self.now_ms);
-        let has_time = judged.device_ms.is_some() && !judged.flag.is_absurd();
-        if message.kept && !has_time {
+        if message.kept && !is_own_time(&judged) {
             metrics::counter!("muster_ingest_kept_copies_total").increment(1);
             return Ok(None);
         }
@@ -147,22 +147,11 @@ impl IngestSession {
             .series(device, name, &sample.channel, unit, self.now_ms)?;
         // What its source doubts opens no incident.
         let is_news = !message.kept && sample.quality == Quality::Good;
+        let flags = flags::of(device.is_approved(), is_news);
         Ok(Some(Ready {
             health: Health::of_channel(&sample.channel),
             judged,
-            reading: NewReading {
-                series,
-                at_ms: judged.estimated_ms,
-                device_time: has_time,
-                received_ms: self.now_ms,
-                value: sample.value,
-                flags: match (device.is_approved(), is_news) {
-                    (true, true) => flags::APPROVED,
-                    (true, false) => flags::KEPT,
-                    (false, _) => 0,
-                },
-                message: None,
-            },
+            reading: new_reading(series, &judged, self.now_ms, sample.value, flags),
             device: Arc::clone(device),
         }))
     }

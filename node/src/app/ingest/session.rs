@@ -11,13 +11,13 @@ use std::time::Duration;
 use sensor_drivers::{
     DecodeError, Entry, MUSTER_DECODER, Route, UnitString, decode_payload, decode_topic,
 };
-use store::{IngestBatch, NewDeadLetter, NewReading, SenderId, SeriesId, SessionNo, flags};
+use store::{IngestBatch, NewDeadLetter, SenderId, SeriesId, SessionNo, flags};
 
 use super::hash::message_hash;
 use super::places::Source;
 use super::scripts::BATCH_TIME_MAX;
 use super::submission::{OnItsWay, Submission};
-use super::times::{judged, odd_clock};
+use super::times::{is_own_time, judged, new_reading, odd_clock};
 use super::{Delivery, Message, Shared};
 use crate::app::dead_letters::Unreadable;
 use crate::app::decoders::Active;
@@ -237,8 +237,7 @@ impl IngestSession {
         };
         let measurement = decode_payload(payload)?;
         let judged = judged(measurement.device_time_ms, self.now_ms);
-        let device_time = judged.device_ms.is_some() && !judged.flag.is_absurd();
-        if kept && !device_time {
+        if kept && !is_own_time(&judged) {
             // A value of unknown age is no reading: stored with the time of receipt it would look fresh.
             metrics::counter!("muster_ingest_kept_copies_total").increment(1);
             return Ok(());
@@ -271,20 +270,8 @@ impl IngestSession {
                     .note(health, measurement.value, judged.estimated_ms);
             }
         }
-        let mut reading = NewReading {
-            series,
-            at_ms: judged.estimated_ms,
-            device_time,
-            received_ms: self.now_ms,
-            value: measurement.value,
-            // Rules look at approved readings only, and never at old news.
-            flags: if known.device.is_approved() && !kept {
-                flags::APPROVED
-            } else {
-                0
-            },
-            message: None,
-        };
+        let flags = flags::of(known.device.is_approved(), !kept);
+        let mut reading = new_reading(series, &judged, self.now_ms, measurement.value, flags);
         if !reading.device_time || self.once.is_some() {
             // Where the sensor states a time, that tells one reading from another, and there is nothing to remember.
             reading.message = self.remember(topic, payload, delivery);

@@ -10,7 +10,7 @@ use domain::Kind;
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use serde_json::{Map, json};
-use store::QUEUE_READINGS_MAX;
+use store::{QUEUE_READINGS_MAX, flags};
 use tempfile::TempDir;
 
 use super::{Delivery, IngestSession, Message, SessionKey, Submission};
@@ -227,4 +227,25 @@ async fn a_small_batch_and_what_follows_it_are_stored_once_on_whichever_connecti
     let of_flood = 100 * flood.len() as u64;
     let readings = still.finish(flood.into_iter().chain([again])).await;
     assert_eq!(readings, 1 + of_flood + 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_copy_is_an_approved_devices_reading_and_no_news() {
+    let still = Still::start().await;
+    let approved = json!({ "name": "gauge", "state": "approved" });
+    let fields = approved.as_object().unwrap();
+    still.app.devices.document_committed(fields, false);
+    let mut broker = still.sender("broker city");
+    for (device, kept) in [("gauge", false), ("gauge", true), ("stranger", true)] {
+        broker.message(Message {
+            topic: &format!("muster/v1/{device}/level"),
+            payload: br#"{"v": 3.5, "t": "2026-11-20T10:00:00Z"}"#,
+            delivery: Delivery::AtMostOnce,
+            kept,
+        });
+    }
+    let flags: Vec<u8> = broker.batch.readings.iter().map(|new| new.flags).collect();
+    assert_eq!(flags, [flags::APPROVED, flags::KEPT, 0]);
+    let submission = broker.submit(true).unwrap();
+    still.finish([submission]).await;
 }

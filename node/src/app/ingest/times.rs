@@ -1,7 +1,7 @@
-//! How far the clocks of sensors are believed.
+//! How far the clocks of sensors are believed, and which time of a reading counts.
 
 use sensor_drivers::{JudgedTime, TimeLimits, judge_time};
-use store::OddClock;
+use store::{NewReading, OddClock, SeriesId};
 
 /// How far a sensor's clock is believed: it may have kept its readings for years while nobody fetched them, but nothing
 /// is measured in the future. (Rules look a day back, DESIGN §8.)
@@ -12,6 +12,30 @@ const TIMES_BELIEVED: TimeLimits = TimeLimits {
 
 /// 2026-01-01: a node whose own clock stands before this program was written judges nobody's.
 const CLOCK_SET_MS: i64 = 1_767_225_600_000;
+
+/// Whether the time that counts is the sensor's own.
+pub(super) fn is_own_time(judged: &JudgedTime) -> bool {
+    judged.device_ms.is_some() && !judged.flag.is_absurd()
+}
+
+/// A reading with the time that counts; of no message yet.
+pub(in crate::app) fn new_reading(
+    series: SeriesId,
+    judged: &JudgedTime,
+    received_ms: i64,
+    value: f64,
+    flags: u8,
+) -> NewReading {
+    NewReading {
+        series,
+        at_ms: judged.estimated_ms,
+        device_time: is_own_time(judged),
+        received_ms,
+        value,
+        flags,
+        message: None,
+    }
+}
 
 /// What the clock of the reading with that index said, to be kept beside it where it cannot be true.
 pub(in crate::app) fn odd_clock(judged: &JudgedTime, reading: usize) -> Option<OddClock> {
