@@ -3,7 +3,8 @@
 //! Invariants:
 //! - A letter is tried [`ATTEMPTS_MAX`] times by itself at most, ever later, and only for a cause that can pass without
 //!   anybody doing something about it. What is wrong with a message or with the configuration does not pass.
-//! - Its readings and its new state are one commit. Rules do not look at them: they are old news.
+//! - Its readings and its new state are one commit, and of several who replay it at once one stores them. Rules do not
+//!   look at them: they are old news.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,28 @@ pub(in crate::app) const OPEN_WARN: u64 = 100;
 
 /// What a dead letter became.
 type Replayed = (Vec<NewReading>, DeviceWrites);
+
+/// How another attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::app) enum Attempt {
+    /// What it says is stored.
+    Read,
+    /// It still cannot be read, for that reason.
+    Failed(String),
+    /// It was settled meanwhile, or made room for others: nothing was stored.
+    Settled,
+}
+
+impl Attempt {
+    /// As figures name it.
+    fn name(&self) -> &'static str {
+        match self {
+            Attempt::Read => "read",
+            Attempt::Failed(_) => "failed",
+            Attempt::Settled => "settled",
+        }
+    }
+}
 
 /// Why a message cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -124,24 +147,21 @@ impl App {
         })
         .await?;
         for letter in due {
-            let outcome = match self.try_dead_letter(&letter).await? {
-                Ok(()) => "read",
-                Err(_) => "failed",
-            };
+            let outcome = self.try_dead_letter(&letter).await?.name();
             metrics::counter!("muster_dead_letter_retries_total", "outcome" => outcome)
                 .increment(1);
         }
         Ok(())
     }
 
-    /// Tries to read a dead letter again, with the decoders of now; why not, if it cannot be read.
+    /// Tries to read a dead letter again, with the decoders of now.
     ///
     /// # Errors
     /// A fault of the store.
     pub(in crate::app) async fn try_dead_letter(
         self: &Arc<Self>,
         letter: &DeadLetter,
-    ) -> Result<Result<(), String>, AppError> {
+    ) -> Result<Attempt, AppError> {
         let (app, again) = (Arc::clone(self), letter.clone());
         // A script may take its time.
         let decoded = tokio::task::spawn_blocking(move || app.decode_again(&again));
@@ -163,25 +183,27 @@ impl App {
                 noted
                     .await
                     .map_err(|error| fault("note a failed replay", error))?;
-                return Ok(Err(error.to_string()));
+                return Ok(Attempt::Failed(error.to_string()));
             }
         };
         let batch = IngestBatch {
             readings,
-            replayed: vec![letter.id],
+            replayed: Some(letter.id),
             devices,
             ..IngestBatch::default()
         };
         let stored = self.store.readings().ingest(batch).await;
         self.devices.texts().wake();
-        stored.map(|_| Ok(())).map_err(|error| match error {
-            CommitError::DiskFull => AppError::DiskFull,
-            CommitError::Busy { .. } => AppError::Busy { retry_after_s: 1 },
-            other => AppError::Fault {
+        match stored {
+            Ok(ingested) if ingested.settled_before => Ok(Attempt::Settled),
+            Ok(_) => Ok(Attempt::Read),
+            Err(CommitError::DiskFull) => Err(AppError::DiskFull),
+            Err(CommitError::Busy { .. }) => Err(AppError::Busy { retry_after_s: 1 }),
+            Err(other) => Err(AppError::Fault {
                 context: "replay a dead letter",
                 source: Box::new(other),
-            },
-        })
+            }),
+        }
     }
 
     /// With the decoders of now, whose name comes with the outcome.

@@ -294,12 +294,15 @@ pub(crate) fn counts(connection: &Connection) -> Result<DeadLetterCounts, StoreE
         .doing("count dead letters")
 }
 
-/// Its readings are stored in the same transaction.
-pub(crate) fn mark_replayed(connection: &Connection, id: i64) -> Result<(), rusqlite::Error> {
-    connection
-        .prepare_cached("UPDATE dead_letter SET state = 1, attempts = attempts + 1, retry_at_ms = NULL WHERE id = ?1")?
+/// Its readings are stored in the same transaction, if this answers that it was open.
+pub(crate) fn mark_replayed(connection: &Connection, id: i64) -> Result<bool, rusqlite::Error> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE dead_letter SET state = 1, attempts = attempts + 1, retry_at_ms = NULL \
+             WHERE id = ?1 AND state = 0",
+        )?
         .execute([id])?;
-    Ok(())
+    Ok(changed > 0)
 }
 
 /// A person gave it up; answers whether it was open.

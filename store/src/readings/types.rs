@@ -124,8 +124,10 @@ pub struct IngestBatch {
     pub readings: Vec<NewReading>,
     pub messages: Vec<Delivery>,
     pub dead: Vec<NewDeadLetter>,
-    /// Dead letters that these readings came from: replayed, in the same transaction.
-    pub replayed: Vec<i64>,
+    /// The dead letter that all of it was read from: replayed, in the same transaction. Where it is not open any more
+    /// nothing of the batch is stored: somebody else was quicker, and readings without a time of their own could not be
+    /// told from theirs.
+    pub replayed: Option<i64>,
     /// QoS 2 packet ids that are free again: PUBREL came. Applied after the messages of the batch.
     pub released: Vec<(SessionNo, u16)>,
     /// What devices said besides values.
@@ -163,6 +165,8 @@ pub struct Ingested {
     pub repeated: Vec<u32>,
     /// Stored beside another value with the same time.
     pub contradictions: u32,
+    /// Its dead letter was settled before ([`IngestBatch::replayed`]): nothing was stored.
+    pub settled_before: bool,
 }
 
 /// A reading as stored.

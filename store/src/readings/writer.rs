@@ -407,6 +407,12 @@ impl Writer {
         group: &mut Group,
         ingested: &mut Ingested,
     ) -> Result<(), CommitError> {
+        if let Some(id) = batch.replayed
+            && !super::dead_letters::mark_replayed(&self.connection, id)?
+        {
+            ingested.settled_before = true;
+            return Ok(());
+        }
         let came_already = self.came_already(batch, ingested)?;
         let mut noted = vec![false; batch.messages.len()];
         let mut odd_clocks = batch.devices.odd_clocks.iter().peekable();
@@ -498,9 +504,6 @@ impl Writer {
         }
         for report in &batch.devices.reports {
             super::devices::write_report(&self.connection, report)?;
-        }
-        for id in &batch.replayed {
-            super::dead_letters::mark_replayed(&self.connection, *id)?;
         }
         for (session, packet_id) in &batch.released {
             self.unreleased

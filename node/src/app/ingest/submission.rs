@@ -195,7 +195,7 @@ impl Submission {
             readings: readings.clone(),
             messages: messages.clone(),
             dead: dead.clone(),
-            replayed: replayed.clone(),
+            replayed: *replayed,
             released: released.clone(),
             devices: devices.clone(),
             mqtt: mqtt.clone(),

@@ -2,6 +2,7 @@
 //! queued and who waits, not how long.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 use super::{Delivery, IngestSession, Message, SessionKey, Submission};
 use crate::app::founding::{self, Founding};
-use crate::app::{App, Caller, KeySource, OpenConfig, RecordKind};
+use crate::app::{App, AppError, Caller, KeySource, OpenConfig, RecordKind};
 
 /// Nothing takes longer on a loaded machine.
 const WAIT: Duration = Duration::from_secs(60);
@@ -248,4 +249,69 @@ async fn a_kept_copy_is_an_approved_devices_reading_and_no_news() {
     assert_eq!(flags, [flags::APPROVED, flags::KEPT, 0]);
     let submission = broker.submit(true).unwrap();
     still.finish([submission]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_replay_a_dead_letter_at_once_one_stores_it() {
+    let still = Still::start().await;
+    let app = Arc::clone(&still.app);
+    let mut sender = still.sender("mqtt");
+    sender.message(Message {
+        topic: "plain/gauge",
+        payload: br#"{"level": 3.5}"#,
+        delivery: Delivery::AtMostOnce,
+        kept: false,
+    });
+    let mut letter = sender.submit(true).unwrap();
+    still.go_on.send(()).unwrap();
+    tokio::time::timeout(WAIT, letter.committed())
+        .await
+        .expect("it is committed in time")
+        .unwrap();
+    let decoder = json!([{
+        "topic": "plain/+", "format": "json", "device": "{2}",
+        "values": [{ "channel": "level", "pointer": "/level" }],
+    }]);
+    app.use_decoders(serde_json::from_value(decoder).unwrap(), Path::new("."))
+        .await
+        .unwrap();
+    // The writer stands again, behind another reading.
+    let second = batch(&mut sender, "second", 1);
+    let replay = || {
+        let app = Arc::clone(&app);
+        tokio::spawn(async move { app.replay_dead_letter(&Caller::socket(), "1").await })
+    };
+    let both = [replay(), replay()];
+    // Each is written down after it has found the letter open.
+    let both_have_begun = async {
+        loop {
+            let audit = app.list_audit(&Caller::socket(), None, None).await.unwrap();
+            let replays = audit.items.iter();
+            if replays
+                .filter(|entry| entry["action"] == "dead-letter.replay")
+                .count()
+                == 2
+            {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT, both_have_begun)
+        .await
+        .expect("both begin in time");
+    let _ = still.go_on.send(());
+    let _ = still.go_on.send(());
+    let mut outcomes = Vec::new();
+    for one in both {
+        outcomes.push(one.await.unwrap());
+    }
+    let refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    assert_eq!(
+        refused
+            .map(|error| matches!(error, AppError::Conflict(_)))
+            .collect::<Vec<_>>(),
+        [true]
+    );
+    assert_eq!(still.finish([second]).await, 3);
 }

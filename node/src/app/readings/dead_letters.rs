@@ -10,6 +10,7 @@ use store::{DeadLetter, DeadLetterQuery, DeadLetterState};
 
 use super::{bad_cursor, blocking, fault, limit_of};
 use crate::app::clock::rfc3339;
+use crate::app::dead_letters::Attempt;
 use crate::app::{App, AppError, Caller, Page};
 
 impl App {
@@ -94,10 +95,11 @@ impl App {
         self.note_audit(caller, "dead-letter.replay", json!({ "dead_letter": id }))
             .await?;
         match self.try_dead_letter(&letter).await? {
-            Ok(()) => self.letter(id).await.map(|letter| letter_value(&letter)),
-            Err(reason) => Err(AppError::Conflict(format!(
+            Attempt::Read => self.letter(id).await.map(|letter| letter_value(&letter)),
+            Attempt::Failed(reason) => Err(AppError::Conflict(format!(
                 "it still cannot be read: {reason}"
             ))),
+            Attempt::Settled => Err(settled()),
         }
     }
 
