@@ -13,9 +13,9 @@ mod texts;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sensor_drivers::{DeviceFacts, Location};
 use serde_json::{Map, Value};
 use store::{DeviceReport, ReportedPlace, SeriesQuery, StoreError};
@@ -54,8 +54,8 @@ pub(in crate::app) struct DeviceEntry {
     documented: AtomicBool,
     first_seen_ms: AtomicI64,
     last_seen_ms: AtomicI64,
-    battery_pct: LastValue,
-    rssi_dbm: LastValue,
+    battery_pct: Mutex<Option<Timed<f64>>>,
+    rssi_dbm: Mutex<Option<Timed<f64>>>,
     /// MQTT connections of its own that are open.
     connections: AtomicU32,
     /// See [`presence`].
@@ -69,36 +69,6 @@ pub(in crate::app) struct DeviceEntry {
     reported_location: RwLock<Option<Timed<Location>>>,
 }
 
-/// A value that is shown beside a device, without a lock: it is written for each reading of its channel.
-#[derive(Debug)]
-struct LastValue {
-    /// Bits of an f64, NaN for none.
-    value: AtomicU64,
-    at_ms: AtomicI64,
-}
-
-impl Default for LastValue {
-    fn default() -> Self {
-        LastValue {
-            value: AtomicU64::new(f64::NAN.to_bits()),
-            at_ms: AtomicI64::new(NEVER),
-        }
-    }
-}
-
-impl LastValue {
-    fn set(&self, value: f64, at_ms: i64) {
-        self.value.store(value.to_bits(), Ordering::Relaxed);
-        self.at_ms.store(at_ms, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> Option<Timed<f64>> {
-        let value = f64::from_bits(self.value.load(Ordering::Relaxed));
-        let at_ms = self.at_ms.load(Ordering::Relaxed);
-        (!value.is_nan()).then_some(Timed { value, at_ms })
-    }
-}
-
 impl Default for DeviceEntry {
     fn default() -> Self {
         DeviceEntry {
@@ -106,8 +76,8 @@ impl Default for DeviceEntry {
             documented: AtomicBool::new(false),
             first_seen_ms: AtomicI64::new(NEVER),
             last_seen_ms: AtomicI64::new(NEVER),
-            battery_pct: LastValue::default(),
-            rssi_dbm: LastValue::default(),
+            battery_pct: Mutex::default(),
+            rssi_dbm: Mutex::default(),
             connections: AtomicU32::new(0),
             presence: AtomicU8::new(presence::UNKNOWN),
             location: RwLock::new(None),
@@ -209,13 +179,18 @@ impl DeviceEntry {
         });
     }
 
-    /// A value of that time came that is shown beside the device.
-    pub(in crate::app) fn note(&self, health: Health, value: f64, at_ms: i64) {
-        let field = match health {
+    /// A value came that is shown beside the device. One with the device's own time is not shown in the place of a newer
+    /// one: a device that sends what it has kept sends its past. One without is of now, also where the node's clock was
+    /// set back.
+    pub(in crate::app) fn note(&self, health: Health, value: Timed<f64>, has_own_time: bool) {
+        let shown = match health {
             Health::Battery => &self.battery_pct,
             Health::Rssi => &self.rssi_dbm,
         };
-        field.set(value, at_ms);
+        let mut shown = shown.lock();
+        if !has_own_time || shown.is_none_or(|shown| shown.at_ms <= value.at_ms) {
+            *shown = Some(value);
+        }
     }
 }
 
@@ -309,7 +284,11 @@ impl Devices {
                     health,
                     series.last,
                 ) {
-                    entry.note(health, last.value, last.at_ms);
+                    let value = Timed {
+                        value: last.value,
+                        at_ms: last.at_ms,
+                    };
+                    entry.note(health, value, false);
                 }
             }
         }
@@ -410,8 +389,8 @@ impl Devices {
 fn overlay_of(entry: &DeviceEntry) -> Overlay {
     Overlay {
         last_seen_ms: Some(entry.last_seen_ms.load(Ordering::Relaxed)).filter(|&at| at != NEVER),
-        battery_pct: entry.battery_pct.get(),
-        rssi_dbm: entry.rssi_dbm.get(),
+        battery_pct: *entry.battery_pct.lock(),
+        rssi_dbm: *entry.rssi_dbm.lock(),
         firmware: entry.firmware.read().clone(),
         reported_location: *entry.reported_location.read(),
         freshness: freshness_of(entry),
@@ -493,6 +472,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_device_kept_is_not_shown_in_the_place_of_what_is_newer() {
+        let devices = Devices::default();
+        let entry = devices.entry("pump").unwrap();
+        let at = |at_ms| Timed { value: 50.0, at_ms };
+        let shown = || devices.overlay("pump").battery_pct.unwrap().at_ms;
+        entry.note(Health::Battery, at(2000), true);
+        entry.note(Health::Battery, at(1000), true);
+        assert_eq!(shown(), 2000);
+        entry.note(Health::Battery, at(3000), true);
+        assert_eq!(shown(), 3000);
+        // Without a time of its own it is of now, whatever the node's clock says by now.
+        entry.note(Health::Battery, at(500), false);
+        assert_eq!(shown(), 500);
+    }
+
+    #[test]
     fn whoever_holds_an_entry_sees_approval_come_and_go() {
         let devices = Devices::default();
         let entry = devices.entry("gauge").unwrap();
@@ -512,7 +507,11 @@ mod tests {
         let entry = devices.entry("new").unwrap();
         entry.heard(1000);
         entry.heard(2000);
-        entry.note(Health::Battery, 71.5, 1500);
+        let battery = Timed {
+            value: 71.5,
+            at_ms: 1500,
+        };
+        entry.note(Health::Battery, battery, true);
         let [unknown] = devices.unknown_devices().try_into().unwrap();
         assert_eq!(
             (unknown.name.as_str(), unknown.first_seen_ms),
@@ -522,10 +521,7 @@ mod tests {
             unknown.overlay,
             Overlay {
                 last_seen_ms: Some(2000),
-                battery_pct: Some(Timed {
-                    value: 71.5,
-                    at_ms: 1500,
-                }),
+                battery_pct: Some(battery),
                 ..Overlay::default()
             }
         );

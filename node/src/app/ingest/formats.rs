@@ -11,6 +11,7 @@ use sensor_drivers::{
 };
 use store::{NewReading, NewText, flags};
 
+use super::session::shown;
 use super::times::{is_own_time, judged, new_reading, odd_clock};
 use super::{IngestSession, Message};
 use crate::app::dead_letters::Unreadable;
@@ -108,7 +109,7 @@ impl IngestSession {
         } in ready
         {
             if let Some(health) = health.filter(|_| !message.kept) {
-                device.note(health, reading.value, reading.at_ms);
+                device.note(health, shown(&reading), reading.device_time);
             }
             let odd = odd_clock(&judged, self.batch.readings.len());
             self.batch.devices.odd_clocks.extend(odd);

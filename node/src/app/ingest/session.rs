@@ -11,7 +11,7 @@ use std::time::Duration;
 use sensor_drivers::{
     DecodeError, Entry, MUSTER_DECODER, Route, UnitString, decode_payload, decode_topic,
 };
-use store::{IngestBatch, NewDeadLetter, SenderId, SeriesId, SessionNo, flags};
+use store::{IngestBatch, NewDeadLetter, NewReading, SenderId, SeriesId, SessionNo, flags};
 
 use super::hash::message_hash;
 use super::places::Source;
@@ -21,7 +21,7 @@ use super::times::{is_own_time, judged, new_reading, odd_clock};
 use super::{Delivery, Message, Shared};
 use crate::app::dead_letters::Unreadable;
 use crate::app::decoders::Active;
-use crate::app::devices::{DeviceEntry, Health};
+use crate::app::devices::{DeviceEntry, Health, Timed};
 use crate::app::mqtt::TOPIC_BYTES_MAX;
 
 /// Topics that a session remembers; a gateway publishes for some hundred sensors. Past it the memory starts anew.
@@ -262,16 +262,16 @@ impl IngestSession {
                 series
             }
         };
+        let flags = flags::of(known.device.is_approved(), !kept);
+        let mut reading = new_reading(series, &judged, self.now_ms, measurement.value, flags);
         if !kept {
             known.device.heard(self.now_ms);
             if let Some(health) = known.health {
                 known
                     .device
-                    .note(health, measurement.value, judged.estimated_ms);
+                    .note(health, shown(&reading), reading.device_time);
             }
         }
-        let flags = flags::of(known.device.is_approved(), !kept);
-        let mut reading = new_reading(series, &judged, self.now_ms, measurement.value, flags);
         if !reading.device_time || self.once.is_some() {
             // Where the sensor states a time, that tells one reading from another, and there is nothing to remember.
             reading.message = self.remember(topic, payload, delivery);
@@ -366,6 +366,14 @@ impl IngestSession {
             submission.start_if_there_is_room();
         }
         Some(submission)
+    }
+}
+
+/// As it is shown beside its device.
+pub(super) fn shown(reading: &NewReading) -> Timed<f64> {
+    Timed {
+        value: reading.value,
+        at_ms: reading.at_ms,
     }
 }
 
