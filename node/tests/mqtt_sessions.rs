@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use node::app::mqtt::{QUEUE_MESSAGES_MAX, SUBSCRIPTIONS_MAX};
 use node::ingest::mqtt::RECEIVE_MAXIMUM;
@@ -290,7 +290,8 @@ async fn what_was_not_acknowledged_is_sent_again_marked_and_under_its_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_present_is_the_truth() {
-    let node = Node::start().await;
+    static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+    let node = Node::start_ahead(&AHEAD_MS).await;
     let (raw, present) = Raw::connect(&node, named("a")).await;
     assert!(!present);
     raw.disconnect().await;
@@ -310,9 +311,11 @@ async fn session_present_is_the_truth() {
         properties: b"\x11\0\0\0\x01",
         ..lasting("b")
     };
-    let (raw, _) = Raw::connect5(&node, brief).await;
-    drop(raw);
-    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    let (mut raw, _) = Raw::connect5(&node, brief).await;
+    raw.send(&packet(0xe0, b"")).await;
+    // The node closes the socket when the session is left.
+    raw.closed().await;
+    AHEAD_MS.fetch_add(1_000, Ordering::Relaxed);
     let (raw, connack) = Raw::connect5(&node, lasting("b")).await;
     assert!(!is_present(&connack), "it is over");
     drop(raw);
@@ -496,35 +499,59 @@ async fn what_a_bridge_sends_again_is_never_news() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_will_with_a_delay_is_not_said_if_the_client_comes_back() {
-    let node = Node::start().await;
+    static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+    let node = Node::start_ahead(&AHEAD_MS).await;
     node.approve("pump").await;
-    let connect = Connect5 {
-        will: Some((b"\x18\0\0\0\x01", "muster/v1/pump/running", "0")),
+    node.approve("valve").await;
+    // A minute after it is lost.
+    let delay = b"\x18\0\0\0\x3c";
+    let pump = Connect5 {
+        will: Some((delay, "muster/v1/pump/running", "0")),
         ..lasting("pump-1")
     };
-    let (raw, _) = Raw::connect5(&node, connect).await;
+    let (raw, _) = Raw::connect5(&node, pump).await;
     assert_eq!(node.device("pump").await["online"], true);
     drop(raw);
+    offline(&node, "pump").await;
+    let (raw, connack) = Raw::connect5(&node, pump).await;
+    assert!(is_present(&connack));
+    // One that does not come back shows that the node has looked for wills that are due.
+    let valve = Connect5 {
+        will: Some((delay, "muster/v1/valve/running", "0")),
+        ..lasting("valve-1")
+    };
+    drop(Raw::connect5(&node, valve).await);
+    offline(&node, "valve").await;
+    will_is_said(&node, "valve", &AHEAD_MS).await;
+    let (mut other, _) = Raw::connect(&node, Connect::default()).await;
+    other.publish(TOPIC, b"1", 1, false).await;
+    assert_eq!(node.count("pump").await, 0);
+    drop(raw);
+    offline(&node, "pump").await;
+    will_is_said(&node, "pump", &AHEAD_MS).await;
+    node.stop().await;
+}
+
+async fn offline(node: &Node, device: &str) {
     eventually("offline", || async {
-        match node.device("pump").await["online"] {
+        match node.device(device).await["online"] {
             Value::Bool(false) => Ok(()),
             ref other => Err(other.to_string()),
         }
     })
     .await;
-    let (raw, connack) = Raw::connect5(&node, connect).await;
-    assert!(is_present(&connack));
-    tokio::time::sleep(Duration::from_millis(2_300)).await;
-    assert_eq!(node.count("pump").await, 0);
-    drop(raw);
+}
+
+/// Lets time go on until the one reading of a device that its will makes is there.
+async fn will_is_said(node: &Node, device: &str, ahead_ms: &AtomicU64) {
     eventually("the will", || async {
-        match node.count("pump").await {
+        ahead_ms.fetch_add(60_000, Ordering::Relaxed);
+        match node.count(device).await {
             1 => Ok(()),
             other => Err(other.to_string()),
         }
     })
     .await;
-    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,14 @@
 //! The node's clocks. Wall time is for display and retention; nothing is ordered by it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall and monotonic time of this process.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     started: Instant,
+    /// Milliseconds that both times are ahead of this machine's.
+    ahead_ms: Option<&'static AtomicU64>,
 }
 
 impl Clock {
@@ -13,21 +16,38 @@ impl Clock {
     pub fn start() -> Self {
         Clock {
             started: Instant::now(),
+            ahead_ms: None,
         }
+    }
+
+    /// The same, as many milliseconds ahead of this machine as `ahead_ms` says at any time: for tests of what happens
+    /// after a while.
+    pub fn start_ahead(ahead_ms: &'static AtomicU64) -> Self {
+        Clock {
+            ahead_ms: Some(ahead_ms),
+            ..Clock::start()
+        }
+    }
+
+    fn ahead_ms(&self) -> u64 {
+        self.ahead_ms
+            .map_or(0, |ahead_ms| ahead_ms.load(Ordering::Relaxed))
     }
 
     /// Milliseconds since 1970 UTC as this machine believes; 0 where its clock stands before 1970.
     pub fn wall_ms(&self) -> u64 {
-        SystemTime::now()
+        let machine_ms = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-            })
+            });
+        machine_ms.saturating_add(self.ahead_ms())
     }
 
     /// Milliseconds since the process started.
     pub fn uptime_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        elapsed_ms.saturating_add(self.ahead_ms())
     }
 }
 

@@ -67,6 +67,8 @@ pub struct OpenConfig {
     pub replicate: Replicate,
     /// When others are told what its sensors said.
     pub summaries: SummaryTiming,
+    /// What tells the time.
+    pub clock: Clock,
 }
 
 /// What a data directory lies on.
@@ -110,6 +112,7 @@ impl OpenConfig {
             archive: ArchiveSettings::default(),
             replicate: Replicate::default(),
             summaries: SummaryTiming::default(),
+            clock: Clock::start(),
         }
     }
 }
@@ -218,7 +221,7 @@ impl App {
         let trust = read_trust(&store)?.ok_or_else(unfinished)?;
         let me = me(identity, &trust).ok_or_else(unfinished)?;
 
-        let clock = Clock::start();
+        let clock = config.clock;
         let trust = Arc::new(ArcSwap::from_pointee(trust));
         let names = Arc::new(NameBook::new(Arc::clone(&trust)));
         let writes_stopped = Arc::new(ArcSwapOption::empty());

@@ -6,10 +6,11 @@ mod mqtt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use node::app::founding::{self, Founding};
-use node::app::{App, Caller, KeySource, OpenConfig, RecordKind};
+use node::app::{App, Caller, Clock, KeySource, OpenConfig, RecordKind};
 use node::ingest::mqtt::{Bounds, MqttSettings, serve_bounded};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -38,6 +39,21 @@ impl Node {
 
     /// A new node in a directory that is empty.
     pub async fn start_in(directory: TempDir) -> Node {
+        Node::found(&directory).await;
+        Node::open(directory, Bounds::default()).await
+    }
+
+    /// A new node whose clock is as many milliseconds ahead as that says.
+    pub async fn start_ahead(ahead_ms: &'static AtomicU64) -> Node {
+        let directory = TempDir::new().unwrap();
+        Node::found(&directory).await;
+        Node::member_with(directory, |config| {
+            config.clock = Clock::start_ahead(ahead_ms);
+        })
+        .await
+    }
+
+    async fn found(directory: &TempDir) {
         let founding = Founding {
             name: "test".into(),
             role: "hq".parse().unwrap(),
@@ -46,7 +62,6 @@ impl Node {
         founding::found(directory.path(), &KeySource::DataDir, founding)
             .await
             .unwrap();
-        Node::open(directory, Bounds::default()).await
     }
 
     /// A node in a directory that belongs to an operation already.
