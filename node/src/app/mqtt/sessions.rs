@@ -3,6 +3,11 @@
 //! Invariants:
 //! - A client identifier belongs to the account that began its session: nobody else gets its messages, or ends it.
 //! - What CONNACK says about a session is on the disk before it is said.
+//! - A session is begun, taken up and forgotten under one lock, and what ends one is queued for the disk under it too: it
+//!   cannot reach the disk after what begins the next one of that client.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -77,6 +82,12 @@ pub enum OpenRefused {
     NotStored(#[source] AppError),
 }
 
+impl OpenRequest {
+    fn connect(&self, session: &Session) {
+        session.connect(self.receiver, self.expiry_s, self.stop.clone());
+    }
+}
+
 impl Sessions {
     fn count(&mut self, owner: &str, more: bool) {
         let of_owner = self.persistent.entry(owner.to_owned()).or_default();
@@ -140,30 +151,20 @@ impl Mqtt {
     ///
     /// # Errors
     /// See [`OpenRefused`].
-    pub async fn open(&self, request: OpenRequest) -> Result<Opened, OpenRefused> {
-        let OpenRequest {
-            client_id,
-            rights,
-            clean_start,
-            expiry_s,
-            receiver,
-            bridge,
-            stop,
-        } = request;
-        let expiry_s = expiry_s.min(EXPIRY_S_MAX);
+    pub async fn open(&self, mut request: OpenRequest) -> Result<Opened, OpenRefused> {
+        request.expiry_s = request.expiry_s.min(EXPIRY_S_MAX);
         let mut changes = Vec::new();
-        let (session, present) = if client_id.is_empty() {
-            let owner = rights.owner().to_owned();
-            let mut sessions = self.0.sessions.lock();
-            let session = Session::new(None, String::new(), owner, &sessions.total_bytes);
-            let session = Arc::new(session);
-            sessions.unnamed.retain(|other| other.strong_count() > 0);
-            sessions.unnamed.push(Arc::downgrade(&session));
-            (session, false)
+        let (session, present) = if request.client_id.is_empty() {
+            (self.begin_unnamed(&request), false)
         } else {
-            self.take_up(&client_id, &rights, clean_start, expiry_s, &mut changes)?
+            self.take_up(&request, &mut changes)?
         };
-        session.connect(receiver, expiry_s, stop);
+        let OpenRequest {
+            rights,
+            expiry_s,
+            bridge,
+            ..
+        } = request;
         if !changes.is_empty()
             && let Err(error) = self.write(changes).await
         {
@@ -183,14 +184,30 @@ impl Mqtt {
         })
     }
 
+    fn begin_unnamed(&self, request: &OpenRequest) -> Arc<Session> {
+        let owner = request.rights.owner().to_owned();
+        let mut sessions = self.0.sessions.lock();
+        let session = Session::new(None, String::new(), owner, &sessions.total_bytes);
+        let session = Arc::new(session);
+        request.connect(&session);
+        sessions.unnamed.retain(|other| other.strong_count() > 0);
+        sessions.unnamed.push(Arc::downgrade(&session));
+        session
+    }
+
     fn take_up(
         &self,
-        client_id: &str,
-        rights: &Rights,
-        clean_start: bool,
-        expiry_s: u32,
+        request: &OpenRequest,
         changes: &mut Vec<MqttChange>,
     ) -> Result<(Arc<Session>, bool), OpenRefused> {
+        let OpenRequest {
+            client_id,
+            rights,
+            clean_start,
+            expiry_s,
+            ..
+        } = request;
+        let (clean_start, expiry_s) = (*clean_start, *expiry_s);
         let mut sessions = self.0.sessions.lock();
         let before = sessions.by_client.get(client_id).cloned();
         if before
@@ -219,7 +236,7 @@ impl Mqtt {
                 changes.push(MqttChange::SessionFresh { session: number });
             }
             let owner = rights.owner().to_owned();
-            let client_id = client_id.to_owned();
+            let client_id = client_id.clone();
             let total_bytes = &sessions.total_bytes;
             Arc::new(Session::new(Some(number), client_id, owner, total_bytes))
         });
@@ -244,7 +261,9 @@ impl Mqtt {
         }
         sessions
             .by_client
-            .insert(client_id.to_owned(), Arc::clone(&session));
+            .insert(client_id.clone(), Arc::clone(&session));
+        // Here, so that nobody finds it without its client and takes it for one that is over.
+        request.connect(&session);
         Ok((session, present))
     }
 
@@ -267,8 +286,9 @@ impl Mqtt {
             }]);
             return;
         }
-        self.forget(session, was_persistent);
-        if was_persistent || exactly_once {
+        let mut sessions = self.0.sessions.lock();
+        let is_forgotten = self.forget(&mut sessions, session, was_persistent);
+        if is_forgotten && (was_persistent || exactly_once) {
             self.write_soon(vec![MqttChange::SessionFresh { session: number }]);
         }
     }
@@ -276,10 +296,8 @@ impl Mqtt {
     /// Ends sessions whose client did not come back.
     pub(super) fn end_sessions(&self) {
         let uptime_ms = self.uptime_ms();
-        let over: Vec<Arc<Session>> = self
-            .0
-            .sessions
-            .lock()
+        let mut sessions = self.0.sessions.lock();
+        let over: Vec<Arc<Session>> = sessions
             .by_client
             .values()
             .filter(|session| session.is_over(uptime_ms))
@@ -287,7 +305,7 @@ impl Mqtt {
             .collect();
         for session in over {
             let was_persistent = session.persistent().is_some();
-            self.forget(&session, was_persistent);
+            self.forget(&mut sessions, &session, was_persistent);
             if let (true, Some(number)) = (was_persistent, session.number) {
                 tracing::info!(client_id = session.client_id, "MQTT session is over");
                 self.write_soon(vec![MqttChange::SessionFresh { session: number }]);
@@ -295,9 +313,15 @@ impl Mqtt {
         }
     }
 
-    fn forget(&self, session: &Arc<Session>, was_persistent: bool) {
+    /// Answers whether it was the session of its client; else another one has begun, and everything that is stored is that
+    /// one's.
+    fn forget(
+        &self,
+        sessions: &mut Sessions,
+        session: &Arc<Session>,
+        was_persistent: bool,
+    ) -> bool {
         self.unroute(session);
-        let mut sessions = self.0.sessions.lock();
         let is_it = sessions
             .by_client
             .get(&session.client_id)
@@ -311,6 +335,7 @@ impl Mqtt {
                 self.0.store.readings().pin_session(number, false);
             }
         }
+        is_it
     }
 
     /// Ends the connections of an account, and its sessions.
