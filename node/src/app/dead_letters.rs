@@ -13,11 +13,12 @@ use rand::RngExt;
 use sensor_drivers::{DecodeError, Decoded, MUSTER_DECODER, Message, Route, UnitString};
 use store::{
     CommitError, DeadLetter, DeadLetterFailure, DeviceWrites, IngestBatch, NewReading, NewText,
-    OddClock, SeriesRefused, flags,
+    OddClock, Queueing, SeriesRefused, flags,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ingest::{judged, new_reading, odd_clock};
+use super::devices::Reserved;
+use super::ingest::{judged, new_reading, odd_clock, reserve_texts};
 use super::messages::device_text;
 use super::readings::{blocking, fault};
 use super::{App, AppError};
@@ -35,8 +36,8 @@ const AT_ONCE_MAX: usize = 16;
 /// hour, one bad message does not.
 pub(in crate::app) const OPEN_WARN: u64 = 100;
 
-/// What a dead letter became.
-type Replayed = (Vec<NewReading>, DeviceWrites);
+/// What a dead letter became, with the places of its texts.
+type Replayed = (Vec<NewReading>, DeviceWrites, Vec<Reserved>);
 
 /// How another attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,10 +70,11 @@ pub(in crate::app) enum Unreadable {
     TooManyDevices,
     #[error("other scripts took all the time there is for scripts")]
     ScriptsBusy,
-    #[error(
-        "as many texts wait to be written down as this node keeps: approve the device, or silence it"
-    )]
-    TooManyTexts,
+    #[error("{}", too_many_texts(*of_approved))]
+    TooManyTexts {
+        /// They wait for the disk, not for a person.
+        of_approved: bool,
+    },
     #[error("no new series: {0}")]
     Series(#[from] SeriesRefused),
 }
@@ -84,7 +86,7 @@ impl Unreadable {
             Unreadable::Decode(error) => error.code(),
             Unreadable::TooManyDevices => "too-many-devices",
             Unreadable::ScriptsBusy => "scripts-busy",
-            Unreadable::TooManyTexts => "too-many-texts",
+            Unreadable::TooManyTexts { .. } => "too-many-texts",
             Unreadable::Series(_) => "too-many-series",
         }
     }
@@ -94,7 +96,8 @@ impl Unreadable {
         match self {
             Unreadable::Decode(error) => error.may_pass(),
             Unreadable::ScriptsBusy => true,
-            Unreadable::TooManyDevices | Unreadable::TooManyTexts | Unreadable::Series(_) => false,
+            Unreadable::TooManyTexts { of_approved } => *of_approved,
+            Unreadable::TooManyDevices | Unreadable::Series(_) => false,
         }
     }
 
@@ -102,6 +105,14 @@ impl Unreadable {
     pub(in crate::app) fn retry_at_ms(&self, now_ms: i64, attempts: u32) -> Option<i64> {
         (self.may_pass() && attempts < ATTEMPTS_MAX)
             .then(|| now_ms + pause(attempts, rand::rng().random()).as_millis() as i64)
+    }
+}
+
+fn too_many_texts(of_approved: bool) -> &'static str {
+    if of_approved {
+        "as many texts wait to be written down as this node keeps: it is tried again"
+    } else {
+        "as many texts wait to be written down as this node keeps: approve the device, or silence it"
     }
 }
 
@@ -169,7 +180,7 @@ impl App {
             context: "replay a dead letter",
             source: Box::new(error),
         })?;
-        let (readings, devices) = match decoded {
+        let (readings, devices, places) = match decoded {
             Ok(decoded) => decoded,
             Err(error) => {
                 let now_ms = self.clock.wall_ms().cast_signed();
@@ -192,7 +203,12 @@ impl App {
             devices,
             ..IngestBatch::default()
         };
-        let stored = self.store.readings().ingest(batch).await;
+        places.iter().for_each(Reserved::give);
+        let queueing = Queueing {
+            hold: Some(Box::new(places)),
+            ..Queueing::default()
+        };
+        let stored = self.store.readings().ingest_as(batch, queueing).await;
         self.devices.texts().wake();
         match stored {
             Ok(ingested) if ingested.settled_before => Ok(Attempt::Settled),
@@ -220,37 +236,42 @@ impl App {
             received_ms: letter.received_ms,
         });
         let decoded = decoded.map_err(Unreadable::from).and_then(|decoded| {
-            let texts = self.old_texts(&decoded, letter.received_ms)?;
+            let (texts, places) = self.old_texts(&decoded, letter.received_ms)?;
             let (readings, odd_clocks) = self.old_readings(&decoded, letter.received_ms)?;
             let devices = DeviceWrites {
                 texts,
                 odd_clocks,
                 ..DeviceWrites::default()
             };
-            Ok((readings, devices))
+            Ok((readings, devices, places))
         });
         (decoder, decoded)
     }
 
-    fn old_texts(&self, decoded: &Decoded, received_ms: i64) -> Result<Vec<NewText>, Unreadable> {
-        let mut texts = Vec::new();
+    fn old_texts(
+        &self,
+        decoded: &Decoded,
+        received_ms: i64,
+    ) -> Result<(Vec<NewText>, Vec<Reserved>), Unreadable> {
+        let (mut texts, mut places) = (Vec::new(), Vec::new());
         for report in decoded
             .devices
             .iter()
             .filter(|report| !report.texts.is_empty())
         {
-            self.devices
+            let device = self
+                .devices
                 .entry(&report.device)
                 .ok_or(Unreadable::TooManyDevices)?;
-            if self.devices.texts().is_full(&report.device) {
-                return Err(Unreadable::TooManyTexts);
-            }
+            let of_device =
+                reserve_texts(&self.devices, &report.device, &device, report.texts.len())?;
+            places.extend(of_device);
             texts.extend(report.texts.iter().map(|text| NewText {
                 text: device_text(&report.device, text, received_ms),
                 message: None,
             }));
         }
-        Ok(texts)
+        Ok((texts, places))
     }
 
     fn old_readings(

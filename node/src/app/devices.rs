@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use store::{DeviceReport, ReportedPlace, SeriesQuery, StoreError};
 
 pub(in crate::app) use self::overlay::{Freshness, Overlay, Timed, age_s};
-pub(in crate::app) use self::texts::DeviceTexts;
+pub(in crate::app) use self::texts::{DeviceTexts, Reserved};
 
 /// Names kept in memory, heard or approved: as many as there may be series, and about 150 bytes each.
 const DEVICES_MAX: usize = 100_000;
@@ -252,7 +252,7 @@ impl Devices {
     }
 
     /// What they say in words.
-    pub(in crate::app) fn texts(&self) -> &DeviceTexts {
+    pub(in crate::app) fn texts(&self) -> &Arc<DeviceTexts> {
         &self.texts
     }
 
@@ -297,7 +297,8 @@ impl Devices {
                 entry.restore(report);
             }
         }
-        self.texts.count(readings.device_text_counts()?);
+        let waiting = readings.device_text_counts()?;
+        self.texts.count(waiting, |name| self.is_approved(name));
         Ok(())
     }
 

@@ -33,6 +33,7 @@ use super::devices::{DeviceEntry, Devices};
 use places::Places;
 use scripts::Scripts;
 
+pub(in crate::app) use formats::reserve_texts;
 pub use places::{IngestPlaces, IngestPlacesError};
 pub use session::IngestSession;
 pub use submission::Submission;

@@ -82,6 +82,7 @@ pub(in crate::app) fn start(app: Arc<App>, stop: CancellationToken) -> tokio::ta
 
 impl App {
     async fn write_down_texts(&self) -> Result<(), AppError> {
+        self.count_texts().await?;
         for text in self.waiting_texts().await? {
             if !self.devices.is_approved(&text.device) {
                 continue;
@@ -96,12 +97,19 @@ impl App {
             }
             let written = self.store.readings().device_text_written(text.id).await;
             written.map_err(|error| fault("forget a text that was written down", error))?;
+            self.devices.texts().written(&text.device);
         }
+        Ok(())
+    }
+
+    async fn count_texts(&self) -> Result<(), AppError> {
+        let texts = self.devices.texts();
+        texts.begin_count();
         let store = self.store.clone();
         let counts = blocking("count texts that wait", move || {
             store.readings().device_text_counts()
         });
-        self.devices.texts().count(counts.await?);
+        texts.count(counts.await?, |name| self.devices.is_approved(name));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use super::session::shown;
 use super::times::{is_own_time, judged, new_reading, odd_clock};
 use super::{IngestSession, Message};
 use crate::app::dead_letters::Unreadable;
-use crate::app::devices::{DeviceEntry, Health};
+use crate::app::devices::{DeviceEntry, Devices, Health, Reserved};
 use crate::app::messages::device_text;
 
 /// UCUM's decibel milliwatt.
@@ -62,6 +62,7 @@ impl IngestSession {
 
     fn take_decoded(&mut self, decoded: &Decoded, message: &Message<'_>) -> Result<(), Unreadable> {
         let (mut ready, mut heard, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut reserved = Vec::new();
         for report in &decoded.devices {
             let device = self
                 .shared
@@ -73,14 +74,19 @@ impl IngestSession {
                     ready.push(reading);
                 }
             }
-            if !report.texts.is_empty() && self.shared.devices.texts().is_full(&report.device) {
-                return Err(Unreadable::TooManyTexts);
-            }
             // What a broker kept is no news, unless it can be told whether it was heard before.
             let is_known = |text: &TextMessage| text.packet.is_some() || text.sent_ms.is_some();
             let of_device = report.texts.iter();
             let of_device = of_device.filter(|text| !message.kept || is_known(text));
+            let before = texts.len();
             texts.extend(of_device.map(|text| device_text(&report.device, text, self.now_ms)));
+            let places = reserve_texts(
+                &self.shared.devices,
+                &report.device,
+                &device,
+                texts.len() - before,
+            )?;
+            reserved.extend(places);
             heard.push((device, report));
         }
         for (device, report) in heard.iter().filter(|_| !message.kept) {
@@ -123,6 +129,7 @@ impl IngestSession {
             message: number,
         });
         self.batch.devices.texts.extend(texts);
+        self.texts.extend(reserved);
         Ok(())
     }
 
@@ -156,6 +163,24 @@ impl IngestSession {
             device: Arc::clone(device),
         }))
     }
+}
+
+/// Places for so many texts of a device; `None` where there are none.
+pub(in crate::app) fn reserve_texts(
+    devices: &Devices,
+    name: &str,
+    device: &DeviceEntry,
+    count: usize,
+) -> Result<Option<Reserved>, Unreadable> {
+    if count == 0 {
+        return Ok(None);
+    }
+    let of_approved = device.is_approved();
+    devices
+        .texts()
+        .reserve(name, of_approved, count as u64)
+        .map(Some)
+        .ok_or(Unreadable::TooManyTexts { of_approved })
 }
 
 /// The signal, as a channel of its own: it can be charted, and is there after a restart. (Formats give the battery as a

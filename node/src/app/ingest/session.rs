@@ -21,7 +21,7 @@ use super::times::{is_own_time, judged, new_reading, odd_clock};
 use super::{Delivery, Message, Shared};
 use crate::app::dead_letters::Unreadable;
 use crate::app::decoders::Active;
-use crate::app::devices::{DeviceEntry, Health, Timed};
+use crate::app::devices::{DeviceEntry, Health, Reserved, Timed};
 use crate::app::mqtt::TOPIC_BYTES_MAX;
 
 /// Topics that a session remembers; a gateway publishes for some hundred sensors. Past it the memory starts anew.
@@ -48,6 +48,8 @@ pub struct IngestSession {
     /// The message being taken, where it comes exactly once: index into the batch's messages.
     pub(super) once: Option<u32>,
     pub(super) batch: IngestBatch,
+    /// Places of the texts in it.
+    pub(super) texts: Vec<Reserved>,
 }
 
 /// What a session remembers of a topic.
@@ -87,6 +89,7 @@ impl IngestSession {
             decoding: Duration::ZERO,
             once: None,
             batch: IngestBatch::default(),
+            texts: Vec::new(),
         }
     }
 
@@ -360,6 +363,7 @@ impl IngestSession {
             (Arc::clone(&self.source), self.sender),
             batch,
             is_empty,
+            std::mem::take(&mut self.texts),
             OnItsWay::begin(&self.on_their_way),
         );
         if at_once {

@@ -15,6 +15,7 @@ use store::{AHEAD_WEIGHT_MAX, CommitError, IngestBatch, Ingested, Queueing, Send
 use super::Shared;
 use super::places::{Held, Need, Source};
 use crate::app::AppError;
+use crate::app::devices::Reserved;
 
 /// After a failed commit the next attempt waits at first so long, then twice as long each time up to the second bound.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -36,6 +37,8 @@ pub struct Submission {
     repeated: Vec<u32>,
     submitted_at: Instant,
     on_its_way: Option<OnItsWay>,
+    /// Places of its texts, where it has any.
+    texts: Option<Arc<Vec<Reserved>>>,
 }
 
 enum State {
@@ -72,6 +75,7 @@ impl Submission {
         (source, sender): (Arc<Source>, SenderId),
         batch: IngestBatch,
         is_empty: bool,
+        texts: Vec<Reserved>,
         (on_its_way, is_only): (OnItsWay, bool),
     ) -> Submission {
         let weight = batch.weight();
@@ -83,6 +87,7 @@ impl Submission {
                 weight,
                 lone: is_only && weight <= AHEAD_WEIGHT_MAX && batch.mqtt.is_empty(),
             },
+            texts: (!texts.is_empty()).then(|| Arc::new(texts)),
             on_its_way: (!is_empty).then_some(on_its_way),
             batch,
             state: if is_empty {
@@ -200,10 +205,13 @@ impl Submission {
             devices: devices.clone(),
             mqtt: mqtt.clone(),
         };
+        for text in self.texts.iter().flat_map(|texts| texts.iter()) {
+            text.give();
+        }
         let queueing = Queueing {
             ahead: self.need.lone,
             sender: Some(self.sender),
-            hold: Some(Box::new(places)),
+            hold: Some(Box::new((places, self.texts.clone()))),
         };
         let ticket = self.shared.store.readings().ingest_as(batch, queueing);
         self.state = State::Queued(ticket);
@@ -215,6 +223,7 @@ impl Submission {
     fn done(&mut self, ingested: Ingested) {
         self.state = State::Committed;
         self.on_its_way = None;
+        self.texts = None;
         metrics::counter!("muster_ingest_readings_total").increment(u64::from(ingested.stored));
         metrics::counter!("muster_ingest_duplicates_total")
             .increment(u64::from(ingested.duplicates));
