@@ -26,6 +26,7 @@ pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0005_summary_due.sql"),
     include_str!("../migrations/readings/0006_devices.sql"),
     include_str!("../migrations/readings/0007_command_requests.sql"),
+    include_str!("../migrations/readings/0008_texts_by_device.sql"),
 ];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 

@@ -19,7 +19,7 @@ use domain::{FactKind, RecordId, ids};
 use sensor_drivers::TextMessage;
 use serde_json::{Map, Value, json};
 use store::{DeviceText, FactRow, Reader, StoreError};
-use sync_engine::ObjectId;
+use sync_engine::{NodeId, ObjectId, OperationId};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -82,12 +82,22 @@ pub(in crate::app) fn start(app: Arc<App>, stop: CancellationToken) -> tokio::ta
 
 impl App {
     async fn write_down_texts(&self) -> Result<(), AppError> {
-        self.count_texts().await?;
-        for text in self.waiting_texts().await? {
-            if !self.devices.is_approved(&text.device) {
-                continue;
+        for device in self.count_texts().await? {
+            // Those of strangers stay, and are read when somebody asks for them.
+            if self.devices.is_approved(&device) {
+                self.write_down_texts_of(device).await?;
             }
-            let id = self.message_id(&text);
+        }
+        Ok(())
+    }
+
+    async fn write_down_texts_of(&self, device: String) -> Result<(), AppError> {
+        let store = self.store.clone();
+        let texts = blocking("read texts of a device that wait", move || {
+            store.readings().device_texts_of(&device)
+        });
+        for text in texts.await? {
+            let id = self.message_ids().of(&text.id);
             let known = self
                 .read(move |reader| reader.facts_beside(&ObjectId(id.0), ids::SHARED_BYTES))
                 .await?;
@@ -102,15 +112,18 @@ impl App {
         Ok(())
     }
 
-    async fn count_texts(&self) -> Result<(), AppError> {
+    /// Answers which devices have texts that wait.
+    async fn count_texts(&self) -> Result<Vec<String>, AppError> {
         let texts = self.devices.texts();
         texts.begin_count();
         let store = self.store.clone();
         let counts = blocking("count texts that wait", move || {
             store.readings().device_text_counts()
         });
-        texts.count(counts.await?, |name| self.devices.is_approved(name));
-        Ok(())
+        let counts = counts.await?;
+        let devices = counts.iter().map(|(device, _)| device.clone()).collect();
+        texts.count(counts, |name| self.devices.is_approved(name));
+        Ok(devices)
     }
 
     async fn waiting_texts(&self) -> Result<Vec<DeviceText>, AppError> {
@@ -149,11 +162,11 @@ impl App {
         Ok(())
     }
 
-    fn message_id(&self, text: &DeviceText) -> RecordId {
-        let mut hasher = blake3::Hasher::new_derive_key("muster 2026 message of a device v1");
-        hasher.update(&self.me.operation.0);
-        hasher.update(&text.id);
-        ids::hashed_fact_id(FactKind::Message.code(), &self.me.node.0, &hasher)
+    fn message_ids(&self) -> MessageIds {
+        MessageIds {
+            operation: self.me.operation,
+            node: self.me.node,
+        }
     }
 
     /// What devices said that nobody has approved, newest first, as far as a list asks for it.
@@ -184,15 +197,26 @@ impl App {
         &self,
         id: &str,
     ) -> Result<Option<Value>, AppError> {
-        let texts = self.waiting_texts().await?;
-        let found = texts
-            .iter()
-            .find(|text| self.message_id(text).to_string() == id);
-        Ok(found.map(|text| self.unapproved_message(text)))
+        let message_ids = self.message_ids();
+        let wanted = id.parse::<RecordId>().ok();
+        let Some(wanted) = wanted.filter(|wanted| message_ids.may_be_of(*wanted)) else {
+            return Ok(None);
+        };
+        let store = self.store.clone();
+        let found = blocking("look for a text that waits", move || {
+            let readings = store.readings();
+            let ids = readings.device_text_ids()?;
+            match ids.into_iter().find(|id| message_ids.of(id) == wanted) {
+                Some(id) => readings.device_text(id),
+                None => Ok(None),
+            }
+        })
+        .await?;
+        Ok(found.map(|text| self.unapproved_message(&text)))
     }
 
     fn unapproved_message(&self, text: &DeviceText) -> Value {
-        let id = self.message_id(text);
+        let id = self.message_ids().of(&text.id);
         let received_at = rfc3339(text.received_ms);
         let mut message = json!({
             "id": id.to_string(),
@@ -218,6 +242,28 @@ impl App {
             }
         }
         message
+    }
+}
+
+/// Which ids this node gives to messages of devices.
+#[derive(Debug, Clone, Copy)]
+struct MessageIds {
+    operation: OperationId,
+    node: NodeId,
+}
+
+impl MessageIds {
+    /// Of the message that a text with that id becomes.
+    fn of(&self, text: &[u8; 16]) -> RecordId {
+        let mut hasher = blake3::Hasher::new_derive_key("muster 2026 message of a device v1");
+        hasher.update(&self.operation.0);
+        hasher.update(text);
+        ids::hashed_fact_id(FactKind::Message.code(), &self.node.0, &hasher)
+    }
+
+    /// Whether it can be one of them: it bears this node's mark.
+    fn may_be_of(&self, id: RecordId) -> bool {
+        ids::fits_author(id, &self.node.0)
     }
 }
 

@@ -553,6 +553,22 @@ impl Readings {
         self.pool.read(devices::list_texts)
     }
 
+    /// Those of one device.
+    pub fn device_texts_of(&self, device: &str) -> Result<Vec<DeviceText>, StoreError> {
+        self.pool
+            .read(|connection| devices::list_texts_of(connection, device))
+    }
+
+    /// The ids of all texts that are no facts yet.
+    pub fn device_text_ids(&self) -> Result<Vec<[u8; 16]>, StoreError> {
+        self.pool.read(devices::text_ids)
+    }
+
+    /// One of them.
+    pub fn device_text(&self, id: [u8; 16]) -> Result<Option<DeviceText>, StoreError> {
+        self.pool.read(|connection| devices::text(connection, &id))
+    }
+
     /// How many texts wait, by device.
     pub fn device_text_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
         self.pool.read(devices::text_counts)

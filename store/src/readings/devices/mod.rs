@@ -12,7 +12,8 @@ pub use self::reports::{DeviceReport, ReportedPlace};
 pub(crate) use self::reports::{load as load_reports, write as write_report};
 pub use self::texts::{DeviceText, NewText};
 pub(crate) use self::texts::{
-    counts as text_counts, insert as insert_text, list as list_texts, remove as remove_text,
+    counts as text_counts, get as text, ids as text_ids, insert as insert_text, list as list_texts,
+    list_of as list_texts_of, remove as remove_text,
 };
 
 /// What devices said besides values, in one batch.

@@ -1,6 +1,6 @@
 //! Words from devices, until they are facts of the operation.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{Doing, StoreError};
 
@@ -69,6 +69,41 @@ pub(crate) fn list(connection: &Connection) -> Result<Vec<DeviceText>, StoreErro
         .prepare_cached(&sql)
         .and_then(|mut statement| statement.query_map([], text)?.collect())
         .doing("read texts that wait")
+}
+
+/// Those of one device, in the order in which they came.
+pub(crate) fn list_of(
+    connection: &Connection,
+    device: &str,
+) -> Result<Vec<DeviceText>, StoreError> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM device_text WHERE device = ?1 ORDER BY received_ms, id");
+    connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| statement.query_map([device], text)?.collect())
+        .doing("read texts of a device that wait")
+}
+
+/// The ids of all that wait.
+pub(crate) fn ids(connection: &Connection) -> Result<Vec<[u8; 16]>, StoreError> {
+    connection
+        .prepare_cached("SELECT id FROM device_text INDEXED BY device_text_device")
+        .and_then(|mut statement| {
+            statement
+                .query_map([], |row| crate::sql::blob(row, 0))?
+                .collect()
+        })
+        .doing("read which texts wait")
+}
+
+pub(crate) fn get(
+    connection: &Connection,
+    id: &[u8; 16],
+) -> Result<Option<DeviceText>, StoreError> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM device_text WHERE id = ?1"))
+        .and_then(|mut statement| statement.query_row([&id[..]], text).optional())
+        .doing("read a text that waits")
 }
 
 /// How many wait, by device.

@@ -146,6 +146,13 @@ fn a_text_that_was_written_down_does_not_come_back_with_its_message() {
     let readings = open(dir.path(), small());
     assert_eq!(say(&readings, 1, false), 0);
     assert_eq!(readings.device_texts().unwrap(), [text(1, "Help")]);
+    let of_device = readings.device_texts_of(&text(1, "Help").device).unwrap();
+    assert_eq!(of_device, [text(1, "Help")]);
+    assert!(readings.device_texts_of("other").unwrap().is_empty());
+    let ids = readings.device_text_ids().unwrap();
+    assert_eq!(ids, [text(1, "Help").id]);
+    assert_eq!(readings.device_text(ids[0]).unwrap(), Some(text(1, "Help")));
+    assert_eq!(readings.device_text([9; 16]).unwrap(), None);
     assert_eq!(
         readings.device_text_counts().unwrap(),
         [("radio".to_owned(), 1)]
