@@ -119,7 +119,7 @@ pub struct NewDeadLetter {
 }
 
 /// What is acknowledged together.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct IngestBatch {
     pub readings: Vec<NewReading>,
     pub messages: Vec<Delivery>,
@@ -137,6 +137,27 @@ pub struct IngestBatch {
 }
 
 impl IngestBatch {
+    /// Whether nothing of it would reach the disk.
+    pub fn is_empty(&self) -> bool {
+        // Named one by one, so that what a batch gets is thought of here.
+        let IngestBatch {
+            readings,
+            messages,
+            dead,
+            replayed,
+            released,
+            devices,
+            mqtt,
+        } = self;
+        readings.is_empty()
+            && messages.is_empty()
+            && dead.is_empty()
+            && replayed.is_none()
+            && released.is_empty()
+            && devices.is_empty()
+            && mqtt.is_empty()
+    }
+
     /// How much of the writer's queue it takes, in readings: about 64 bytes each.
     pub fn weight(&self) -> usize {
         // A dead letter carries its payload.

@@ -351,18 +351,11 @@ impl IngestSession {
             return None;
         }
         let batch = std::mem::take(&mut self.batch);
-        let is_empty = batch.readings.is_empty()
-            && batch.dead.is_empty()
-            && batch.messages.is_empty()
-            && batch.released.is_empty()
-            && batch.devices.is_empty()
-            && batch.mqtt.is_empty();
         self.once = None;
         let mut submission = Submission::new(
             Arc::clone(&self.shared),
             (Arc::clone(&self.source), self.sender),
             batch,
-            is_empty,
             std::mem::take(&mut self.texts),
             OnItsWay::begin(&self.on_their_way),
         );

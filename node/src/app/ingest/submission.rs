@@ -74,11 +74,10 @@ impl Submission {
         shared: Arc<Shared>,
         (source, sender): (Arc<Source>, SenderId),
         batch: IngestBatch,
-        is_empty: bool,
         texts: Vec<Reserved>,
         (on_its_way, is_only): (OnItsWay, bool),
     ) -> Submission {
-        let weight = batch.weight();
+        let (weight, is_empty) = (batch.weight(), batch.is_empty());
         Submission {
             shared,
             source,
@@ -187,24 +186,6 @@ impl Submission {
 
 impl Submission {
     fn start(&mut self, places: Held) {
-        let IngestBatch {
-            readings,
-            messages,
-            dead,
-            replayed,
-            released,
-            devices,
-            mqtt,
-        } = &self.batch;
-        let batch = IngestBatch {
-            readings: readings.clone(),
-            messages: messages.clone(),
-            dead: dead.clone(),
-            replayed: *replayed,
-            released: released.clone(),
-            devices: devices.clone(),
-            mqtt: mqtt.clone(),
-        };
         for text in self.texts.iter().flat_map(|texts| texts.iter()) {
             text.give();
         }
@@ -213,6 +194,7 @@ impl Submission {
             sender: Some(self.sender),
             hold: Some(Box::new((places, self.texts.clone()))),
         };
+        let batch = self.batch.clone();
         let ticket = self.shared.store.readings().ingest_as(batch, queueing);
         self.state = State::Queued(ticket);
         if self.shared.cheats {
