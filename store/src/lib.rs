@@ -33,15 +33,16 @@ pub use error::{CommitError, StoreError};
 pub use key::{DbKey, KEY_FILE, key_from_file, key_from_passphrase, key_in_data_dir};
 pub use lock::DataDirLock;
 pub use muster::batch::{
-    AuditWrite, Batch, CommitNo, Committed, ConflictState, ConflictWrite, Disposition,
-    DocumentWrite, EntryPlace, Evaluated, FactWrite, GroupCommit, IdempotencyWrite, LocalEntry,
-    RawWrite, ReceiptWrite, RewrittenViews, RuleCursor, RunEntry, RunWrite, SeriesSummary,
-    SummaryWrite,
+    AuditWrite, Batch, CommitNo, Committed, ConflictState, ConflictWrite, DeviceHealth,
+    Disposition, DocumentWrite, EntryPlace, Evaluated, FactWrite, GroupCommit, HealthWrite,
+    IdempotencyWrite, LocalEntry, RawWrite, ReceiptWrite, RewrittenViews, RuleCursor, RunEntry,
+    RunWrite, SaidAt, SeriesSummary, SummaryWrite,
 };
 pub use muster::conflicts::{AuditRow, ConflictQuery, ConflictRow};
 pub use muster::events::{Event, EventSubject};
 pub use muster::examine::{Application, GroupUnapplied};
 pub use muster::faults::{FaultRow, FaultWrite, UnseenFaults};
+pub use muster::health::HealthSaid;
 pub use muster::identity::Identity;
 pub use muster::inspect::{EntryState, HeldLog, InspectedEntry, LogSize};
 pub use muster::journal::{JournalCommit, JournalEntry};

@@ -32,7 +32,7 @@ pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs
 
 pub(crate) const VIEWS: &str = include_str!("../migrations/muster/views.sql");
 /// Raise with every change of views.sql.
-pub(crate) const VIEWS_VERSION: i64 = 5;
+pub(crate) const VIEWS_VERSION: i64 = 6;
 
 const META_VIEWS_VERSION: &str = "views_version";
 /// 1 while the views do not show all of the log.

@@ -338,6 +338,39 @@ pub struct Series {
     pub heard_by: Vec<HeardBy>,
 }
 
+/// What a node, this one or another, knows of a device from hearing it.
+#[derive(ToSchema)]
+pub struct DeviceHeardBy {
+    /// The node.
+    pub node: String,
+    /// Its name.
+    #[schema(required)]
+    pub name: Option<String>,
+    /// Whether it is this node.
+    pub here: bool,
+    /// When it said so; null for this node, whose word is from now.
+    #[schema(required, format = DateTime)]
+    pub said_at: Option<String>,
+    /// When it heard the device last.
+    #[schema(format = DateTime)]
+    pub last_seen: String,
+    /// Whether the device was there when it said so; null where it did not know.
+    #[schema(required)]
+    pub online: Option<bool>,
+    /// Charge of the device's battery in percent.
+    #[schema(required)]
+    pub battery_pct: Option<f64>,
+    /// From when that is.
+    #[schema(required, format = DateTime)]
+    pub battery_at: Option<String>,
+    /// Strength of the device's signal there, in dBm.
+    #[schema(required)]
+    pub rssi_dbm: Option<f64>,
+    /// From when that is.
+    #[schema(required, format = DateTime)]
+    pub rssi_at: Option<String>,
+}
+
 /// What another node says that it heard of a series, in whole quarters of an hour.
 #[derive(ToSchema)]
 pub struct HeardBy {

@@ -36,6 +36,7 @@ use super::{dto, schema};
     components(schemas(
         dto::Problem,
         dto::ProblemError,
+        dto::DeviceHeardBy,
         dto::Location,
         dto::OpenConflict,
         dto::SeenBy,

@@ -355,8 +355,17 @@ fn overlays(kind: Kind) -> Vec<(&'static str, SchemaOrRef)> {
             (
                 "online",
                 yes_or_no(
-                    "Whether it is there: by its own MQTT connection, else as its gateway said last; null where neither is known.",
+                    "Whether it is there: by its own MQTT connection, else as its gateway or another node said last; null where none of them is known.",
                 ),
+            ),
+            (
+                "heard_by",
+                ArrayBuilder::new()
+                    .items(reference("DeviceHeardBy"))
+                    .description(Some(
+                        "The nodes that heard it, whoever heard it last first: this one and, by what they say, at most 16 others. What the device shows of battery, signal and firmware is the newest of them all.",
+                    ))
+                    .into(),
             ),
         ],
         Kind::Incident => vec![

@@ -366,6 +366,16 @@ impl Devices {
             .map_or_else(Overlay::default, |entry| overlay_of(entry))
     }
 
+    /// What was heard of those that are approved.
+    pub(in crate::app) fn approved(&self) -> Vec<(String, Overlay)> {
+        let by_name = self.by_name.read();
+        by_name
+            .iter()
+            .filter(|(_, entry)| entry.is_approved())
+            .map(|(name, entry)| (name.to_string(), overlay_of(entry)))
+            .collect()
+    }
+
     /// Heard, without a document, by name.
     pub(in crate::app) fn unknown_devices(&self) -> Vec<UnknownDevice> {
         let mut unknown: Vec<UnknownDevice> = self

@@ -18,6 +18,7 @@ mod documents;
 pub mod error;
 pub mod events;
 pub mod founding;
+mod health;
 pub mod ingest;
 pub mod inspect;
 mod messages;
@@ -51,6 +52,7 @@ use sync_engine::{Incarnation, NodeId, OperationId, Role, Trust};
 pub use archive::ArchiveSettings;
 pub use clock::{Clock, rfc3339, rfc3339_wall};
 pub use error::AppError;
+pub use health::HealthTiming;
 pub(in crate::app) use open::open_store;
 pub use open::{KeySource, OpenConfig, OpenError, Storage};
 pub use proof::SYNC_FAULTS_LIMIT_MAX;
@@ -128,6 +130,7 @@ pub struct App {
     pub(in crate::app) fault_finder: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) receipt_writer: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) summary_writer: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    pub(in crate::app) health_writer: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl App {
@@ -163,6 +166,7 @@ impl App {
             self.upkeep.lock().take(),
             self.receipt_writer.lock().take(),
             self.summary_writer.lock().take(),
+            self.health_writer.lock().take(),
             self.fault_finder.lock().take(),
             self.dead_letters.lock().take(),
             self.message_writer.lock().take(),

@@ -21,6 +21,7 @@ use super::archive::{Archive, ArchiveSettings};
 use super::clock::Clock;
 use super::documents::{Committed, DocumentService, Surroundings};
 use super::events::EventFeed;
+use super::health::{self, HealthTiming};
 use super::names::NameBook;
 use super::present::RowView;
 use super::retention::Kept;
@@ -69,6 +70,8 @@ pub struct OpenConfig {
     pub summaries: SummaryTiming,
     /// What tells the time.
     pub clock: Clock,
+    /// When others are told how its devices are.
+    pub health: HealthTiming,
 }
 
 /// What a data directory lies on.
@@ -113,6 +116,7 @@ impl OpenConfig {
             replicate: Replicate::default(),
             summaries: SummaryTiming::default(),
             clock: Clock::start(),
+            health: HealthTiming::default(),
         }
     }
 }
@@ -317,6 +321,7 @@ impl App {
             fault_finder: parking_lot::Mutex::new(None),
             receipt_writer: parking_lot::Mutex::new(None),
             summary_writer: parking_lot::Mutex::new(None),
+            health_writer: parking_lot::Mutex::new(None),
         });
         *app.fault_finder.lock() = Some(proof::start(
             Arc::clone(&app),
@@ -365,6 +370,19 @@ impl App {
                 replicate: config.replicate.clone(),
             },
             config.summaries,
+            app.stop.clone(),
+        ));
+        *app.health_writer.lock() = Some(health::start(
+            health::Surroundings {
+                store: app.store.clone(),
+                node: app.me.node,
+                incarnation: app.me.incarnation,
+                clock,
+                devices: app.devices.clone(),
+                trust: Arc::clone(&app.trust),
+                writes_stopped: Arc::clone(&app.writes_stopped),
+            },
+            config.health,
             app.stop.clone(),
         ));
         Ok(app)

@@ -88,6 +88,7 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
         for commit in page {
             rebuilt.commits += 1;
             let (mut facts, mut summaries, mut raw) = (Vec::new(), Vec::new(), Vec::new());
+            let mut health = Vec::new();
             for entry in commit.entries {
                 if entry.disposition != Disposition::Applied {
                     continue;
@@ -110,6 +111,12 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
                         entry.seq,
                         &entry.bytes,
                     ));
+                } else if entry.kind == super::health::KIND.0 {
+                    health.extend(super::documents::health_in(
+                        &entry.log,
+                        entry.seq,
+                        &entry.bytes,
+                    ));
                 } else if entry.kind == super::summaries::RAW_KIND.0 {
                     raw.extend(super::documents::raw_in(
                         &entry.log,
@@ -118,12 +125,14 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
                     ));
                 }
             }
-            if !facts.is_empty() || !summaries.is_empty() || !raw.is_empty() {
+            let views = [summaries.is_empty(), health.is_empty(), raw.is_empty()];
+            if !facts.is_empty() || views.contains(&false) {
                 rebuilt.facts += facts.len() as u64;
                 out.push(RebuildCommit {
                     commit: commit.commit,
                     facts,
                     summaries,
+                    health,
                     raw,
                     ..RebuildCommit::default()
                 });

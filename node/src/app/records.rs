@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::clock::rfc3339_wall;
 use super::documents::{By, EditRequest, IfExists, Outcome, Step, change_in};
+use super::health::HealthBook;
 use super::messages::Copies;
 use super::present::{self, RowView, SeenBy};
 use super::rules::Folds;
@@ -142,7 +143,7 @@ impl App {
                         fact_rows(reader, &me, reader.list_facts(&wanted)?)?
                     }
                 };
-                let related = related(reader, kind, &rows, at_commit)?;
+                let related = related(reader, &me, kind, &rows, at_commit)?;
                 Ok((rows, since, related))
             })
             .await?;
@@ -201,7 +202,7 @@ impl App {
                         fact_rows(reader, &me, row.into_iter().collect())?
                     }
                 };
-                let related = related(reader, kind, &rows, at_commit)?;
+                let related = related(reader, &me, kind, &rows, at_commit)?;
                 Ok((rows, related))
             })
             .await?;
@@ -560,7 +561,7 @@ impl App {
                     created_wall_ms,
                     seen_by,
                 };
-                let related = related(reader, kind, std::slice::from_ref(&row), None)?;
+                let related = related(reader, &me, kind, std::slice::from_ref(&row), None)?;
                 Ok((row, related))
             })
             .await?;
@@ -610,7 +611,11 @@ impl App {
                     && let Some(name) = value.get("name").and_then(Value::as_str).map(str::to_owned)
                 {
                     let now_ms = self.clock.wall_ms().cast_signed();
-                    self.devices.overlay(&name).lay_over(&mut value, now_ms);
+                    let own = self.devices.overlay(&name);
+                    own.lay_over(&mut value, now_ms);
+                    let me = self.me.node;
+                    let health = &related.health;
+                    health.lay_over(&mut value, &own, (me, now_ms), |node| self.name_of(node));
                 }
                 Ok(Value::Object(value))
             }
@@ -680,7 +685,12 @@ impl App {
                     json!({ "self": format!("/v1/devices/{id}"), "collection": "/v1/devices" }),
                 );
                 let now_ms = self.clock.wall_ms().cast_signed();
-                unknown.overlay.lay_over(&mut device, now_ms);
+                let own = unknown.overlay;
+                own.lay_over(&mut device, now_ms);
+                // What others say of a device counts where it is one of the operation's.
+                let me = self.me.node;
+                let none = HealthBook::default();
+                none.lay_over(&mut device, &own, (me, now_ms), |node| self.name_of(node));
                 Value::Object(device)
             })
             .collect()
@@ -739,10 +749,12 @@ struct Related {
     statuses: BTreeMap<ObjectId, &'static str>,
     folds: Folds,
     copies: Copies,
+    health: HealthBook,
 }
 
 fn related(
     reader: &Reader<'_>,
+    me: &NodeId,
     kind: RecordKind,
     rows: &[Row],
     at_commit: Option<CommitNo>,
@@ -757,10 +769,16 @@ fn related(
     } else {
         Copies::default()
     };
+    let health = if kind == RecordKind::Document(Kind::Device) {
+        HealthBook::read(reader, me, rows.iter().map(|row| row.view.as_str()))?
+    } else {
+        HealthBook::default()
+    };
     Ok(Related {
         statuses: statuses(reader, kind, rows, at_commit)?,
         folds,
         copies,
+        health,
     })
 }
 

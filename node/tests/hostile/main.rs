@@ -6,6 +6,7 @@
 mod attacks;
 mod authors;
 mod changes;
+mod health;
 mod member;
 mod process;
 mod raw_readings;

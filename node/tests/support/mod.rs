@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 mod mqtt;
+mod operation;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use mqtt::*;
+pub use operation::*;
 
 /// Nothing in these tests takes longer on a loaded machine.
 const WAIT: Duration = Duration::from_secs(30);

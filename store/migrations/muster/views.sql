@@ -1,6 +1,8 @@
 -- muster.db: the views. All of it can be dropped and computed again from the log and the journal; `begin_rebuild` does
 -- just that, with this file. Change a view here and raise VIEWS_VERSION in migrate.rs: no numbered migration is needed.
 
+DROP TABLE IF EXISTS device_health;
+DROP TABLE IF EXISTS device_health_author;
 DROP TABLE IF EXISTS raw_quarter;
 DROP TABLE IF EXISTS summary_hour;
 DROP TABLE IF EXISTS summary_quarter;
@@ -185,3 +187,30 @@ CREATE TABLE raw_quarter (
   entry  INTEGER NOT NULL,
   PRIMARY KEY (author, start, series)
 ) STRICT, WITHOUT ROWID;
+
+-- view. Who says something of devices, of how many, and how often it has.
+CREATE TABLE device_health_author (
+  no      INTEGER PRIMARY KEY,
+  node    BLOB    NOT NULL UNIQUE CHECK (length(node) = 32),
+  devices INTEGER NOT NULL,
+  turns   INTEGER NOT NULL
+) STRICT;
+
+-- view. What a node, this one included, said last of a device; `turn` is the order in which it said it. Times are
+-- milliseconds since 1970, moved back where its clock was ahead of ours when it came.
+CREATE TABLE device_health (
+  device      TEXT    NOT NULL,
+  author      INTEGER NOT NULL,
+  turn        INTEGER NOT NULL,
+  said_ms     INTEGER NOT NULL,
+  heard_ms    INTEGER,
+  battery_pct REAL,
+  battery_ms  INTEGER,
+  rssi_dbm    REAL,
+  rssi_ms     INTEGER,
+  online      INTEGER,
+  firmware    TEXT,
+  firmware_ms INTEGER,
+  PRIMARY KEY (device, author)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX device_health_turn ON device_health (author, turn);

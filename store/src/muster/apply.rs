@@ -11,7 +11,7 @@ use super::batch::{Batch, CommitNo, Committed, Disposition, EntryPlace};
 use super::events::{self, Event, EventSubject};
 use super::rows::{self, At};
 use super::state::State;
-use super::{identity, raw, rebuild, receipts, sessions, summaries, upkeep};
+use super::{health, identity, raw, rebuild, receipts, sessions, summaries, upkeep};
 use crate::error::{CommitError, StoreError};
 use crate::sql::{entry_at, entry_log_no, entry_seq, millis};
 
@@ -106,15 +106,18 @@ pub(crate) fn apply(
             events_out,
         )?;
     }
-    for said in &batch.summaries {
-        let is_new = |(log, seq): &(LogId, Seq)| {
+    // What was stored before was taken in then, and may have been said better since.
+    let is_new = |place: &Option<(LogId, Seq)>| {
+        place.as_ref().is_none_or(|(log, seq)| {
             let mut entries = placed.iter();
             entries.any(|entry| entry.log == *log && entry_seq(entry.at) == *seq)
-        };
-        // What was stored before was taken in then, and may have been said better since.
-        if said.entry.as_ref().is_none_or(is_new) {
-            summaries::fold(connection, said, commit)?;
-        }
+        })
+    };
+    for said in batch.summaries.iter().filter(|said| is_new(&said.entry)) {
+        summaries::fold(connection, said, commit)?;
+    }
+    for said in batch.health.iter().filter(|said| is_new(&said.entry)) {
+        health::fold(connection, said, millis(batch.arrival_wall_ms))?;
     }
     for said in &batch.raw {
         let entry = match said.place {

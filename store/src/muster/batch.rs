@@ -163,6 +163,37 @@ pub struct SummaryWrite {
     pub series: Vec<SeriesSummary>,
 }
 
+/// What a node, this one or another, says in an entry of the devices that it hears.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthWrite {
+    /// Its entry among the runs of this batch; `None`: a local one.
+    pub entry: Option<(LogId, Seq)>,
+    /// Who says it.
+    pub node: NodeId,
+    /// When, by its own clock; this and all times of it in milliseconds since 1970.
+    pub at_ms: i64,
+    pub devices: Vec<DeviceHealth>,
+}
+
+/// What a node knows of a device. What is said later takes the place of all that was said before.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DeviceHealth {
+    pub device: String,
+    pub heard_ms: Option<i64>,
+    pub battery_pct: Option<SaidAt<f64>>,
+    pub rssi_dbm: Option<SaidAt<f64>>,
+    /// Whether it is there, where its author knows.
+    pub online: Option<bool>,
+    pub firmware: Option<SaidAt<String>>,
+}
+
+/// A value with the time from which it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SaidAt<T> {
+    pub value: T,
+    pub at_ms: i64,
+}
+
 /// An entry that holds the readings of a quarter of an hour of one series.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawWrite {
@@ -256,6 +287,7 @@ pub struct Batch {
     pub settings: Vec<(String, Option<Vec<u8>>)>,
     pub sessions: Vec<SessionWrite>,
     pub summaries: Vec<SummaryWrite>,
+    pub health: Vec<HealthWrite>,
     pub raw: Vec<RawWrite>,
     pub receipts: Vec<ReceiptWrite>,
     /// What this node's own receipts in `local` say.
@@ -282,6 +314,7 @@ impl Batch {
             settings: Vec::new(),
             sessions: Vec::new(),
             summaries: Vec::new(),
+            health: Vec::new(),
             raw: Vec::new(),
             receipts: Vec::new(),
             receipt_said: Vec::new(),
@@ -323,7 +356,10 @@ impl Batch {
             .map(|series| series.quarters.len() * size_of::<Bucket>() + 256)
             .sum();
         let raw = self.raw.len() * 256;
-        FIXED_BYTES + local + runs + documents + facts + cursor + receipts + summaries + raw
+        let devices = self.health.iter().map(|said| said.devices.len());
+        let health = devices.sum::<usize>() * (size_of::<DeviceHealth>() + 64);
+        let said = receipts + summaries + raw + health;
+        FIXED_BYTES + local + runs + documents + facts + cursor + said
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod conflicts;
 pub(crate) mod events;
 pub(crate) mod examine;
 pub(crate) mod faults;
+pub(crate) mod health;
 pub(crate) mod identity;
 pub(crate) mod inspect;
 pub(crate) mod journal;
@@ -426,6 +427,21 @@ impl Reader<'_> {
         lanes: &[Lane],
     ) -> Result<Vec<ProgressItem>, StoreError> {
         receipts::unsaid(self.connection, me, group, lanes)
+    }
+
+    /// What nodes but `me` said last of a device, those that heard it last first, at most `limit`.
+    pub fn health_of(
+        &self,
+        device: &str,
+        me: &NodeId,
+        limit: usize,
+    ) -> Result<Vec<health::HealthSaid>, StoreError> {
+        health::of_device(self.connection, device, me, limit)
+    }
+
+    /// What a node said last of each device that it spoke of, what it said longest ago first.
+    pub fn health_said_by(&self, node: &NodeId) -> Result<Vec<health::HealthSaid>, StoreError> {
+        health::said_by(self.connection, node)
     }
 
     /// What a node has said of quarters, each of a series and by its start; `None` where it said nothing.

@@ -7,9 +7,10 @@ use sync_engine::{LogId, ObjectId};
 
 use super::apply::raise;
 use super::batch::{
-    CommitNo, ConflictWrite, DocumentWrite, EntryPlace, FactWrite, RawWrite, RewrittenViews,
-    SummaryWrite,
+    CommitNo, ConflictWrite, DocumentWrite, EntryPlace, FactWrite, HealthWrite, RawWrite,
+    RewrittenViews, SummaryWrite,
 };
+use super::health;
 use super::raw;
 use super::rows::{self, At};
 use super::summaries;
@@ -29,6 +30,8 @@ pub struct RebuildCommit {
     pub conflicts: Vec<ConflictWrite>,
     /// In the order of the entries that say it.
     pub summaries: Vec<SummaryWrite>,
+    /// The same.
+    pub health: Vec<HealthWrite>,
     /// The same, by their places in logs.
     pub raw: Vec<RawWrite>,
 }
@@ -140,6 +143,9 @@ fn write(
     for said in &replayed.summaries {
         summaries::fold_again(connection, said, commit).doing("rebuild summaries")?;
     }
+    for said in &replayed.health {
+        health::fold_again(connection, said, commit).doing("rebuild what is said of devices")?;
+    }
     for said in &replayed.raw {
         let entry = entries
             .iter()
@@ -185,7 +191,7 @@ fn entries(connection: &Connection, commit: CommitNo) -> Result<(i64, Vec<Entry>
 /// BLAKE3 over all rows of all view tables in the order of their keys. Saved snapshots are a cache and left out, and so
 /// are internal row numbers.
 pub(crate) fn fingerprint(connection: &Connection) -> Result<[u8; 32], StoreError> {
-    const TABLES: [&str; 11] = [
+    const TABLES: [&str; 12] = [
         "SELECT id, kind, grp, lane, from_commit, first_commit, deleted, created_wall_ms, updated_wall_ms, lat, lon, \
          version, heads, title, facets, search, view FROM document ORDER BY id",
         "SELECT d.id, p.from_commit, p.to_commit, p.deleted, p.updated_wall_ms, p.lat, p.lon, p.version, p.title, \
@@ -204,6 +210,9 @@ pub(crate) fn fingerprint(connection: &Connection) -> Result<[u8; 32], StoreErro
          JOIN summary_series s ON s.no = r.series JOIN summary_author a ON a.no = r.author ORDER BY a.node, r.start, s.id",
         "SELECT a.node, q.start, s.id, q.quarters, q.count, q.min, q.max, q.sum FROM summary_hour q \
          JOIN summary_series s ON s.no = q.series JOIN summary_author a ON a.no = q.author ORDER BY a.node, q.start, s.id",
+        "SELECT a.node, a.devices, a.turns, h.turn, h.device, h.said_ms, h.heard_ms, h.battery_pct, h.battery_ms, h.rssi_dbm, \
+         h.rssi_ms, h.online, h.firmware, h.firmware_ms FROM device_health h \
+         JOIN device_health_author a ON a.no = h.author ORDER BY a.node, h.turn",
     ];
     let mut hasher = blake3::Hasher::new_derive_key("muster 2026 fingerprint of views 1");
     for sql in TABLES {

@@ -33,10 +33,13 @@ impl Freshness {
         if self.online == Some(false) {
             return Some(true);
         }
-        let stale_after_ms = self
-            .expected_interval_ms?
-            .saturating_mul(STALE_AFTER_INTERVALS);
-        Some(now_ms.saturating_sub(at_ms) > stale_after_ms)
+        Some(now_ms.saturating_sub(at_ms) > self.stale_after_ms()?)
+    }
+
+    /// How long it may be silent, where somebody has said how often it sends.
+    pub(in crate::app) fn stale_after_ms(&self) -> Option<i64> {
+        let interval_ms = self.expected_interval_ms?;
+        Some(interval_ms.saturating_mul(STALE_AFTER_INTERVALS))
     }
 }
 

@@ -39,7 +39,9 @@ use queue::{Class, Queue, Refused};
 use resident::DocumentKey;
 
 pub(in crate::app) use examine::{EntryChange, Examined, Verdict, state_word};
-pub(in crate::app) use remote::{change_in, fact_write, judge_trust_entry, raw_in, summary_in};
+pub(in crate::app) use remote::{
+    change_in, fact_write, health_in, judge_trust_entry, raw_in, summary_in,
+};
 pub(in crate::app) use replay::Replay;
 pub(in crate::app) use rows::{ConflictDetail, OriginDetail};
 

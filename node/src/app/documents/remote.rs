@@ -19,7 +19,7 @@ use crate::app::error::AppError;
 use crate::app::present::Meta;
 use crate::app::summaries::payload::SeriesSaid;
 use crate::app::summaries::raw::RawQuarter;
-use crate::app::{receipts, summaries};
+use crate::app::{health, receipts, summaries};
 
 /// Where an entry stands in the batch: index of its run, index within it.
 type Place = (usize, usize);
@@ -41,6 +41,8 @@ pub(super) enum Target {
     Receipt(Vec<ProgressItem>),
     /// What the log's author heard of its sensors.
     Summary(Vec<SeriesSaid>),
+    /// What it knows of its devices.
+    Health(health::payload::Said),
     /// Readings of its sensors.
     Raw(RawQuarter),
     /// Nothing for this program to apply: trust records (the engine's), sealed for others, or from a newer version.
@@ -202,6 +204,11 @@ impl Worker {
                 let entry = Some((*log, verified.seq));
                 let write = summaries::summary_write(log.author, entry, said);
                 batch.summaries.push(write);
+            }
+            Target::Health(said) => {
+                let entry = Some((*log, verified.seq));
+                let write = health::health_write(log.author, entry, said);
+                batch.health.push(write);
             }
             Target::Raw(quarter) => {
                 let place = EntryPlace::Log(*log, verified.seq);
@@ -426,8 +433,8 @@ pub(super) fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Ta
             Payload::Sealed { .. } => Target::Refused("trust records are never sealed".into()),
         };
     }
-    if [receipts::KIND, summaries::KIND, summaries::RAW_KIND].contains(&header.kind) {
-        return of_itself(log, header, payload);
+    if let Some((lane, what)) = of_itself_where(header.kind) {
+        return of_itself((lane, what), log, header, payload);
     }
     let id = RecordId(header.object.0);
     let (lane, target) = if let Some(spec) = domain::schema::spec_by_code(code) {
@@ -455,48 +462,60 @@ pub(super) fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Ta
     }
 }
 
-/// What a node says of itself: a receipt or a summary. Who says it is whoever wrote the log: nobody can say it for another
-/// node.
-fn of_itself(log: &LogId, header: &EntryHeader, payload: &Payload) -> Target {
-    let (is_receipt, is_raw) = (
-        header.kind == receipts::KIND,
-        header.kind == summaries::RAW_KIND,
-    );
-    let lane = if is_raw { Lane::Raw } else { Lane::Summary };
+/// The lane of what a node says of itself, and what it is in words; `None` for all other kinds.
+fn of_itself_where(kind: EntryKind) -> Option<(Lane, &'static str)> {
+    [
+        (receipts::KIND, Lane::Summary, "receipts"),
+        (summaries::KIND, Lane::Summary, "summaries"),
+        (health::KIND, Lane::Summary, "device health"),
+        (summaries::RAW_KIND, Lane::Raw, "readings"),
+    ]
+    .into_iter()
+    .find(|(of, ..)| *of == kind)
+    .map(|(_, lane, what)| (lane, what))
+}
+
+/// What a node says of itself. Who says it is whoever wrote the log: nobody can say it for another node.
+fn of_itself(
+    (lane, what): (Lane, &'static str),
+    log: &LogId,
+    header: &EntryHeader,
+    payload: &Payload,
+) -> Target {
     if log.lane != lane {
         let lane = u8::from(lane);
         return Target::Refused(format!("this kind belongs into lane {lane}"));
     }
     if header.object != receipts::object_of(log.author) {
-        let what = if is_receipt {
-            "receipts"
-        } else if is_raw {
-            "readings"
-        } else {
-            "summaries"
-        };
         return Target::Refused(format!("a node writes {what} for itself alone"));
     }
-    match payload {
-        Payload::Sealed { .. } => Target::Carried,
-        Payload::Plain(_) if log.group != GroupId::SHARED => {
-            Target::Refused("only what is for everybody is not sealed".into())
-        }
-        Payload::Plain(bytes) if is_receipt => match receipts::decode(log, bytes) {
-            Ok(Some(items)) => Target::Receipt(items),
-            Ok(None) => Target::Carried,
-            Err(error) => Target::Refused(error.to_string()),
-        },
-        Payload::Plain(bytes) if is_raw => match summaries::decode_raw(bytes) {
-            Ok(Some(quarter)) => Target::Raw(quarter),
-            Ok(None) => Target::Carried,
-            Err(_) => Target::Refused("malformed readings".into()),
-        },
-        Payload::Plain(bytes) => match summaries::decode(bytes) {
-            Ok(Some(said)) => Target::Summary(said),
-            Ok(None) => Target::Carried,
-            Err(error) => Target::Refused(error.to_string()),
-        },
+    let Payload::Plain(bytes) = payload else {
+        return Target::Carried;
+    };
+    if log.group != GroupId::SHARED {
+        return Target::Refused("only what is for everybody is not sealed".into());
+    }
+    let read = if header.kind == receipts::KIND {
+        receipts::decode(log, bytes)
+            .map(|said| said.map(Target::Receipt))
+            .map_err(|error| error.to_string())
+    } else if header.kind == summaries::RAW_KIND {
+        summaries::decode_raw(bytes)
+            .map(|said| said.map(Target::Raw))
+            .map_err(|_| "malformed readings".to_owned())
+    } else if header.kind == health::KIND {
+        health::decode(bytes)
+            .map(|said| said.map(Target::Health))
+            .map_err(|error| error.to_string())
+    } else {
+        summaries::decode(bytes)
+            .map(|said| said.map(Target::Summary))
+            .map_err(|error| error.to_string())
+    };
+    match read {
+        Ok(Some(target)) => target,
+        Ok(None) => Target::Carried,
+        Err(reason) => Target::Refused(reason),
     }
 }
 
@@ -525,6 +544,19 @@ pub(in crate::app) fn summary_in(
             Some((*log, seq)),
             said,
         )),
+        _ => None,
+    }
+}
+
+/// What a stored entry says of its author's devices; `None` for any other entry.
+pub(in crate::app) fn health_in(
+    log: &LogId,
+    seq: Seq,
+    entry_bytes: &[u8],
+) -> Option<store::HealthWrite> {
+    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
+    match target(log, &header, &payload) {
+        Target::Health(said) => Some(health::health_write(log.author, Some((*log, seq)), said)),
         _ => None,
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn judge(kept: &Kept, kind: Kind) -> Judged {
                 Target::Carried
                 | Target::Receipt(_)
                 | Target::Summary(_)
+                | Target::Health(_)
                 | Target::Raw(_)
                 | Target::Change(..)
                 | Target::Fact(..) => Disposition::Applied,
