@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use store::{
     Batch, BucketWidth, DbKey, Evaluated, Identity, IngestBatch, NewReading, OpenOptions, Readings,
-    Retention, RuleCursor, SeriesId, Store, flags,
+    Retention, RuleCursor, SeriesId, SeriesNames, SeriesOwner, Store, flags,
 };
 use sync_engine::{Incarnation, Lane};
 use zeroize::Zeroizing;
@@ -97,7 +97,17 @@ impl Gauge {
 }
 
 fn gauge(readings: &Readings, days: i64) {
-    let series = readings.intern_series("gauge", "level", "m", 0).unwrap();
+    let series = readings
+        .intern_series(
+            &SeriesNames {
+                device: "gauge",
+                channel: "level",
+                unit: "m",
+            },
+            SeriesOwner::Approved,
+            0,
+        )
+        .unwrap();
     let mut gauge = Gauge {
         tenths: 1_234,
         seed: 88_172_645_463_325_252,
@@ -130,7 +140,17 @@ fn many(readings: &Readings, count: i64, interval_s: i64, rate: i64) {
         .map(|number| {
             let device = format!("gauge-{}", number / 4);
             let channel = format!("c{}", number % 4);
-            readings.intern_series(&device, &channel, "m", 0).unwrap()
+            readings
+                .intern_series(
+                    &SeriesNames {
+                        device: &device,
+                        channel: &channel,
+                        unit: "m",
+                    },
+                    SeriesOwner::Approved,
+                    0,
+                )
+                .unwrap()
         })
         .collect();
     let mut gauges: Vec<Gauge> = (0..count)

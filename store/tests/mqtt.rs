@@ -11,7 +11,7 @@ use common::*;
 use proptest::prelude::*;
 use store::{
     CommandRequest, CommandState, Delivery, DeviceCommand, IngestBatch, MqttAccount, MqttChange,
-    MqttMessage, MqttOutgoing, MqttWrite, NewReading, Readings, SessionNo, Store,
+    MqttMessage, MqttOutgoing, MqttWrite, NewReading, Readings, SeriesOwner, SessionNo, Store,
 };
 
 /// What a crash leaves: the files as they are while the store is open.
@@ -30,7 +30,9 @@ fn crash(dir: &Path) -> (tempfile::TempDir, Store) {
 }
 
 fn exactly_once(readings: &Readings, session: SessionNo, packet_id: u16, value: f64) -> u32 {
-    let series = readings.intern_series("gauge", "level", "", 1).unwrap();
+    let series = readings
+        .intern_series(&names("gauge", "level", ""), SeriesOwner::Approved, 1)
+        .unwrap();
     let batch = IngestBatch {
         readings: vec![NewReading {
             series,

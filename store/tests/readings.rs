@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use store::{
     Batch, CommitError, DeadLetterFailure, DeadLetterQuery, DeadLetterState, Delivery, Evaluated,
     IngestBatch, Ingested, NewDeadLetter, NewReading, OpenOptions, Readings, RuleCursor, SeriesId,
-    SeriesQuery, SeriesRefused, Store, Wear, flags,
+    SeriesOwner, SeriesQuery, SeriesRefused, Store, Wear, flags,
 };
 use sync_engine::Lane;
 
@@ -54,18 +54,18 @@ fn readings_are_kept_with_their_series_through_a_restart() {
     let store = open(dir.path());
     let gauge = store
         .readings()
-        .intern_series("gauge-1", "level", "m", 50)
+        .intern_series(&names("gauge-1", "level", "m"), SeriesOwner::Approved, 50)
         .unwrap();
     assert_eq!(
         store
             .readings()
-            .intern_series("gauge-1", "level", "m", 60)
+            .intern_series(&names("gauge-1", "level", "m"), SeriesOwner::Approved, 60)
             .unwrap(),
         gauge
     );
     let rain = store
         .readings()
-        .intern_series("gauge-1", "rain", "mm", 60)
+        .intern_series(&names("gauge-1", "rain", "mm"), SeriesOwner::Approved, 60)
         .unwrap();
     let answer = ingest(
         store.readings(),
@@ -120,7 +120,9 @@ fn a_reading_with_the_same_device_time_counts_once_unless_its_value_differs() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let readings = store.readings();
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     ingest(
         readings,
         batch(vec![reading(series, 100, 1.0), reading(series, 300, 3.0)]),
@@ -159,7 +161,10 @@ fn a_redelivered_message_counts_once_also_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let crashed = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let series = store.readings().intern_series("d", "c", "m", 0).unwrap();
+    let series = store
+        .readings()
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let (session, known) = store.readings().intern_session("client", 0);
     assert!(!known);
     let message = |packet_id, payload_hash, redelivered, count: usize| {
@@ -280,7 +285,9 @@ fn dead_letters_are_kept_replayed_once_and_discarded() {
         due.iter().map(|letter| letter.id).collect::<Vec<_>>()
     };
     assert_eq!((due(4_999), due(5_000)), (vec![], vec![all[1].id]));
-    let series = readings.intern_series("d", "level", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "level", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let mut replay = batch(vec![reading(series, 1, 1.0)]);
     replay.replayed = Some(all[1].id);
     assert_eq!(ingest(readings, replay).stored, 1);
@@ -334,7 +341,9 @@ fn what_cannot_be_stored_is_refused_alone() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let readings = store.readings();
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let good = readings.ingest(batch(vec![reading(series, 1, 1.0)]));
     let unknown = readings.ingest(batch(vec![reading(SeriesId(77), 1, 1.0)]));
     let unlinked = readings.ingest(batch(vec![NewReading {
@@ -349,7 +358,7 @@ fn what_cannot_be_stored_is_refused_alone() {
     }
     assert_eq!(readings.count(), 2);
     assert_eq!(
-        readings.intern_series(&"n".repeat(300), "c", "m", 0),
+        readings.intern_series(&names(&"n".repeat(300), "c", "m"), SeriesOwner::Approved, 0),
         Err(SeriesRefused::NameTooLong)
     );
 }
@@ -364,7 +373,9 @@ fn a_full_disk_withholds_the_answer_and_forgets_the_readings() {
     };
     let store = Store::open(dir.path(), &common::key(), &options).unwrap();
     let readings = store.readings();
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let mut next = 0i64;
     let error = loop {
         let many = (next..next + 500)
@@ -401,7 +412,9 @@ fn the_hook_hears_every_reading_once_in_order_before_its_answer() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let readings = store.readings();
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let of_hook = heard.clone();
     readings.set_hook(move |committed| {
@@ -443,7 +456,9 @@ fn a_flood_of_queued_readings_is_refused_not_held() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let readings = store.readings();
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let blocked = Arc::new(AtomicI64::new(0));
     let of_hook = blocked.clone();
     // The writer stands still in the hook until the queue has been filled.
@@ -494,12 +509,18 @@ fn readings_in_blocks_are_found_counted_and_told_apart_like_all_others() {
     let series: Vec<_> = (0..4)
         .map(|number| {
             readings
-                .intern_series("d", &format!("c{number}"), "m", 0)
+                .intern_series(
+                    &names("d", &format!("c{number}"), "m"),
+                    SeriesOwner::Approved,
+                    0,
+                )
                 .unwrap()
         })
         .collect();
     let (session, _) = readings.intern_session("client", 0);
-    let quiet = readings.intern_series("quiet", "c", "m", 0).unwrap();
+    let quiet = readings
+        .intern_series(&names("quiet", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let once = |redelivered| IngestBatch {
         readings: vec![NewReading {
             device_time: false,
@@ -625,7 +646,7 @@ proptest! {
             let mut new = Vec::new();
             let mut stored = 0;
             for (series, at, value, device_time) in rows {
-                let id = readings.intern_series("d", &series.to_string(), "m", 0).unwrap();
+                let id = readings.intern_series(&names("d", &series.to_string(), "m"), SeriesOwner::Approved, 0).unwrap();
                 let value = f64::from(*value);
                 new.push(NewReading { device_time: *device_time, ..reading(id, *at, value) });
                 // Only samples with device times can be duplicates, of one another.
@@ -673,7 +694,9 @@ fn where_writing_wears_the_disk_readings_are_committed_together_and_nobody_else_
             commits.lock().push(count);
         }
     });
-    let series = readings.intern_series("d", "level", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "level", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let one = |at| batch(vec![reading(series, at, 1.0)]);
     // Whatever was before: with this commit a time of gathering begins.
     ingest(readings, one(1));

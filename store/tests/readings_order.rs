@@ -10,7 +10,7 @@ use common::*;
 use parking_lot::Mutex;
 use store::{
     AHEAD_WEIGHT_MAX, CommitError, Delivery, IngestBatch, Ingested, MqttChange, NewReading,
-    Queueing, Readings, SenderId, SeriesId, SessionNo, Ticket, flags,
+    Queueing, Readings, SenderId, SeriesId, SeriesOwner, SessionNo, Ticket, flags,
 };
 
 /// A writer that stops after each commit until it is let on, and tells what each held.
@@ -61,7 +61,9 @@ fn batch(series: SeriesId, count: usize) -> IngestBatch {
 }
 
 fn gauge(readings: &Readings, name: &str) -> SeriesId {
-    readings.intern_series(name, "level", "m", 0).unwrap()
+    readings
+        .intern_series(&names(name, "level", "m"), SeriesOwner::Approved, 0)
+        .unwrap()
 }
 
 fn ahead(readings: &Readings, batch: IngestBatch) -> Answer {

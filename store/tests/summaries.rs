@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{commit, node, node_id};
+use common::{commit, names, node, node_id};
 use store::{
     Batch, Bucket, BucketWidth, CommitNo, Disposition, IngestBatch, LocalEntry, NewReading,
-    QUARTER_MS, RebuildCommit, SeriesKey, SeriesSummary, Store, SummaryWrite, flags,
+    QUARTER_MS, RebuildCommit, SeriesKey, SeriesOwner, SeriesSummary, Store, SummaryWrite, flags,
 };
 use sync_engine::{GroupId, Lane, ObjectId};
 
@@ -367,8 +367,12 @@ fn what_is_due_is_of_approved_devices_over_and_not_absurdly_late() {
     let dir = tempfile::tempdir().unwrap();
     let store = node(dir.path());
     let readings = store.readings();
-    let series = readings.intern_series("gauge", "level", "m", 0).unwrap();
-    let stranger = readings.intern_series("stranger", "level", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("gauge", "level", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
+    let stranger = readings
+        .intern_series(&names("stranger", "level", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let now_ms = NOON_MS + 60_000;
     let batch = IngestBatch {
         readings: vec![

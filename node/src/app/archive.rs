@@ -319,7 +319,7 @@ mod tests {
 
     use store::{
         DbKey, Evaluated, IngestBatch, NewReading, OpenOptions, Retention, RuleCursor, SeriesId,
-        flags,
+        SeriesNames, SeriesOwner, flags,
     };
 
     use super::*;
@@ -327,11 +327,22 @@ mod tests {
     /// 2024-10-04, a midnight.
     const TODAY: i64 = 20_000;
 
+    fn gauge(readings: &store::Readings) -> SeriesId {
+        let names = SeriesNames {
+            device: "gauge",
+            channel: "level",
+            unit: "m",
+        };
+        readings
+            .intern_series(&names, SeriesOwner::Approved, 0)
+            .unwrap()
+    }
+
     /// A store with an hourly reading of each day from `first` to `last`, in blocks.
     async fn store(dir: &Path, days: std::ops::RangeInclusive<i64>) -> Store {
         let store = Store::open(dir, &DbKey::new([3; 32]), &OpenOptions::default()).unwrap();
         let readings = store.readings();
-        let series = readings.intern_series("gauge", "level", "m", 0).unwrap();
+        let series = gauge(readings);
         let last_ms = (*days.end() + 1) * DAY_MS;
         let new = days
             .flat_map(|day| (0..24).map(move |hour| day * DAY_MS + hour * 3_600_000))
@@ -469,7 +480,7 @@ mod tests {
     /// Adds a reading of that time, and waits until it is in a block.
     async fn comes_late(store: &Store, at_ms: i64, now_ms: i64) {
         let readings = store.readings();
-        let series = readings.intern_series("gauge", "level", "m", 0).unwrap();
+        let series = gauge(readings);
         let batch = IngestBatch {
             readings: vec![reading(series, at_ms)],
             ..IngestBatch::default()

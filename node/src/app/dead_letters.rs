@@ -13,7 +13,7 @@ use rand::RngExt;
 use sensor_drivers::{DecodeError, Decoded, MUSTER_DECODER, Message, Route, UnitString};
 use store::{
     CommitError, DeadLetter, DeadLetterFailure, DeviceWrites, IngestBatch, NewReading, NewText,
-    OddClock, Queueing, SeriesRefused, flags,
+    OddClock, Queueing, SeriesNames, SeriesRefused, flags,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -282,26 +282,20 @@ impl App {
         let mut readings = Vec::new();
         let mut odd_clocks = Vec::new();
         for (device, sample) in decoded.samples() {
-            let unit = sample.unit.as_ref().map_or("", UnitString::as_str);
+            let names = SeriesNames {
+                device,
+                channel: &sample.channel,
+                unit: sample.unit.as_ref().map_or("", UnitString::as_str),
+            };
             let entry = self
                 .devices
                 .entry(device)
                 .ok_or(Unreadable::TooManyDevices)?;
-            let approved = entry.is_approved();
             let readings_file = self.store.readings();
-            let series = if approved {
-                readings_file.intern_series(device, &sample.channel, unit, received_ms)?
-            } else {
-                readings_file.intern_unapproved_series(
-                    device,
-                    &sample.channel,
-                    unit,
-                    received_ms,
-                )?
-            };
+            let series = readings_file.intern_series(&names, entry.owner(), received_ms)?;
             let judged = judged(sample.device_time_ms, received_ms);
             odd_clocks.extend(odd_clock(&judged, readings.len()));
-            let flags = flags::of(approved, false);
+            let flags = flags::of(entry.is_approved(), false);
             let reading = new_reading(series, &judged, received_ms, sample.value, flags);
             readings.push(reading);
         }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use parking_lot::{Mutex, RwLock};
 use sensor_drivers::{DeviceFacts, Location};
 use serde_json::{Map, Value};
-use store::{DeviceReport, ReportedPlace, SeriesQuery, StoreError};
+use store::{DeviceReport, ReportedPlace, SeriesOwner, SeriesQuery, StoreError};
 
 pub(in crate::app) use self::overlay::{Freshness, Overlay, Timed, age_s};
 pub(in crate::app) use self::texts::{DeviceTexts, Reserved};
@@ -91,6 +91,15 @@ impl Default for DeviceEntry {
 impl DeviceEntry {
     pub(in crate::app) fn is_approved(&self) -> bool {
         self.approved.load(Ordering::Acquire)
+    }
+
+    /// Whose its series are when they are new.
+    pub(in crate::app) fn owner(&self) -> SeriesOwner {
+        if self.is_approved() {
+            SeriesOwner::Approved
+        } else {
+            SeriesOwner::Stranger
+        }
     }
 
     /// A reading of it came in at `received_ms`.

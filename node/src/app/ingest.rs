@@ -24,12 +24,12 @@ mod times;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use store::{SenderId, SeriesId, SeriesRefused, SessionNo, Store};
+use store::{SenderId, SessionNo, Store};
 
 use super::App;
 use super::clock::Clock;
 use super::decoders::Decoders;
-use super::devices::{DeviceEntry, Devices};
+use super::devices::Devices;
 use places::Places;
 use scripts::Scripts;
 
@@ -170,23 +170,6 @@ impl Ingest {
 }
 
 impl Shared {
-    /// The number of a series; a device that nobody has approved may have fewer.
-    fn series(
-        &self,
-        device: &DeviceEntry,
-        name: &str,
-        channel: &str,
-        unit: &str,
-        now_ms: i64,
-    ) -> Result<SeriesId, SeriesRefused> {
-        let readings = self.store.readings();
-        if device.is_approved() {
-            readings.intern_series(name, channel, unit, now_ms)
-        } else {
-            readings.intern_unapproved_series(name, channel, unit, now_ms)
-        }
-    }
-
     fn unnamed_sender(&self) -> SenderId {
         SenderId::Unnamed(self.unnamed.fetch_add(1, Ordering::Relaxed))
     }

@@ -13,7 +13,8 @@ use rusqlite::Connection;
 
 use super::types::{
     DeviceSeen, NAME_BYTES_MAX, SERIES_MAX, SERIES_OF_UNAPPROVED_MAX, SERIES_PER_DEVICE_MAX,
-    SERIES_PER_UNAPPROVED_MAX, SeriesId, SeriesKey, SeriesRefused, SessionNo,
+    SERIES_PER_UNAPPROVED_MAX, SeriesId, SeriesKey, SeriesNames, SeriesOwner, SeriesRefused,
+    SessionNo,
 };
 use crate::error::{Doing, StoreError};
 
@@ -141,12 +142,15 @@ impl Catalogue {
     /// The number of a series; a new one when it was never heard of.
     pub(crate) fn intern_series(
         &self,
-        device: &str,
-        channel: &str,
-        unit: &str,
+        names: &SeriesNames<'_>,
+        owner: SeriesOwner,
         now_ms: i64,
-        approved: bool,
     ) -> Result<SeriesId, SeriesRefused> {
+        let SeriesNames {
+            device,
+            channel,
+            unit,
+        } = *names;
         if [device, channel, unit]
             .iter()
             .any(|name| name.len() > NAME_BYTES_MAX)
@@ -173,7 +177,7 @@ impl Catalogue {
         if of_device >= SERIES_PER_DEVICE_MAX {
             return Err(SeriesRefused::DeviceFull);
         }
-        if !approved
+        if owner == SeriesOwner::Stranger
             && (of_device >= SERIES_PER_UNAPPROVED_MAX || count >= SERIES_OF_UNAPPROVED_MAX)
         {
             return Err(SeriesRefused::Unapproved);

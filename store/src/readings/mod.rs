@@ -61,8 +61,8 @@ pub use self::rollup::{Bucket, BucketPage, BucketWidth, QUARTER_MS};
 pub use self::types::{
     CommittedReadings, Delivery, DeviceSeen, IngestBatch, Ingested, NAME_BYTES_MAX, NewDeadLetter,
     NewReading, Point, PointPage, SERIES_MAX, SERIES_OF_UNAPPROVED_MAX, SERIES_PER_DEVICE_MAX,
-    SERIES_PER_UNAPPROVED_MAX, SenderId, SeriesId, SeriesInfo, SeriesKey, SeriesQuery,
-    SeriesRefused, SessionNo, StoredReading, flags,
+    SERIES_PER_UNAPPROVED_MAX, SenderId, SeriesId, SeriesInfo, SeriesKey, SeriesNames, SeriesOwner,
+    SeriesQuery, SeriesRefused, SessionNo, StoredReading, flags,
 };
 use self::writer::{Job, Reply, Shared, Writer};
 use crate::checkpoint::Checkpointer;
@@ -203,32 +203,14 @@ impl Readings {
         self.shared.file_id
     }
 
-    /// The number of a series of an approved device, new ones included. Cheap; call it per reading. `now_ms` is used for
-    /// a new device only.
+    /// The number of a series, new ones included. Cheap; call it per reading. `now_ms` is used for a new device only.
     pub fn intern_series(
         &self,
-        device: &str,
-        channel: &str,
-        unit: &str,
+        names: &SeriesNames<'_>,
+        owner: SeriesOwner,
         now_ms: i64,
     ) -> Result<SeriesId, SeriesRefused> {
-        self.shared
-            .catalogue
-            .intern_series(device, channel, unit, now_ms, true)
-    }
-
-    /// The same for a device that nobody has approved: it may have fewer ([`SERIES_PER_UNAPPROVED_MAX`],
-    /// [`SERIES_OF_UNAPPROVED_MAX`]).
-    pub fn intern_unapproved_series(
-        &self,
-        device: &str,
-        channel: &str,
-        unit: &str,
-        now_ms: i64,
-    ) -> Result<SeriesId, SeriesRefused> {
-        self.shared
-            .catalogue
-            .intern_series(device, channel, unit, now_ms, false)
+        self.shared.catalogue.intern_series(names, owner, now_ms)
     }
 
     /// The number of an MQTT client id, and whether it was known before; call it when a client connects.

@@ -77,6 +77,15 @@ fn number(dir: &Path, statement: &str) -> i64 {
     sql(dir).query_row(statement, [], |row| row.get(0)).unwrap()
 }
 
+/// What a series is called.
+fn names<'a>(device: &'a str, channel: &'a str, unit: &'a str) -> SeriesNames<'a> {
+    SeriesNames {
+        device,
+        channel,
+        unit,
+    }
+}
+
 fn reading(series: SeriesId, at_ms: i64, value: f64) -> NewReading {
     NewReading {
         series,
@@ -165,7 +174,9 @@ fn holds(readings: &Readings, series: SeriesId, rows: &[(i64, f64)]) {
 fn what_leaves_the_tail_is_still_due_until_it_was_said_and_again_when_more_came() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
-    let series = readings.intern_series("d", "x", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "x", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let later = START_MS + DAY_MS;
     let due =
         |readings: &Readings| -> Vec<DueQuarter> { readings.due_summaries(later, 1_000).unwrap() };
@@ -227,7 +238,7 @@ proptest! {
         let mut readings = open(dir.path(), small());
         let mut model: [Vec<(i64, f64)>; 3] = Default::default();
         let series: Vec<_> = (0..3)
-            .map(|number| readings.intern_series("d", &number.to_string(), "m", 0).unwrap())
+            .map(|number| readings.intern_series(&names("d", &number.to_string(), "m"), SeriesOwner::Approved, 0).unwrap())
             .collect();
         for (number, rows) in batches.iter().enumerate() {
             let new = rows.iter().map(|(which, day, second, value, approved)| {
@@ -272,7 +283,9 @@ proptest! {
 fn late_readings_of_a_closed_day_are_in_its_rollups_once() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let mut rows: Vec<_> = (0..200)
         .map(|n| (START_MS + n * 30_000, n as f64))
         .collect();
@@ -319,7 +332,9 @@ fn late_readings_of_a_closed_day_are_in_its_rollups_once() {
 fn raw_readings_go_after_their_time_and_their_rollups_stay() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let rows: Vec<_> = (0..40 * 24)
         .map(|hour| (START_MS + hour * HOUR_MS, hour as f64))
         .collect();
@@ -392,7 +407,9 @@ fn raw_readings_go_after_their_time_and_their_rollups_stay() {
 fn room_of_dropped_readings_is_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), Limits::default());
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let retention = Retention {
         raw_ms: Some(DAY_MS as u64),
         rollups_ms: Some(DAY_MS as u64),
@@ -427,12 +444,20 @@ fn an_unapproved_device_that_floods_pushes_out_only_its_own_readings() {
         ..small()
     };
     let readings = open(dir.path(), limits);
-    let known = readings.intern_series("known", "c", "m", 0).unwrap();
-    let quiet = readings.intern_series("quiet", "c", "m", 0).unwrap();
+    let known = readings
+        .intern_series(&names("known", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
+    let quiet = readings
+        .intern_series(&names("quiet", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let loud: Vec<_> = (0..5)
         .map(|number| {
             readings
-                .intern_series("loud", &number.to_string(), "m", 0)
+                .intern_series(
+                    &names("loud", &number.to_string(), "m"),
+                    SeriesOwner::Approved,
+                    0,
+                )
                 .unwrap()
         })
         .collect();
@@ -495,7 +520,9 @@ fn an_unapproved_device_that_floods_pushes_out_only_its_own_readings() {
 fn a_slow_series_is_moved_by_the_hour_and_costs_no_more_than_a_fast_one() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), Limits::default());
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let mut level = 1_234;
     let mut tail_max = 0;
     let days = 10;
@@ -535,7 +562,11 @@ fn a_damaged_block_holds_up_neither_other_series_nor_the_keeper() {
     let series: Vec<_> = (0..2)
         .map(|number| {
             readings
-                .intern_series("d", &number.to_string(), "m", 0)
+                .intern_series(
+                    &names("d", &number.to_string(), "m"),
+                    SeriesOwner::Approved,
+                    0,
+                )
                 .unwrap()
         })
         .collect();
@@ -571,7 +602,9 @@ fn a_damaged_block_holds_up_neither_other_series_nor_the_keeper() {
 fn whoever_asks_for_upkeep_hears_of_a_fault_instead_of_waiting_for_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     readings.close();
     sql(dir.path())
         .execute_batch(
@@ -595,7 +628,9 @@ fn whoever_asks_for_upkeep_hears_of_a_fault_instead_of_waiting_for_its_end() {
 fn the_newest_buckets_are_answered_and_that_there_are_more() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
-    let series = readings.intern_series("d", "c", "m", 0).unwrap();
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
     let rows: Vec<_> = (0..2_000)
         .map(|n| (START_MS + n * 10 * MINUTE_MS, n as f64))
         .collect();
@@ -723,8 +758,12 @@ fn a_day_is_exported_whole_with_what_came_late_and_what_is_still_in_the_tail() {
     let dir = tempfile::tempdir().unwrap();
     let out = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
-    let level = readings.intern_series("gauge", "level", "m", 0).unwrap();
-    let rain = readings.intern_series("gauge", "regen", "", 0).unwrap();
+    let level = readings
+        .intern_series(&names("gauge", "level", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
+    let rain = readings
+        .intern_series(&names("gauge", "regen", ""), SeriesOwner::Approved, 0)
+        .unwrap();
     let mut rows: Vec<_> = (0..3_000)
         .map(|n| (START_MS + n * 60_000, n as f64 / 10.0))
         .collect();
@@ -818,7 +857,11 @@ fn a_device_with_too_many_channels_is_refused_more_and_others_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
     let intern = |device: &str, channel: u32| {
-        readings.intern_series(device, &channel.to_string(), "m", START_MS)
+        readings.intern_series(
+            &names(device, &channel.to_string(), "m"),
+            SeriesOwner::Approved,
+            START_MS,
+        )
     };
     for channel in 0..SERIES_PER_DEVICE_MAX {
         intern("loud", channel).unwrap();
@@ -858,7 +901,9 @@ fn readings_that_are_neither_in_memory_nor_in_blocks_are_found_and_told_apart() 
     let series: Vec<_> = (0..2)
         .map(|number| {
             let channel = number.to_string();
-            readings.intern_series("d", &channel, "m", 0).unwrap()
+            readings
+                .intern_series(&names("d", &channel, "m"), SeriesOwner::Approved, 0)
+                .unwrap()
         })
         .collect();
     for from in (0..COUNT).step_by(4_500) {

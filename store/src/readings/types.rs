@@ -9,6 +9,24 @@ use super::mqtt::MqttWrite;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub u32);
 
+/// What a series is called by people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesNames<'a> {
+    pub device: &'a str,
+    pub channel: &'a str,
+    /// Empty where there is none.
+    pub unit: &'a str,
+}
+
+/// Whose a new series is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeriesOwner {
+    /// A device that somebody has approved.
+    Approved,
+    /// One that nobody knows: it may have fewer ([`SERIES_PER_UNAPPROVED_MAX`], [`SERIES_OF_UNAPPROVED_MAX`]).
+    Stranger,
+}
+
 /// What a series is called on every node: a hash of its names, in the form of a UUID of version 8 (RFC 9562).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesKey(pub [u8; 16]);

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use ed25519_dalek::SigningKey;
 use store::{
-    Batch, Committed, DbKey, Disposition, DocumentWrite, Identity, LocalEntry, OpenOptions, Store,
+    Batch, Committed, DbKey, Disposition, DocumentWrite, Identity, LocalEntry, OpenOptions,
+    SeriesNames, Store,
 };
 use sync_engine::{
     GroupId, Incarnation, Lane, LogId, LogTail, NodeId, ObjectId, Run, RunBuilder, VerifiedRun,
@@ -143,5 +144,14 @@ impl Peer {
 
     pub fn verified(&mut self, entries: &[&[u8]]) -> VerifiedRun {
         self.run(entries).verify().unwrap()
+    }
+}
+
+/// What a series is called.
+pub fn names<'a>(device: &'a str, channel: &'a str, unit: &'a str) -> SeriesNames<'a> {
+    SeriesNames {
+        device,
+        channel,
+        unit,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use sensor_drivers::{
     ChannelSample, Decoded, DeviceFacts, Entry, JudgedTime, Quality, TextMessage, UnitString,
 };
-use store::{NewReading, NewText, flags};
+use store::{NewReading, NewText, SeriesNames, flags};
 
 use super::session::shown;
 use super::times::{is_own_time, judged, new_reading, odd_clock};
@@ -149,10 +149,13 @@ impl IngestSession {
         if sample.quality == Quality::Suspect {
             metrics::counter!("muster_ingest_suspect_values_total").increment(1);
         }
-        let unit = sample.unit.as_ref().map_or("", UnitString::as_str);
-        let series = self
-            .shared
-            .series(device, name, &sample.channel, unit, self.now_ms)?;
+        let names = SeriesNames {
+            device: name,
+            channel: &sample.channel,
+            unit: sample.unit.as_ref().map_or("", UnitString::as_str),
+        };
+        let readings = self.shared.store.readings();
+        let series = readings.intern_series(&names, device.owner(), self.now_ms)?;
         // What its source doubts opens no incident.
         let is_news = !message.kept && sample.quality == Quality::Good;
         let flags = flags::of(device.is_approved(), is_news);

@@ -11,7 +11,9 @@ use std::time::Duration;
 use sensor_drivers::{
     DecodeError, Entry, MUSTER_DECODER, Route, UnitString, decode_payload, decode_topic,
 };
-use store::{IngestBatch, NewDeadLetter, NewReading, SenderId, SeriesId, SessionNo, flags};
+use store::{
+    IngestBatch, NewDeadLetter, NewReading, SenderId, SeriesId, SeriesNames, SessionNo, flags,
+};
 
 use super::hash::message_hash;
 use super::places::Source;
@@ -253,14 +255,13 @@ impl IngestSession {
             Some(&(_, series)) => series,
             None => {
                 let names = decode_topic(topic)?;
-                let unit = measurement.unit.as_ref().map_or("", UnitString::as_str);
-                let series = self.shared.series(
-                    &known.device,
-                    names.device,
-                    names.channel,
-                    unit,
-                    self.now_ms,
-                )?;
+                let names = SeriesNames {
+                    device: names.device,
+                    channel: names.channel,
+                    unit: measurement.unit.as_ref().map_or("", UnitString::as_str),
+                };
+                let readings = self.shared.store.readings();
+                let series = readings.intern_series(&names, known.device.owner(), self.now_ms)?;
                 known.series.push((measurement.unit.clone(), series));
                 series
             }

@@ -19,7 +19,11 @@ fn times_of_readings_are_kept_in_blocks_and_odd_ones_beside_them() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
     let series = readings
-        .intern_series("gauge", "level", "m", START_MS)
+        .intern_series(
+            &names("gauge", "level", "m"),
+            SeriesOwner::Approved,
+            START_MS,
+        )
         .unwrap();
     // Every second reading has a clock that counts from 1970; every fifth has none.
     let said = |number: i64| match number {
@@ -87,7 +91,11 @@ fn a_reading_that_came_already_leaves_no_second_odd_time() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
     let series = readings
-        .intern_series("gauge", "level", "m", START_MS)
+        .intern_series(
+            &names("gauge", "level", "m"),
+            SeriesOwner::Approved,
+            START_MS,
+        )
         .unwrap();
     let (session, _) = readings.intern_session("client", START_MS);
     for redelivered in [false, true] {

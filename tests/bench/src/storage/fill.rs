@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use store::{
-    Batch, Evaluated, IngestBatch, NewReading, OpenOptions, RuleCursor, SeriesId, Store, flags,
+    Batch, Evaluated, IngestBatch, NewReading, OpenOptions, RuleCursor, SeriesId, SeriesNames,
+    SeriesOwner, Store, flags,
 };
 use sync_engine::Lane;
 
@@ -72,9 +73,15 @@ impl Filling {
         rules_have_seen(&store, i64::MAX)?;
         let interned: Result<Vec<SeriesId>, _> = (0..series)
             .map(|number| {
-                store
-                    .readings()
-                    .intern_series(&device(number), "level", "m", 0)
+                store.readings().intern_series(
+                    &SeriesNames {
+                        device: &device(number),
+                        channel: "level",
+                        unit: "m",
+                    },
+                    SeriesOwner::Approved,
+                    0,
+                )
             })
             .collect();
         Ok(Filling {
