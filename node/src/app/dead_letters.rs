@@ -148,6 +148,8 @@ impl App {
             Ok(counts) => metrics::gauge!("muster_dead_letters_open").set(counts.open as f64),
             Err(error) => tracing::warn!(%error, "dead letters cannot be counted"),
         }
+        metrics::counter!("muster_dead_letters_dropped_total")
+            .absolute(self.store.readings().dead_letters_dropped());
     }
 
     async fn retry_dead_letters(self: &Arc<Self>) -> Result<(), AppError> {

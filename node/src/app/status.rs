@@ -50,7 +50,7 @@ impl App {
             "documents": documents,
             "readings": self.store.readings().count(),
             "dead_letters": letters.open,
-            "warnings": warnings(letters.open),
+            "warnings": warnings(letters.open, self.store.readings().dead_letters_dropped()),
             "heads_digest": digest,
             "digests": { "shared": digest },
             "pending": unapplied.waiting + unapplied.held,
@@ -80,13 +80,22 @@ impl App {
 }
 
 /// What somebody should look after, by a stable code and in words.
-fn warnings(open_dead_letters: u64) -> Vec<Value> {
+fn warnings(open_dead_letters: u64, dropped_dead_letters: u64) -> Vec<Value> {
     let mut warnings = Vec::new();
     if open_dead_letters >= OPEN_WARN {
         warnings.push(json!({
             "code": "dead-letters",
             "detail": format!(
                 "{open_dead_letters} messages of sensors could not be read: see `muster dlq list`"
+            ),
+        }));
+    }
+    if dropped_dead_letters > 0 {
+        warnings.push(json!({
+            "code": "dead-letters-dropped",
+            "detail": format!(
+                "{dropped_dead_letters} messages that could not be read had to make room for others since the node \
+                 started: replay or discard what `muster dlq list` shows"
             ),
         }));
     }

@@ -1,18 +1,22 @@
 //! Payloads that could not be read: kept with their bytes and the reason, until a person replays or discards them, or
 //! they are too old or too many.
 //!
-//! Always holds: at most [`ROWS_MAX`] rows and [`BYTES_MAX`] bytes, the oldest go first.
+//! Always holds: there are no more of them than [`Room`] says; which go first, and why, is said there.
+
+mod room;
+
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+
+pub(crate) use self::room::Room;
+use self::room::{Amount, share_of};
 
 use super::types::{Delivery, NewDeadLetter};
 use crate::error::{Doing, StoreError};
 
-/// A device that sends nothing but rubbish must not fill the disk.
-const ROWS_MAX: u64 = 100_000;
-const BYTES_MAX: u64 = 256 << 20;
-/// Looked at once in so many, and as often the oldest so many go.
-const TIDY_EVERY: u64 = 64;
+/// Loss is told so often, however much there is.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Rows that one step of upkeep deletes, each with up to some KiB of payload: acknowledgements wait for it.
 const STEP_ROWS: u64 = 256;
 
@@ -81,36 +85,40 @@ pub struct DeadLetterCounts {
 }
 
 /// The writer's account of what is there.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct DeadLetters {
+    room: Room,
     now: Account,
     committed: Account,
+    /// When loss was told, and how much had been lost then.
+    told: Option<(Instant, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Account {
-    rows: u64,
-    bytes: u64,
-    inserted: u64,
+    has: Amount,
+    /// To make room, since this process began.
+    dropped: u64,
 }
 
 impl DeadLetters {
-    pub(crate) fn load(connection: &Connection) -> Result<Self, StoreError> {
+    pub(crate) fn load(connection: &Connection, room: Room) -> Result<Self, StoreError> {
         let (rows, bytes) = connection
             .query_row(
-                "SELECT count(*), coalesce(sum(length(payload)), 0) FROM dead_letter",
+                "SELECT count(*), coalesce(sum(bytes), 0) FROM dead_letter",
                 [],
                 |row| Ok((crate::sql::wall(row, 0)?, crate::sql::wall(row, 1)?)),
             )
             .doing("count dead letters")?;
         let account = Account {
-            rows,
-            bytes,
-            inserted: 0,
+            has: Amount { rows, bytes },
+            dropped: 0,
         };
         Ok(DeadLetters {
+            room,
             now: account,
             committed: account,
+            told: None,
         })
     }
 
@@ -124,7 +132,8 @@ impl DeadLetters {
         connection
             .prepare_cached(
                 "INSERT INTO dead_letter (source, topic, reason, received_ms, payload, session, packet, hash, position, \
-                 decoder, code, retry_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 decoder, code, retry_at_ms, bytes, share) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, length(?5), ?13)",
             )?
             .execute(params![
                 dead.source,
@@ -138,27 +147,17 @@ impl DeadLetters {
                 position,
                 dead.decoder,
                 dead.code,
-                dead.retry_at_ms
+                dead.retry_at_ms,
+                share_of(&dead.topic)
             ])?;
-        self.now.rows += 1;
-        self.now.bytes += dead.payload.len() as u64;
-        self.now.inserted += 1;
-        if self.now.inserted.is_multiple_of(TIDY_EVERY) {
-            self.tidy(connection)?;
-        }
-        Ok(())
-    }
-
-    fn tidy(&mut self, connection: &Connection) -> Result<(), rusqlite::Error> {
-        while self.now.rows > ROWS_MAX || self.now.bytes > BYTES_MAX {
-            let gone = self.drop_oldest(connection, i64::MAX, TIDY_EVERY)?;
-            if gone == 0 {
-                return Ok(());
-            }
-            tracing::warn!(
-                dropped = gone,
-                "dead letters are full: the oldest were dropped"
-            );
+        self.now.has.add(Amount {
+            rows: 1,
+            bytes: dead.payload.len() as u64,
+        });
+        if self.room.is_full(self.now.has) {
+            let dropped = self.room.make(connection, self.now.has)?;
+            self.now.has.remove(dropped);
+            self.now.dropped += dropped.rows;
         }
         Ok(())
     }
@@ -183,18 +182,32 @@ impl DeadLetters {
         let gone: Vec<u64> = connection
             .prepare_cached(
                 "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE received_ms < ?1 \
-                 ORDER BY received_ms, id LIMIT ?2) RETURNING length(payload)",
+                 ORDER BY received_ms, id LIMIT ?2) RETURNING bytes",
             )?
             .query_map((older_than_ms, rows_max.cast_signed()), |row| crate::sql::wall(row, 0))?
             .collect::<Result<_, _>>()?;
         let rows = gone.len() as u64;
-        self.now.rows = self.now.rows.saturating_sub(rows);
-        self.now.bytes = self.now.bytes.saturating_sub(gone.iter().sum());
+        self.now.has.remove(Amount {
+            rows,
+            bytes: gone.iter().sum(),
+        });
         Ok(rows)
     }
 
-    pub(crate) fn commit(&mut self) {
+    /// Answers how many had to make room since this process began.
+    pub(crate) fn commit(&mut self) -> u64 {
         self.committed = self.now;
+        let dropped = self.now.dropped;
+        let told_of = self.told.map_or(0, |(_, dropped)| dropped);
+        let is_time = self.told.is_none_or(|(at, _)| at.elapsed() >= TELL_EVERY);
+        if dropped > told_of && is_time {
+            tracing::warn!(
+                dropped = dropped - told_of,
+                "dead letters are full: some were dropped, of those that nobody has settled the oldest of what has most"
+            );
+            self.told = Some((Instant::now(), dropped));
+        }
+        dropped
     }
 
     pub(crate) fn roll_back(&mut self) {

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::blocks::Rewrite;
 use super::compact::{self, Schedule, TailState};
+use super::dead_letters::Room;
 use super::merge::{self, Group};
 use super::retention::{Retention, Round};
 use super::unapproved::{UNAPPROVED_BYTES_MAX, Unapproved};
@@ -46,6 +47,7 @@ pub(crate) type Requests = Arc<Mutex<VecDeque<Request>>>;
 pub(crate) struct Limits {
     pub(crate) schedule: Schedule,
     pub(crate) unapproved_bytes_max: i64,
+    pub(crate) dead_letters: Room,
 }
 
 impl Default for Limits {
@@ -53,6 +55,7 @@ impl Default for Limits {
         Limits {
             schedule: Schedule::default(),
             unapproved_bytes_max: UNAPPROVED_BYTES_MAX,
+            dead_letters: Room::default(),
         }
     }
 }

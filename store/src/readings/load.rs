@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::catalogue::Catalogue;
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{DeadLetters, Room};
 use super::dedup::{Deliveries, StoredKey};
 use super::mqtt::Unreleased;
 use super::query::stored_reading;
@@ -37,7 +37,10 @@ pub(crate) fn file_id(connection: &Connection) -> Result<[u8; 16], StoreError> {
         .doing("read the name of the readings file")
 }
 
-pub(crate) fn load(connection: &Connection) -> Result<(Catalogue, Tail, Loaded), StoreError> {
+pub(crate) fn load(
+    connection: &Connection,
+    room: Room,
+) -> Result<(Catalogue, Tail, Loaded), StoreError> {
     let catalogue = Catalogue::load(connection)?;
     let mut tail = Tail::default();
     let mut last_device_time = vec![i64::MIN; catalogue.series_count() as usize];
@@ -77,7 +80,7 @@ pub(crate) fn load(connection: &Connection) -> Result<(Catalogue, Tail, Loaded),
         .doing("read start of tail")?
         .flatten();
     let deleted_to = first_row.map_or(compacted_to, |first| (first - 1).min(compacted_to));
-    let dead_letters = DeadLetters::load(connection)?;
+    let dead_letters = DeadLetters::load(connection, room)?;
     Ok((
         catalogue,
         tail,

@@ -126,7 +126,7 @@ impl Readings {
         let mut connection = source.open(Role::Writer)?;
         migrate::migrate(source, &mut connection, migrate::READINGS)?;
         let file_id = load::file_id(&connection)?;
-        let (catalogue, tail, loaded) = load::load(&connection)?;
+        let (catalogue, tail, loaded) = load::load(&connection, limits.dead_letters)?;
         let rules_position = rules
             .filter(|cursor| cursor.file_id == file_id)
             .map_or(0, |cursor| cursor.position);
@@ -139,6 +139,7 @@ impl Readings {
             rules_position: AtomicI64::new(rules_position),
             unapproved_bytes: AtomicI64::new(0),
             unapproved_dropped: AtomicU64::new(0),
+            dead_letters_dropped: AtomicU64::new(0),
         });
         let checkpointer = Checkpointer::start(source, "readings")?;
         let pool = Pool::open(source, options.readers.div_ceil(2))?;
@@ -589,6 +590,11 @@ impl Readings {
     pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StoreError> {
         self.pool
             .read(|connection| dead_letters::get(connection, id))
+    }
+
+    /// How many had to make room for others since this process began.
+    pub fn dead_letters_dropped(&self) -> u64 {
+        self.shared.dead_letters_dropped.load(Ordering::Relaxed)
     }
 
     pub fn dead_letter_counts(&self) -> Result<DeadLetterCounts, StoreError> {

@@ -1,6 +1,7 @@
 //! The keeper at work on a small scale: a tail of some readings instead of 100,000, so that every case sees all of it.
 #![allow(clippy::unwrap_used)]
 
+mod dead_letters;
 mod devices;
 
 use std::collections::BTreeMap;

@@ -116,6 +116,8 @@ pub(crate) struct Shared {
     pub(crate) unapproved_bytes: AtomicI64,
     /// Readings of unapproved devices that had to make room for others of theirs.
     pub(crate) unapproved_dropped: AtomicU64,
+    /// Dead letters that had to make room for others.
+    pub(crate) dead_letters_dropped: AtomicU64,
 }
 
 enum Answer {
@@ -638,7 +640,9 @@ impl Writer {
         self.undo_times.clear();
         self.deliveries.commit();
         self.unreleased.commit();
-        self.dead_letters.commit();
+        self.shared
+            .dead_letters_dropped
+            .store(self.dead_letters.commit(), Ordering::Relaxed);
         if let (Some(first), Some(last)) = (group.readings.first(), group.readings.last()) {
             let (first_position, last_position) = (first.position, last.position);
             {

@@ -1,0 +1,118 @@
+//! Which dead letters go when there are too many, on a small scale.
+
+use super::super::dead_letters::Room;
+use super::*;
+
+const ROWS_MAX: u64 = 400;
+
+fn little_room() -> Limits {
+    Limits {
+        dead_letters: Room {
+            rows_max: ROWS_MAX,
+            bytes_max: 1 << 20,
+        },
+        ..small()
+    }
+}
+
+fn letter(source: &str, topic: &str, payload: &[u8]) -> NewDeadLetter {
+    NewDeadLetter {
+        source: source.to_owned(),
+        topic: topic.to_owned(),
+        reason: "no number".to_owned(),
+        code: "not-a-number".to_owned(),
+        received_ms: START_MS,
+        payload: payload.to_vec(),
+        ..NewDeadLetter::default()
+    }
+}
+
+fn put(readings: &Readings, dead: Vec<NewDeadLetter>) {
+    let batch = IngestBatch {
+        dead,
+        ..IngestBatch::default()
+    };
+    readings.ingest(batch).wait().unwrap();
+}
+
+fn flood(readings: &Readings, source: &str, topic: impl Fn(u64) -> String, count: u64) {
+    for start in (0..count).step_by(100) {
+        let some = start..(start + 100).min(count);
+        let dead = some.map(|number| letter(source, &topic(number), b"?"));
+        put(readings, dead.collect());
+    }
+}
+
+/// Topics of open letters of a source, the oldest first.
+fn topics(readings: &Readings, source: &str) -> Vec<String> {
+    let query = DeadLetterQuery {
+        state: Some(DeadLetterState::Open),
+        source: Some(source.to_owned()),
+        limit: usize::MAX,
+        ..DeadLetterQuery::default()
+    };
+    let letters = readings.dead_letters(&query).unwrap();
+    letters.into_iter().rev().map(|it| it.topic).collect()
+}
+
+#[test]
+fn a_letter_stays_beside_a_flood_of_its_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), little_room());
+    put(&readings, vec![letter("mqtt", "help", b"flooded")]);
+    flood(&readings, "mqtt", |_| "noise/a/b".to_owned(), 3_000);
+    let left = topics(&readings, "mqtt");
+    assert_eq!(left.iter().filter(|topic| *topic == "help").count(), 1);
+    assert!(left.len() as u64 <= ROWS_MAX && left.len() as u64 > ROWS_MAX * 9 / 10);
+    assert_eq!(readings.dead_letters_dropped(), 3_001 - left.len() as u64);
+}
+
+#[test]
+fn who_invents_topics_takes_the_room_of_its_own_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), little_room());
+    flood(&readings, "broker city", |_| "a/b/c".to_owned(), 150);
+    flood(&readings, "mqtt", |number| format!("{number}"), 2_000);
+    assert_eq!(topics(&readings, "broker city").len(), 150);
+    let of_flood = topics(&readings, "mqtt");
+    assert_eq!(of_flood.last().map(String::as_str), Some("1999"));
+    assert!(of_flood.is_sorted_by_key(|topic| topic.parse::<u64>().unwrap()));
+}
+
+#[test]
+fn what_is_settled_goes_before_anything_that_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), little_room());
+    flood(&readings, "mqtt", |_| "settled".to_owned(), 100);
+    let all = DeadLetterQuery {
+        limit: usize::MAX,
+        ..DeadLetterQuery::default()
+    };
+    for letter in readings.dead_letters(&all).unwrap() {
+        assert!(readings.discard_dead_letter(letter.id).wait().unwrap());
+    }
+    flood(&readings, "mqtt", |_| "open".to_owned(), 350);
+    assert_eq!(topics(&readings, "mqtt").len(), 350);
+    assert!(readings.dead_letters_dropped() >= 50);
+}
+
+#[test]
+fn large_letters_make_room_for_others_by_their_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), little_room());
+    flood(&readings, "mqtt", |_| "small".to_owned(), 100);
+    for _ in 0..20 {
+        put(&readings, vec![letter("mqtt", "picture", &[7; 100_000])]);
+    }
+    let left = topics(&readings, "mqtt");
+    let small = left.iter().filter(|topic| *topic == "small").count();
+    assert_eq!(small, 100);
+    assert!(left.len() <= 100 + 10, "{}", left.len());
+    drop(readings);
+    let readings = open(dir.path(), little_room());
+    put(&readings, vec![letter("mqtt", "picture", &[7; 100_000])]);
+    assert!(
+        topics(&readings, "mqtt").len() <= 100 + 10,
+        "counted over a restart"
+    );
+}
