@@ -22,6 +22,7 @@ mod app {
         pub(crate) use crate::mqtt_words::{Qos, Will};
     }
 }
+pub mod health;
 mod sensors;
 pub mod summaries;
 
@@ -225,6 +226,17 @@ pub const TARGETS: &[Target] = &[
             fixed: 4 * LIST_START,
         },
         check: summaries::raw_readings,
+    },
+    Target {
+        name: "device_health",
+        input_bytes_max: sync_engine::ENTRY_BYTES_MAX,
+        // A device is eight bytes on the wire where its name is the one before and a letter more, and has its name in memory,
+        // of 256 bytes, and all of it is written again to see that it is the same.
+        memory: Memory {
+            per_byte: 256,
+            fixed: 4 * LIST_START,
+        },
+        check: health::health,
     },
     Target {
         name: "sensor_plain",

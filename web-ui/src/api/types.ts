@@ -30,6 +30,7 @@ export type Message = Schemas["Message"];
 export type MessageInput = Schemas["MessageCreate"];
 export type Series = Schemas["Series"];
 export type HeardBy = Schemas["HeardBy"];
+export type DeviceHeardBy = Schemas["DeviceHeardBy"];
 export type Readings = Schemas["Readings"];
 export type Resolution = Schemas["Resolution"];
 export type Broker = Opened<Schemas["Broker"]>;

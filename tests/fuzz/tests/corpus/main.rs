@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use fuzz_checks::{TARGETS, check};
 use proptest::prelude::*;
 
-/// A corpus is to be read, not stored: a few files of a few hundred bytes each.
-const FILES_MAX: usize = 64;
+/// A corpus is to be read, not stored: three files for a target, of a few hundred bytes each.
+const FILES_MAX: usize = 72;
 const FILE_BYTES_MAX: u64 = 4096;
 
 fn folder() -> PathBuf {

@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 use domain::{Author, Document, RecordId, check_create, check_patch};
 use ed25519_dalek::SigningKey;
 use fuzz_checks::codec::DocumentCodec;
+use fuzz_checks::health::payload::{self as health, DeviceSaid, Level};
 use fuzz_checks::payload::{AUTHOR, DOCUMENT, unframed};
 use fuzz_checks::summaries::payload::{QUARTER_MS, Quarter, SeriesSaid, encode};
 use fuzz_checks::summaries::raw::{self, RawQuarter};
@@ -69,6 +70,9 @@ pub fn all() -> Vec<Seed> {
     add("join_answer", "refused", vec![1, 0]);
     for (name, bytes) in summaries() {
         add("summary", name, bytes);
+    }
+    for (name, bytes) in device_health() {
+        add("device_health", name, bytes);
     }
     for (name, bytes) in raw_readings() {
         add("raw_readings", name, bytes);
@@ -462,6 +466,35 @@ fn summaries() -> Vec<(&'static str, Vec<u8>)> {
         (
             "two",
             one(&[said("river-1", &[decimal]), said("river-2", &[plain])]),
+        ),
+    ]
+}
+
+fn device_health() -> Vec<(&'static str, Vec<u8>)> {
+    let noon_ms = 1_772_366_400_000;
+    let heard = |device: &str, ago_s: i64| {
+        let heard_ms = noon_ms - ago_s * 1_000;
+        DeviceSaid {
+            device: device.into(),
+            heard_ms: Some(heard_ms),
+            battery_pct: Level::battery_pct(71.5, heard_ms),
+            rssi_dbm: Level::rssi_dbm(-101.0, heard_ms - 60_000),
+            online: Some(ago_s < 60),
+            firmware: Some(("1.2".into(), noon_ms - 1_000_000_000)),
+        }
+    };
+    let scarce = DeviceSaid {
+        device: "zürich".into(),
+        online: Some(false),
+        ..DeviceSaid::default()
+    };
+    let one = |devices: &[DeviceSaid]| health::encode(noon_ms, devices).concat();
+    vec![
+        ("one", one(&[heard("river-1", 5)])),
+        ("scarce", one(std::slice::from_ref(&scarce))),
+        (
+            "three",
+            one(&[heard("river-1", 5), heard("river-2", 900), scarce]),
         ),
     ]
 }

@@ -3,6 +3,7 @@ import { Link } from "react-router";
 import type { Device, Series } from "../../api/types.ts";
 import { Age } from "../../ui/age.tsx";
 import { DeviceSwitch, DeviceTags } from "./device-switch.tsx";
+import { HeardElsewhere } from "./heard-by.tsx";
 import { LastValue } from "./last-value.tsx";
 import { texts } from "./texts.ts";
 
@@ -35,6 +36,7 @@ export function DeviceCard({ device, series }: DeviceCardProps) {
             {device.last_seen ? (
               <>
                 {texts.lastSeen} <Age at={device.last_seen} />
+                <HeardElsewhere device={device} />
               </>
             ) : (
               texts.neverSeen

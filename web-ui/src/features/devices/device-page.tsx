@@ -25,6 +25,7 @@ import { Commands } from "./commands.tsx";
 import { Credentials } from "./credentials.tsx";
 import { DeviceSwitch, DeviceTags } from "./device-switch.tsx";
 import { type DeviceDraft, EditDevice, startEdit } from "./edit-device.tsx";
+import { HeardBySection, HeardElsewhere } from "./heard-by.tsx";
 import { LastValue } from "./last-value.tsx";
 import { texts } from "./texts.ts";
 
@@ -114,6 +115,7 @@ function DeviceDetail({ device, loadedAtMs }: { device: Device; loadedAtMs: numb
         <Commands device={device} />
       </div>
       <div className="grid grid-cols-[minmax(0,1fr)] gap-4">
+        <HeardBySection heardBy={device.heard_by} />
         {device.version !== null && <SeenBySection seenBy={device.seen_by} />}
         <Credentials device={device} />
         {device.version !== null && <DeviceHistory id={device.id} />}
@@ -148,7 +150,10 @@ function Facts({ device }: { device: Device }) {
   const { location, reported_location: reported } = device;
   return (
     <dl className="grid grid-cols-2 gap-3 sm:grid-cols-3">
-      <Fact name={texts.lastSeen}>{device.last_seen ? <Age at={device.last_seen} /> : texts.neverSeen}</Fact>
+      <Fact name={texts.lastSeen}>
+        {device.last_seen ? <Age at={device.last_seen} /> : texts.neverSeen}
+        <HeardElsewhere device={device} />
+      </Fact>
       <Fact name={texts.interval}>
         {device.expected_interval_s ? durationText(device.expected_interval_s) : texts.intervalUnknown}
       </Fact>
