@@ -292,7 +292,7 @@ impl Device {
         let time = |ago_s: i64| {
             let second = at_s.saturating_sub(ago_s);
             let can_be = ago_s >= 0 && TIMES_S.contains(&second);
-            can_be.then_some(second * 1_000).ok_or(Malformed)
+            can_be.then(|| second * 1_000).ok_or(Malformed)
         };
         let heard_ago_s = self.heard.map_or(0, i64::from);
         let level = |range: &std::ops::RangeInclusive<i16>, level: &WireLevel| {

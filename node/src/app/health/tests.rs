@@ -188,6 +188,11 @@ fn what_no_node_says_is_malformed_and_a_later_version_is_kept_unread() {
     assert_eq!(with(&[1, 0, 0, 0, 0, 1, 0, 0]), Err(Malformed));
     let seven_years = [1, 0x80, 0xf6, 0xb7, 0x69, 0, 0, 0, 0];
     assert_eq!(with(&seven_years), Err(Malformed));
+    // A battery of nearly 2⁶³ seconds ago.
+    let ages = [
+        1, 0, 1, 20, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0,
+    ];
+    assert_eq!(with(&ages), Err(Malformed));
     let again = [&sound[..], &[0]].concat();
     assert_eq!(decode(&again), Err(Malformed), "a byte behind it");
 }
