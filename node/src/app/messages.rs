@@ -71,6 +71,7 @@ pub(in crate::app) fn start(app: Arc<App>, stop: CancellationToken) -> tokio::ta
                 if let Err(error) = app.write_down_texts().await {
                     tracing::warn!(%error, "messages of devices wait for the next round");
                     tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
                 }
                 let woken = app.devices.texts().woken();
                 let _ = tokio::time::timeout(LOOK_EVERY, woken).await;
@@ -82,13 +83,15 @@ pub(in crate::app) fn start(app: Arc<App>, stop: CancellationToken) -> tokio::ta
 
 impl App {
     async fn write_down_texts(&self) -> Result<(), AppError> {
+        let mut outcome = Ok(());
         for device in self.count_texts().await? {
             // Those of strangers stay, and are read when somebody asks for them.
             if self.devices.is_approved(&device) {
-                self.write_down_texts_of(device).await?;
+                // What fails for one device does not hold up the others.
+                outcome = outcome.and(self.write_down_texts_of(device).await);
             }
         }
-        Ok(())
+        outcome
     }
 
     async fn write_down_texts_of(&self, device: String) -> Result<(), AppError> {
