@@ -17,6 +17,7 @@ use crate::api::RequestPlaces;
 use crate::app::ingest::{IngestPlaces, IngestPlacesError};
 use crate::app::{ArchiveSettings, Kept, Replicate, Storage};
 use crate::ingest::broker::{self, BrokerSettings, BrokerSettingsError};
+use crate::ingest::mqtt::Anonymous;
 
 /// Name of the configuration file in the data directory.
 pub const FILE_NAME: &str = "muster.toml";
@@ -50,7 +51,9 @@ pub struct Config {
     pub found: bool,
     /// File with the database key (32 bytes, raw or as 64 hex digits).
     pub key_file: Option<PathBuf>,
-    /// Accept MQTT publishers without credentials from other machines too.
+    /// From where MQTT clients without an account are let in: `never`, `loopback`, `anywhere`; see [`Config::anonymous`].
+    pub mqtt_anonymous: Option<Anonymous>,
+    /// An older way to say `mqtt_anonymous = "anywhere"`.
     pub mqtt_anonymous_anywhere: bool,
     /// Which formats messages on other topics than Muster's own have.
     pub decoders: Vec<DecoderConfig>,
@@ -86,6 +89,7 @@ impl Default for Config {
             mdns: true,
             found: true,
             key_file: None,
+            mqtt_anonymous: None,
             mqtt_anonymous_anywhere: false,
             decoders: Vec::new(),
             brokers: Vec::new(),
@@ -149,6 +153,11 @@ pub enum ConfigError {
         /// What is wrong, with the key's name and place.
         detail: String,
     },
+    /// Two settings that contradict each other.
+    #[error(
+        "mqtt_anonymous_anywhere = true and mqtt_anonymous say different things: leave the former out"
+    )]
+    Anonymous,
     /// A broker that cannot be used.
     #[error("{path}: {cause}")]
     Broker {
@@ -210,6 +219,9 @@ impl Config {
             config.apply_variable(&name, &value)?;
         }
         config.apply(overrides);
+        if config.mqtt_anonymous_anywhere && config.anonymous() != Anonymous::Anywhere {
+            return Err(ConfigError::Anonymous);
+        }
         broker::check(&config.brokers).map_err(|cause| ConfigError::Broker {
             path: data_dir.join(FILE_NAME),
             cause,
@@ -220,6 +232,15 @@ impl Config {
             cause,
         })?;
         Ok(config)
+    }
+
+    /// From where MQTT clients without an account are let in; from this machine where nothing is said.
+    pub fn anonymous(&self) -> Anonymous {
+        match (self.mqtt_anonymous, self.mqtt_anonymous_anywhere) {
+            (Some(said), _) => said,
+            (None, true) => Anonymous::Anywhere,
+            (None, false) => Anonymous::default(),
+        }
     }
 
     fn from_file(path: &Path) -> Result<Config, ConfigError> {
@@ -341,6 +362,7 @@ fn shapes() -> BTreeMap<&'static str, Shape> {
         ("mdns", Shape::Flag),
         ("found", Shape::Flag),
         ("key_file", Shape::Text),
+        ("mqtt_anonymous", Shape::Text),
         ("mqtt_anonymous_anywhere", Shape::Flag),
         ("storage", Shape::Text),
         ("log", Shape::Text),
@@ -402,6 +424,18 @@ mod tests {
     }
 
     #[test]
+    fn the_older_way_to_let_everybody_in_is_understood_and_a_contradiction_is_not() {
+        let anonymous = |file: &str| load(file, &[]).map(|config| config.anonymous());
+        assert_eq!(anonymous("").unwrap(), Anonymous::Loopback);
+        let older = "mqtt_anonymous_anywhere = true\n";
+        assert_eq!(anonymous(older).unwrap(), Anonymous::Anywhere);
+        let never = "mqtt_anonymous = \"never\"\n";
+        assert_eq!(anonymous(never).unwrap(), Anonymous::Never);
+        let error = anonymous(&format!("{older}{never}")).unwrap_err();
+        assert!(error.to_string().contains("mqtt_anonymous"), "{error}");
+    }
+
+    #[test]
     fn places_that_do_not_fit_the_writer_are_refused_in_words() {
         let config = load("[ingest]\ncommon_max = 1000\n", &[]).unwrap();
         assert_eq!(config.ingest.common_max, 1_000);
@@ -449,6 +483,7 @@ mod tests {
     fn every_key_of_the_configuration_but_tables_has_a_variable() {
         let table = toml::Table::try_from(Config {
             key_file: Some("k".into()),
+            mqtt_anonymous: Some(Anonymous::Never),
             mqtt_tls_listen: Some(SocketAddr::from(([127, 0, 0, 1], 8883))),
             mqtt_tls_cert: Some("c".into()),
             mqtt_tls_key: Some("k".into()),

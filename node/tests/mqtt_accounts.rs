@@ -3,11 +3,14 @@
 
 mod support;
 
+use std::path::Path;
+
 use node::app::{Caller, IdempotencyKey};
+use node::ingest::mqtt::{Anonymous, MqttSettings};
 use serde_json::{Value, json};
 use support::{
-    Connect5, Node, Raw, acknowledge, connect_packet, eventually, message, named, packet,
-    publish_packet, publish5_packet,
+    Connect, Connect5, Node, Raw, acknowledge, connect_packet, eventually, lasting, message, named,
+    packet, publish_packet, publish5_packet,
 };
 
 const TOPIC: &str = "muster/v1/gauge/level";
@@ -152,6 +155,139 @@ async fn a_gateway_has_its_patterns_across_a_restart() {
             .is_empty()
     );
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_with_an_account_takes_no_word_from_whoever_has_none() {
+    let node = Node::start().await;
+    let (mut stranger, _) = Raw::connect5(&node, Connect5::default()).await;
+    let mut packet_id = 0;
+    let mut says = async |stranger: &mut Raw, topic: &str| {
+        packet_id += 1;
+        let publish = publish5_packet(0x33, topic, packet_id, b"", b"1");
+        stranger.send(&publish).await;
+        let (header, body) = stranger.packet().await;
+        assert_eq!(header, 0x40);
+        body.get(2).copied().unwrap_or(0)
+    };
+    assert_eq!(says(&mut stranger, TOPIC).await, 0, "it is anybody's");
+    let (id, password) = node.credentials("gauge").await;
+    for topic in [TOPIC, "muster/v1/gauge/state", "muster/v1/gauge/a/b"] {
+        assert_eq!(says(&mut stranger, topic).await, 0x87, "{topic}");
+    }
+    assert_eq!(says(&mut stranger, "muster/v1/other/level").await, 0);
+    assert_eq!(node.count("gauge").await, 1);
+
+    let mut old = Raw::connect(&node, named("old")).await.0;
+    let publish = publish_packet(TOPIC, b"1", Some((1, false)));
+    old.send(&publish).await;
+    assert!(old.closed().await.is_empty());
+    // A will would mark the device, and say something in its name.
+    let will = Connect {
+        will: Some(("muster/v1/gauge/state", "gone")),
+        ..named("will")
+    };
+    let mut raw = Raw::open(&node).await;
+    raw.send(&connect_packet(4, &will)).await;
+    assert_eq!(raw.closed().await, [0x20, 2, 0, 5]);
+    assert_eq!(node.device("gauge").await["online"], Value::Null);
+
+    // After a restart too; the device itself is heard, and the name is anybody's again without the account.
+    let node = node.restart().await;
+    let (mut stranger, _) = Raw::connect5(&node, Connect5::default()).await;
+    assert_eq!(says(&mut stranger, TOPIC).await, 0x87);
+    let connect = Connect5 {
+        credentials: Some(("gauge", &password)),
+        client_id: "gauge",
+        ..Connect5::default()
+    };
+    let (mut gauge, _) = Raw::connect5(&node, connect).await;
+    assert_eq!(says(&mut gauge, TOPIC).await, 0);
+    assert_eq!(node.count("gauge").await, 2);
+    let caller = Caller::socket();
+    node.app
+        .revoke_device_credentials(&caller, &id)
+        .await
+        .unwrap();
+    assert_eq!(says(&mut stranger, TOPIC).await, 0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decoder_that_finds_a_device_with_an_account_wants_an_account_too() {
+    let node = Node::start().await;
+    let entries = json!([{
+        "topic": "pumps/+", "format": "json", "device": "{2}",
+        "values": [{ "channel": "level", "pointer": "/level" }],
+    }]);
+    let entries = serde_json::from_value(entries).unwrap();
+    node.app
+        .use_decoders(entries, Path::new("."))
+        .await
+        .unwrap();
+    node.credentials("north").await;
+    let (mut stranger, _) = Raw::connect(&node, named("stranger")).await;
+    stranger
+        .publish("pumps/south", b"{\"level\":1}", 1, false)
+        .await;
+    stranger
+        .publish("pumps/north", b"{\"level\":2}", 2, false)
+        .await;
+    assert_eq!(
+        (node.count("south").await, node.count("north").await),
+        (1, 0)
+    );
+    let [letter] = node.dead_letters().await.try_into().unwrap();
+    assert_eq!(letter["code"], "not-authorised");
+
+    let password = gateway(&node, "site", &["pumps/#"], &[]).await;
+    let connect = Connect5 {
+        credentials: Some(("site", &password)),
+        client_id: "site",
+        ..Connect5::default()
+    };
+    let (mut raw, _) = Raw::connect5(&node, connect).await;
+    raw.send(&publish5_packet(
+        0x32,
+        "pumps/north",
+        1,
+        b"",
+        b"{\"level\":3}",
+    ))
+    .await;
+    assert_eq!(raw.packet().await, (0x40, vec![0, 1]));
+    assert_eq!(node.count("north").await, 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_is_let_in_without_an_account_this_machine_is_not_either() {
+    let node = Node::start().await;
+    let (_, password) = node.credentials("gauge").await;
+    let node = node
+        .with_settings(MqttSettings {
+            anonymous: Anonymous::Never,
+        })
+        .await;
+    let mut raw = Raw::open(&node).await;
+    raw.send(&connect_packet(4, &named("raw"))).await;
+    assert_eq!(raw.closed().await, [0x20, 2, 0, 5]);
+    let connect = Connect5 {
+        credentials: Some(("gauge", &password)),
+        ..Connect5::default()
+    };
+    assert_eq!(Raw::connect5(&node, connect).await.1[1], 0);
+    node.stop().await;
+}
+
+/// Makes a gateway's account; gives its password.
+async fn gateway(node: &Node, name: &str, publish: &[&str], subscribe: &[&str]) -> String {
+    let own = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+    let made = node
+        .app
+        .add_mqtt_account(&Caller::socket(), name, own(publish), own(subscribe))
+        .await;
+    made.unwrap()["password"].as_str().unwrap().to_owned()
 }
 
 // Commands.
@@ -349,5 +485,122 @@ async fn nobody_gives_commands_by_publishing_them() {
         .await;
     pump.nothing_comes().await;
     assert_eq!(node.dead_letters().await.len(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_for_a_device_with_an_account_waits_for_that_account() {
+    let node = Node::start().await;
+    let caller = Caller::socket();
+    node.approve("pump").await;
+    let id = node.device("pump").await["id"].as_str().unwrap().to_owned();
+    // Whoever listens there before the device has an account is the device, and no longer after that.
+    let (mut stranger, _) = Raw::connect(&node, named("stranger")).await;
+    stranger.subscribe("muster/v1/pump/cmd", 1).await;
+    let promised = node
+        .app
+        .send_command(&caller, &id, json!(0), None, None)
+        .await
+        .unwrap();
+    let (_, _, packet_id, _) = message(stranger.packet().await);
+    let (_, password) = node.credentials("pump").await;
+    acknowledge(&mut stranger, 0x40, packet_id).await;
+    let command = node
+        .app
+        .send_command(&caller, &id, json!(1), None, None)
+        .await
+        .unwrap();
+    let (header, ..) = message(stranger.packet().await);
+    assert_eq!(
+        header & 0b110,
+        0,
+        "a copy, of which nobody hears whether it arrived"
+    );
+    let answer = json!({ "id": command["id"], "ok": true }).to_string();
+    let state = publish_packet("muster/v1/pump/state", answer.as_bytes(), Some((1, false)));
+    stranger.send(&state).await;
+    stranger.closed().await;
+    for command in [&promised, &command] {
+        assert_eq!(state_of(&node, &id, command).await["state"], "queued");
+    }
+
+    let connect = Connect5 {
+        credentials: Some(("pump", &password)),
+        ..lasting("pump")
+    };
+    let (mut pump, _) = Raw::connect5(&node, connect).await;
+    assert_eq!(pump.subscribe5("muster/v1/pump/cmd", 1).await, 1);
+    for command in [&promised, &command] {
+        let (header, body) = pump.packet().await;
+        assert_eq!(header, 0x32);
+        let at = 2 + "muster/v1/pump/cmd".len();
+        acknowledge(
+            &mut pump,
+            0x40,
+            u16::from_be_bytes([body[at], body[at + 1]]),
+        )
+        .await;
+        becomes(&node, &id, command, "sent").await;
+    }
+    pump.send(&publish5_packet(
+        0x32,
+        "muster/v1/pump/state",
+        1,
+        b"",
+        answer.as_bytes(),
+    ))
+    .await;
+    assert_eq!(pump.packet().await, (0x40, vec![0, 1]));
+    assert_eq!(
+        state_of(&node, &id, &command).await["state"],
+        "acknowledged"
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_takes_commands_where_it_asks_for_them_and_a_dashboard_with_an_account_does_not()
+{
+    let node = Node::start().await;
+    let (id, _) = node.credentials("pump").await;
+    let caller = Caller::socket();
+    let reads = gateway(&node, "board", &[], &["#"]).await;
+    let (mut board, _) = Raw::connect5(
+        &node,
+        Connect5 {
+            credentials: Some(("board", &reads)),
+            ..lasting("board")
+        },
+    )
+    .await;
+    assert_eq!(board.subscribe5("#", 1).await, 1);
+    let command = node
+        .app
+        .send_command(&caller, &id, json!(1), None, None)
+        .await
+        .unwrap();
+    assert_eq!(board.packet().await.0, 0x30, "it sees the command");
+    assert_eq!(state_of(&node, &id, &command).await["state"], "queued");
+
+    let carries = gateway(&node, "lora", &["muster/v1/+/+"], &["muster/v1/+/cmd"]).await;
+    let (mut lora, _) = Raw::connect5(
+        &node,
+        Connect5 {
+            credentials: Some(("lora", &carries)),
+            ..lasting("lora")
+        },
+    )
+    .await;
+    assert_eq!(lora.subscribe5("muster/v1/+/cmd", 1).await, 1);
+    let (header, body) = lora.packet().await;
+    assert_eq!(header, 0x32);
+    let at = 2 + "muster/v1/pump/cmd".len();
+    acknowledge(
+        &mut lora,
+        0x40,
+        u16::from_be_bytes([body[at], body[at + 1]]),
+    )
+    .await;
+    becomes(&node, &id, &command, "sent").await;
     node.stop().await;
 }

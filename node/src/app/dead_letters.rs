@@ -75,6 +75,10 @@ pub(in crate::app) enum Unreadable {
         /// They wait for the disk, not for a person.
         of_approved: bool,
     },
+    #[error(
+        "the device has an account, and the message came without one: give its gateway an account"
+    )]
+    NotItsAccount,
     #[error("no new series: {0}")]
     Series(#[from] SeriesRefused),
 }
@@ -87,6 +91,7 @@ impl Unreadable {
             Unreadable::TooManyDevices => "too-many-devices",
             Unreadable::ScriptsBusy => "scripts-busy",
             Unreadable::TooManyTexts { .. } => "too-many-texts",
+            Unreadable::NotItsAccount => "not-authorised",
             Unreadable::Series(_) => "too-many-series",
         }
     }
@@ -97,7 +102,7 @@ impl Unreadable {
             Unreadable::Decode(error) => error.may_pass(),
             Unreadable::ScriptsBusy => true,
             Unreadable::TooManyTexts { of_approved } => *of_approved,
-            Unreadable::TooManyDevices | Unreadable::Series(_) => false,
+            Unreadable::TooManyDevices | Unreadable::NotItsAccount | Unreadable::Series(_) => false,
         }
     }
 

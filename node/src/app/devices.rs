@@ -8,6 +8,7 @@
 //! - A device is approved here only after the commit that approved it; a reading's flag is the approval at its arrival.
 //! - A name may be approved before it was ever heard: approval and hearing meet in one [`DeviceEntry`].
 
+mod claims;
 mod overlay;
 mod texts;
 
@@ -20,6 +21,7 @@ use sensor_drivers::{DeviceFacts, Location};
 use serde_json::{Map, Value};
 use store::{DeviceReport, ReportedPlace, SeriesOwner, SeriesQuery, StoreError};
 
+pub(in crate::app) use self::claims::Claims;
 pub(in crate::app) use self::overlay::{Freshness, Overlay, Timed, age_s};
 pub(in crate::app) use self::texts::{DeviceTexts, Reserved};
 
@@ -239,6 +241,7 @@ pub(in crate::app) struct UnknownDevice {
 /// All devices by name. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(in crate::app) struct Devices {
+    claims: Claims,
     texts: Arc<DeviceTexts>,
     by_name: Arc<RwLock<HashMap<Box<str>, Arc<DeviceEntry>>>>,
 }
@@ -258,6 +261,11 @@ impl Devices {
             return None;
         }
         Some(Arc::clone(by_name.entry(name.into()).or_default()))
+    }
+
+    /// Which have an account of their own.
+    pub(in crate::app) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// What they say in words.

@@ -199,7 +199,7 @@ async fn start(
             },
             Arc::clone(app),
             ingest::mqtt::MqttSettings {
-                anonymous_anywhere: config.mqtt_anonymous_anywhere,
+                anonymous: config.anonymous(),
             },
             stop.clone(),
         )),

@@ -95,7 +95,23 @@ impl Node {
         Node::open_with(directory, config, bounds).await
     }
 
+    /// Ends the endpoint and opens it again with other settings.
+    pub async fn with_settings(self, settings: MqttSettings) -> Node {
+        let directory = self.stop().await;
+        let config = OpenConfig::new(directory.path(), KeySource::DataDir);
+        Node::open_as(directory, config, Bounds::default(), settings).await
+    }
+
     async fn open_with(directory: TempDir, config: OpenConfig, bounds: Bounds) -> Node {
+        Node::open_as(directory, config, bounds, MqttSettings::default()).await
+    }
+
+    async fn open_as(
+        directory: TempDir,
+        config: OpenConfig,
+        bounds: Bounds,
+        settings: MqttSettings,
+    ) -> Node {
         let app = App::open(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mqtt = listener.local_addr().unwrap();
@@ -103,7 +119,7 @@ impl Node {
         let endpoint = tokio::spawn(serve_bounded(
             listener.into(),
             Arc::clone(&app),
-            MqttSettings::default(),
+            settings,
             bounds,
             stop.clone(),
         ));

@@ -64,6 +64,9 @@ impl IngestSession {
         let (mut ready, mut heard, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         let mut reserved = Vec::new();
         for report in &decoded.devices {
+            if self.nobody && self.shared.devices.claims().has(&report.device) {
+                return Err(Unreadable::NotItsAccount);
+            }
             let device = self
                 .shared
                 .devices

@@ -36,6 +36,8 @@ pub struct IngestSession {
     number: Option<SessionNo>,
     /// Whose batches the store keeps in order, those of earlier connections among them.
     sender: SenderId,
+    /// It has no account: it may say nothing of devices that have one.
+    pub(super) nobody: bool,
     /// Batches of this session.
     on_their_way: Arc<AtomicUsize>,
     /// The table that `topics` was looked up in.
@@ -84,6 +86,7 @@ impl IngestSession {
             source,
             number,
             sender,
+            nobody: false,
             on_their_way: Arc::default(),
             topics: HashMap::new(),
             now_ms: 0,
@@ -93,6 +96,12 @@ impl IngestSession {
             batch: IngestBatch::default(),
             texts: Vec::new(),
         }
+    }
+
+    /// Its sender has no account. What it says of a device that has one is a dead letter, also where a decoder finds the
+    /// device in the payload.
+    pub(in crate::app) fn of_nobody(&mut self) {
+        self.nobody = true;
     }
 
     /// Takes one message.

@@ -78,6 +78,26 @@ impl Mqtt {
         }
     }
 
+    /// Says which devices have an account. Under the lock of the accounts, so that of two changes the later counts.
+    pub(super) fn claim_devices(&self) {
+        let accounts = self.0.accounts.write();
+        let devices = accounts
+            .by_name
+            .values()
+            .filter_map(|account| account.device.as_deref());
+        self.0.devices.claims().set(devices.map(Box::from));
+    }
+
+    /// What a session may do that belongs to the account of that name, or to nobody; `None` where there is no such
+    /// account any more.
+    pub(super) fn rights_of(&self, owner: &str) -> Option<Rights> {
+        if owner.is_empty() {
+            return Some(Rights::Anyone);
+        }
+        let accounts = self.0.accounts.read();
+        accounts.by_name.get(owner).map(Rights::of)
+    }
+
     /// Puts an account in the place of one of this name that `may_replace` allows; answers its secret.
     async fn put_account(
         &self,
@@ -112,6 +132,7 @@ impl Mqtt {
             .write()
             .by_name
             .insert(name.clone(), account);
+        self.claim_devices();
         if before.is_some() {
             self.end_owner(&name);
         }
@@ -136,6 +157,7 @@ impl Mqtt {
             }])
             .await?;
             self.0.accounts.write().by_name.remove(name);
+            self.claim_devices();
             self.end_owner(name);
         }
         Ok(found)

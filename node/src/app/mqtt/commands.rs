@@ -17,7 +17,6 @@ mod people;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sensor_drivers::TOPIC_PREFIX;
 use serde_json::Value;
 use store::{
     CommandRequest, CommandState, DeviceCommand, IDEMPOTENCY_KEPT_MS, MqttChange, MqttMessage,
@@ -25,6 +24,7 @@ use store::{
 use uuid::Uuid;
 
 use super::queue::encode_identifier;
+use super::rights::{Aim, Rights, command_topic};
 use super::session::Session;
 use super::topics::fits;
 use super::{Mqtt, Taker};
@@ -149,7 +149,7 @@ impl Mqtt {
             .collect();
         drop(commands);
         for command in queued {
-            let topic = topic(&command.device);
+            let topic = command_topic(&command.device);
             let fitting = subscriptions
                 .iter()
                 .find(|(filter, _)| fits(filter, &topic));
@@ -157,7 +157,7 @@ impl Mqtt {
                 let taker = Taker {
                     session: Arc::clone(session),
                     grant: *grant,
-                    exact: !filter.contains(['+', '#']),
+                    aim: Aim::of(filter),
                 };
                 self.hand_over(&command, &taker, encode_identifier(grant.identifier));
             }
@@ -166,7 +166,7 @@ impl Mqtt {
 
     /// Publishes a command to whoever listens now.
     fn dispatch(&self, command: &DeviceCommand) {
-        for (taker, identifiers) in self.takers(&topic(&command.device)) {
+        for (taker, identifiers) in self.takers(&command_topic(&command.device)) {
             self.hand_over(command, &taker, identifiers);
         }
     }
@@ -177,21 +177,21 @@ impl Mqtt {
             return;
         }
         let message = Arc::new(MqttMessage {
-            topic: topic(&command.device).into(),
+            topic: command_topic(&command.device).into(),
             payload: payload(command).into(),
             properties: Box::default(),
             qos: 1,
             received_ms: command.created_ms,
             expires_ms: Some(command.expires_ms),
         });
-        if !answers_for(taker) {
-            // A dashboard that listens to everything: it sees the command and does not carry it out.
+        if !self.speaks_for(taker, &command.device) {
+            // A dashboard, or somebody without the device's account: it sees the command and does not carry it out.
             let _ = session.offer(&message, false, identifiers);
             return;
         }
         if taker.grant.qos == 0 {
             if session.offer(&message, false, identifiers).is_ok() {
-                self.command_taken(&command.id);
+                self.command_sent(&command.id);
             }
             return;
         }
@@ -201,8 +201,23 @@ impl Mqtt {
         }
     }
 
-    /// A connection of its device has taken it.
-    pub(super) fn command_taken(&self, id: &[u8; 16]) {
+    /// A connection with these rights has taken it.
+    pub(super) fn command_taken(&self, id: &[u8; 16], rights: &Rights) {
+        // It was promised to whoever spoke for the device then: an account may have been made since.
+        let claims = self.0.devices.claims();
+        let reaches_device = self
+            .0
+            .commands
+            .lock()
+            .by_id
+            .get(id)
+            .is_some_and(|command| rights.takes_commands(&command.device, Aim::Device, claims));
+        if reaches_device {
+            self.command_sent(id);
+        }
+    }
+
+    fn command_sent(&self, id: &[u8; 16]) {
         let now_ms = self.now_ms();
         let change = self
             .0
@@ -269,8 +284,8 @@ impl Mqtt {
         drop(commands);
         self.write_soon(changes);
         for command in found_no_room {
-            for (taker, identifiers) in self.takers(&topic(&command.device)) {
-                if takes_commands(&taker) {
+            for (taker, identifiers) in self.takers(&command_topic(&command.device)) {
+                if self.waits_for(&taker, &command.device) {
                     self.hand_over(&command, &taker, identifiers);
                 }
             }
@@ -279,28 +294,26 @@ impl Mqtt {
 
     /// Whether a connection of its device is there that does not have it yet.
     fn would_be_taken(&self, command: &DeviceCommand) -> bool {
-        self.takers(&topic(&command.device))
+        self.takers(&command_topic(&command.device))
             .iter()
             .any(|(taker, _)| {
-                takes_commands(taker)
+                self.waits_for(taker, &command.device)
                     && taker.session.is_connected()
                     && !taker.session.carries(&command.id)
             })
     }
-}
 
-/// Whether what this subscription takes reaches the device: it names the device, or may speak for it.
-fn answers_for(taker: &Taker) -> bool {
-    taker.exact || !taker.session.owner.is_empty()
-}
+    /// Whether what this subscription takes reaches the device.
+    fn speaks_for(&self, taker: &Taker, device: &str) -> bool {
+        let claims = self.0.devices.claims();
+        self.rights_of(&taker.session.owner)
+            .is_some_and(|rights| rights.takes_commands(device, taker.aim, claims))
+    }
 
-/// Whether a command waits for this subscription's acknowledgement.
-fn takes_commands(taker: &Taker) -> bool {
-    answers_for(taker) && taker.grant.qos > 0
-}
-
-fn topic(device: &str) -> String {
-    format!("{TOPIC_PREFIX}{device}/cmd")
+    /// Whether a command waits for this subscription's acknowledgement.
+    fn waits_for(&self, taker: &Taker, device: &str) -> bool {
+        taker.grant.qos > 0 && self.speaks_for(taker, device)
+    }
 }
 
 fn payload(command: &DeviceCommand) -> Vec<u8> {

@@ -73,6 +73,7 @@ use accounts::Accounts;
 use commands::Commands;
 use grant::Grant;
 use retained::Retained;
+use rights::Aim;
 use sessions::Sessions;
 use state::DeviceStates;
 use topics::Trie;
@@ -110,8 +111,7 @@ struct Shared {
 struct Taker {
     session: Arc<Session>,
     grant: Grant,
-    /// The filter has no wildcard: whoever wrote it means this topic.
-    exact: bool,
+    aim: Aim,
 }
 
 impl App {
@@ -147,6 +147,7 @@ impl Mqtt {
             wills: Mutex::new(Wills::default()),
             tls_fingerprint: OnceLock::new(),
         }));
+        mqtt.claim_devices();
         mqtt.restore_sessions(kept.sessions);
         Ok(mqtt)
     }

@@ -31,7 +31,7 @@ impl Presence {
     pub fn ended(self, lost: bool) {
         if lost {
             metrics::counter!("muster_devices_lost_total").increment(1);
-            tracing::warn!(device = self.device, "the connection of a device is lost");
+            tracing::info!(device = self.device, "the connection of a device is lost");
         }
     }
 }

@@ -59,7 +59,10 @@ impl Publisher {
         bridge: bool,
     ) -> Publisher {
         let number = session.as_ref().and_then(|session| session.number);
-        let ingest = mqtt.0.ingest.session_of("mqtt", number);
+        let mut ingest = mqtt.0.ingest.session_of("mqtt", number);
+        if rights == Rights::Anyone {
+            ingest.of_nobody();
+        }
         Publisher {
             mqtt,
             session,
@@ -86,7 +89,7 @@ impl Publisher {
     /// [`PublishRefused`]: nothing of it is kept.
     pub fn publish(&mut self, incoming: Incoming<'_>) -> Result<(), PublishRefused> {
         let Incoming { topic, payload, .. } = incoming;
-        if !self.rights.may_publish(topic) {
+        if !self.rights.may_publish(topic, self.mqtt.0.devices.claims()) {
             metrics::counter!("muster_mqtt_publish_refused_total", "reason" => "not-authorised")
                 .increment(1);
             return Err(PublishRefused::NotAuthorised);
@@ -286,7 +289,7 @@ impl Publisher {
         if let Some(command) = command
             && taken
         {
-            self.mqtt.command_taken(&command);
+            self.mqtt.command_taken(&command, &self.rights);
         }
     }
 

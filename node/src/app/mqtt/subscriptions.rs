@@ -7,7 +7,7 @@ use store::MqttChange;
 
 use super::grant::Grant;
 use super::queue::encode_identifier;
-use super::rights::Rights;
+use super::rights::{Aim, Rights};
 use super::session::Session;
 use super::topics::{FilterRefused, check_filter};
 use super::{Mqtt, Taker};
@@ -97,7 +97,7 @@ impl Mqtt {
         let taker = Taker {
             session: Arc::clone(session),
             grant,
-            exact: !filter.contains(['+', '#']),
+            aim: Aim::of(filter),
         };
         self.0.router.write().insert(filter, taker);
         self.0.listening.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +131,7 @@ impl Mqtt {
                     known.grant.qos = known.grant.qos.max(taker.grant.qos);
                     known.grant.retain_as_published |= taker.grant.retain_as_published;
                     known.grant.no_local &= taker.grant.no_local;
-                    known.exact |= taker.exact;
+                    known.aim = known.aim.max(taker.aim);
                     *identifiers = [&**identifiers, &*identifier].concat().into();
                 }
                 None => takers.push((taker.clone(), identifier)),

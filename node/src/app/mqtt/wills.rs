@@ -30,7 +30,20 @@ struct Waiting {
 impl Mqtt {
     /// Whether a client may have that will.
     pub fn may_will(&self, will: &Will, rights: &Rights) -> bool {
-        topics::is_publishable(&will.topic) && rights.may_publish(&will.topic)
+        topics::is_publishable(&will.topic)
+            && rights.may_publish(&will.topic, self.0.devices.claims())
+    }
+
+    /// The device that is there while a client with these rights and this will is connected, and gone when it is lost.
+    pub fn device_shown_by<'a>(
+        &self,
+        rights: &'a Rights,
+        will: Option<&'a Will>,
+    ) -> Option<&'a str> {
+        let claims = self.0.devices.claims();
+        rights
+            .device()
+            .or_else(|| rights.marked_by_will(&will?.topic, claims))
     }
 
     /// The client is lost: its will waits for its delay, or is published now.
@@ -81,7 +94,8 @@ impl Mqtt {
     /// Through ingest, as any message.
     fn publish_will(&self, will: Will, rights: Rights) {
         metrics::counter!("muster_mqtt_wills_total").increment(1);
-        tracing::warn!(
+        // Not louder: whoever is let in can have one published as often as it likes.
+        tracing::debug!(
             topic = will.topic,
             "an MQTT client is lost: its will is published"
         );

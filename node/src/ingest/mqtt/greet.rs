@@ -5,7 +5,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use data_encoding::HEXLOWER;
-use sensor_drivers::TOPIC_PREFIX;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -84,9 +83,9 @@ pub(super) async fn admit(
     } else {
         Some(shared.sessions.register(&client_id, stop.clone()).await)
     };
-    let device = rights
-        .device()
-        .or_else(|| device_of_will(request.will.as_ref()))
+    let device = shared
+        .mqtt
+        .device_shown_by(&rights, request.will.as_ref())
         .map(str::to_owned);
     let opened = shared
         .mqtt
@@ -194,10 +193,4 @@ fn places(rights: &Rights, address: IpAddr, shared: &Shared) -> Result<Places, R
         .connection_of(rights.owner(), of_account_max)
         .ok_or(Refusal::TooManyConnections("account"))?;
     Ok((of_address, Some(of_account)))
-}
-
-/// `muster/v1/<device>/…`
-fn device_of_will(will: Option<&Will>) -> Option<&str> {
-    let (device, _) = will?.topic.strip_prefix(TOPIC_PREFIX)?.split_once('/')?;
-    (!device.is_empty()).then_some(device)
 }

@@ -35,10 +35,11 @@ mod sessions;
 mod tls;
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -59,9 +60,30 @@ pub const RECEIVE_MAXIMUM: u16 = 4_096;
 /// What the operator decides.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MqttSettings {
-    /// Accept publishers without an account from other machines too, for a sensor network that is closed in itself.
-    /// Otherwise only programs on this machine.
-    pub anonymous_anywhere: bool,
+    pub anonymous: Anonymous,
+}
+
+/// From where clients without an account are let in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Anonymous {
+    /// From nowhere.
+    Never,
+    /// From this machine.
+    #[default]
+    Loopback,
+    /// From everywhere: for a sensor network that is closed in itself.
+    Anywhere,
+}
+
+impl Anonymous {
+    fn admits(self, peer: IpAddr) -> bool {
+        match self {
+            Anonymous::Never => false,
+            Anonymous::Loopback => peer.to_canonical().is_loopback(),
+            Anonymous::Anywhere => true,
+        }
+    }
 }
 
 /// What one endpoint and one connection may use.
@@ -188,7 +210,7 @@ struct Shared {
 
 impl Shared {
     fn admits(&self, peer: SocketAddr) -> bool {
-        self.settings.anonymous_anywhere || peer.ip().to_canonical().is_loopback()
+        self.settings.anonymous.admits(peer.ip())
     }
 }
 

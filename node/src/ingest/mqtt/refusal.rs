@@ -24,7 +24,7 @@ pub(super) enum Refusal {
     #[error("client identifier refused: {0}")]
     ClientId(&'static str),
     #[error(
-        "anonymous publishers are accepted only from this machine: use an account, or mqtt_anonymous_anywhere in muster.toml"
+        "clients without an account are not let in from there: give it one, or see mqtt_anonymous in muster.toml"
     )]
     NotAuthorized,
     #[error("the name or the password is wrong")]
