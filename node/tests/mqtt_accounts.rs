@@ -5,7 +5,8 @@ mod support;
 
 use std::path::Path;
 
-use node::app::{Caller, IdempotencyKey};
+use domain::Kind;
+use node::app::{AppError, Caller, IdempotencyKey};
 use node::ingest::mqtt::{Anonymous, MqttSettings};
 use serde_json::{Value, json};
 use support::{
@@ -277,6 +278,73 @@ async fn where_nobody_is_let_in_without_an_account_this_machine_is_not_either() 
         ..Connect5::default()
     };
     assert_eq!(Raw::connect5(&node, connect).await.1[1], 0);
+    node.stop().await;
+}
+
+/// Connects with a device's credentials; gives the client and the reason.
+async fn sign_in(node: &Node, device: &str, password: &str) -> (Raw, u8) {
+    let connect = Connect5 {
+        credentials: Some((device, password)),
+        client_id: device,
+        will: Some((b"", "muster/v1/gauge/running", "0")),
+        ..Connect5::default()
+    };
+    let (raw, connack) = Raw::connect5(node, connect).await;
+    (raw, connack[1])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_disabled_is_cut_off_until_it_is_approved_again() {
+    let node = Node::start().await;
+    let (_, password) = node.credentials("gauge").await;
+    let (mut gauge, reason) = sign_in(&node, "gauge", &password).await;
+    assert_eq!(reason, 0);
+    let disabled = node
+        .patch(Kind::Device, &node.device("gauge").await, json!({ "state": "disabled" }))
+        .await;
+    let (header, body) = gauge.packet().await;
+    assert_eq!((header, body[0]), (0xe0, 0x87));
+    gauge.closed().await;
+    assert_eq!(sign_in(&node, "gauge", &password).await.1, 0x87);
+    let node = node.restart().await;
+    assert_eq!(sign_in(&node, "gauge", &password).await.1, 0x87);
+    // The name is still its own, and its will was not said.
+    let (mut stranger, _) = Raw::connect(&node, named("stranger")).await;
+    let publish = publish_packet(TOPIC, b"1", Some((1, false)));
+    stranger.send(&publish).await;
+    stranger.closed().await;
+    assert_eq!(node.count("gauge").await, 0);
+
+    node.patch(Kind::Device, &disabled, json!({ "state": "approved" })).await;
+    assert_eq!(sign_in(&node, "gauge", &password).await.1, 0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_deleted_loses_its_account() {
+    let node = Node::start().await;
+    let caller = Caller::socket();
+    let (id, password) = node.credentials("gauge").await;
+    let (mut gauge, reason) = sign_in(&node, "gauge", &password).await;
+    assert_eq!(reason, 0);
+    node.app.delete(&caller, Kind::Device, &id, None).await.unwrap();
+    let (header, body) = gauge.packet().await;
+    assert_eq!((header, body[0]), (0xe0, 0x87));
+    gauge.closed().await;
+    assert_ne!(sign_in(&node, "gauge", &password).await.1, 0);
+    eventually("that the account is gone", || async {
+        let accounts = node.app.list_mqtt_accounts(&caller).unwrap();
+        if accounts.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{accounts:?}"))
+        }
+    })
+    .await;
+    assert_eq!(node.count("gauge").await, 0, "its will was not said");
+    // Asked for once more it is not there, which is no mystery of a deleted document.
+    let again = node.app.revoke_device_credentials(&caller, &id).await;
+    assert!(matches!(again, Err(AppError::NotFound { .. })), "{again:?}");
     node.stop().await;
 }
 

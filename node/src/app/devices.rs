@@ -10,20 +10,25 @@
 
 mod claims;
 mod overlay;
+mod standing;
 mod texts;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sensor_drivers::{DeviceFacts, Location};
 use serde_json::{Map, Value};
 use store::{DeviceReport, ReportedPlace, SeriesOwner, SeriesQuery, StoreError};
+use tokio::sync::Notify;
 
 pub(in crate::app) use self::claims::Claims;
 pub(in crate::app) use self::overlay::{Freshness, Overlay, Timed, age_s};
+pub(in crate::app) use self::standing::Standing;
 pub(in crate::app) use self::texts::{DeviceTexts, Reserved};
+
+use self::standing::AtomicStanding;
 
 /// Names kept in memory, heard or approved: as many as there may be series, and about 150 bytes each.
 const DEVICES_MAX: usize = 100_000;
@@ -51,9 +56,7 @@ mod presence {
 /// One device, shared by everybody who hears it.
 #[derive(Debug)]
 pub(in crate::app) struct DeviceEntry {
-    approved: AtomicBool,
-    /// There is a document, whatever it says.
-    documented: AtomicBool,
+    standing: AtomicStanding,
     first_seen_ms: AtomicI64,
     last_seen_ms: AtomicI64,
     battery_pct: Mutex<Option<Timed<f64>>>,
@@ -74,8 +77,7 @@ pub(in crate::app) struct DeviceEntry {
 impl Default for DeviceEntry {
     fn default() -> Self {
         DeviceEntry {
-            approved: AtomicBool::new(false),
-            documented: AtomicBool::new(false),
+            standing: AtomicStanding::default(),
             first_seen_ms: AtomicI64::new(NEVER),
             last_seen_ms: AtomicI64::new(NEVER),
             battery_pct: Mutex::default(),
@@ -92,7 +94,7 @@ impl Default for DeviceEntry {
 
 impl DeviceEntry {
     pub(in crate::app) fn is_approved(&self) -> bool {
-        self.approved.load(Ordering::Acquire)
+        self.standing.get() == Standing::Approved
     }
 
     /// Whose its series are when they are new.
@@ -242,6 +244,7 @@ pub(in crate::app) struct UnknownDevice {
 #[derive(Debug, Clone, Default)]
 pub(in crate::app) struct Devices {
     claims: Claims,
+    barred: Arc<Notify>,
     texts: Arc<DeviceTexts>,
     by_name: Arc<RwLock<HashMap<Box<str>, Arc<DeviceEntry>>>>,
 }
@@ -331,7 +334,6 @@ impl Devices {
             );
             return;
         };
-        let approved = !deleted && fields.get("state").and_then(Value::as_str) == Some("approved");
         *entry.location.write() = fields
             .get("location")
             .filter(|location| location.is_object())
@@ -343,12 +345,30 @@ impl Devices {
         entry
             .expected_interval_ms
             .store(expected_interval_s.saturating_mul(1_000), Ordering::Relaxed);
-        entry.documented.store(!deleted, Ordering::Relaxed);
-        if entry.approved.swap(approved, Ordering::Release) != approved {
+        let standing = Standing::of_document(fields, deleted);
+        let before = entry.standing.swap(standing);
+        if (before == Standing::Approved) != (standing == Standing::Approved) {
+            let approved = standing == Standing::Approved;
             tracing::info!(device = name, approved, "device approval changed");
             // What it said before it was approved may be written down now.
             self.texts.wake();
         }
+        if before != standing && standing.is_barred() && self.claims.has(name) {
+            self.barred.notify_one();
+        }
+    }
+
+    /// What its document says now.
+    pub(in crate::app) fn standing(&self, name: &str) -> Standing {
+        let by_name = self.by_name.read();
+        by_name
+            .get(name)
+            .map_or_else(Standing::default, |entry| entry.standing.get())
+    }
+
+    /// A device that has an account may not sign in any more, or may never have been allowed to.
+    pub(in crate::app) fn barred(&self) -> &Notify {
+        &self.barred
     }
 
     /// Whether its document says so now; false for one that was never heard nor written down.
@@ -400,7 +420,7 @@ impl Devices {
             .read()
             .iter()
             .filter(|(_, entry)| {
-                !entry.documented.load(Ordering::Relaxed)
+                !entry.standing.get().has_document()
                     && entry.first_seen_ms.load(Ordering::Relaxed) != NEVER
             })
             .map(|(name, entry)| UnknownDevice {

@@ -123,6 +123,7 @@ pub struct App {
     pub(in crate::app) upkeep: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) message_writer: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     pub(in crate::app) dead_letters: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    pub(in crate::app) account_keeper: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// Told when there may be something for a receipt to say.
     pub(in crate::app) moved: receipts::Moved,
     /// Where mismatches with peers are looked into.
@@ -170,6 +171,7 @@ impl App {
             self.fault_finder.lock().take(),
             self.dead_letters.lock().take(),
             self.message_writer.lock().take(),
+            self.account_keeper.lock().take(),
         ];
         for task in background.into_iter().flatten() {
             // The rule runner commits its cursor on the way out; a panic was logged.

@@ -316,6 +316,7 @@ impl App {
             upkeep: parking_lot::Mutex::new(None),
             dead_letters: parking_lot::Mutex::new(None),
             message_writer: parking_lot::Mutex::new(None),
+            account_keeper: parking_lot::Mutex::new(None),
             moved: moved.clone(),
             mismatches,
             fault_finder: parking_lot::Mutex::new(None),
@@ -329,6 +330,10 @@ impl App {
             app.stop.clone(),
         ));
         tokio::spawn(app.mqtt.clone().keep_time(app.stop.clone()));
+        *app.account_keeper.lock() = Some(super::mqtt::keep_accounts(
+            Arc::clone(&app),
+            app.stop.clone(),
+        ));
         let runner = rules.start(Arc::clone(&app), app.stop.clone());
         *app.rule_runner.lock() = runner;
         *app.dead_letters.lock() = Some(super::dead_letters::start(
@@ -446,6 +451,8 @@ impl Followers {
             loop {
                 let mut query = DocumentQuery::new(kind.spec().code, PAGE);
                 query.after = after;
+                // A deleted device's account has to go, also where the node stopped before it went.
+                query.include_deleted = kind == Kind::Device;
                 let rows = store.read(|reader| reader.list_documents(&query))?;
                 for row in &rows {
                     match serde_json::from_str::<RowView>(&row.view) {

@@ -3,22 +3,24 @@
 //! Secrets are made here, shown once and kept as a keyed hash: they have 160 random bits, so that nobody can guess one,
 //! and checking one costs a microsecond instead of the tenth of a second that people's passwords need.
 //!
-//! Invariants: an account that is removed, or given a new secret, ends its connections; every change is in the audit
-//! record.
+//! Invariants: an account that is removed, or given a new secret, ends its connections; so does a device's that is
+//! disabled or deleted ([`super::barred`]), and nobody signs in with it. Every change is in the audit record.
 
 use std::collections::HashMap;
 
 use data_encoding::BASE32_NOPAD;
 use domain::permissions::{Action, Subject};
-use domain::{FieldError, Kind};
+use domain::{FieldError, Kind, RecordId};
 use serde_json::{Value, json};
 use store::{MqttAccount, MqttChange};
 use subtle::ConstantTimeEq;
+use sync_engine::ObjectId;
 
 use super::Mqtt;
 use super::rights::Rights;
 use super::topics::check_filter;
 use crate::app::clock::rfc3339;
+use crate::app::present::RowView;
 use crate::app::{App, AppError, Caller, RecordKind};
 
 /// Accounts of one node: every device it keeps names of could not have one; ten thousand are a large operation.
@@ -32,9 +34,14 @@ const SECRET_BYTES: usize = 20;
 
 const DEVICES: Subject = Subject::Document(Kind::Device);
 
-/// The name or the secret is wrong.
+/// Why somebody is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Denied;
+pub enum Denied {
+    /// The name or the secret is wrong; which of them is not said.
+    Secret,
+    /// Both are right, and the device is disabled or deleted.
+    Barred,
+}
 
 pub(super) struct Accounts {
     by_name: HashMap<String, MqttAccount>,
@@ -65,7 +72,7 @@ impl Mqtt {
     /// Whose connection it is.
     ///
     /// # Errors
-    /// [`Denied`], which does not say what was wrong.
+    /// See [`Denied`].
     pub fn authenticate(&self, name: &str, secret: &[u8]) -> Result<Rights, Denied> {
         let accounts = self.0.accounts.read();
         // The same work whether the account is there or not.
@@ -73,8 +80,14 @@ impl Mqtt {
         let account = accounts.by_name.get(name);
         let expected = account.map_or([0; 32], |account| account.secret_hash);
         match account {
-            Some(account) if bool::from(hash.ct_eq(&expected)) => Ok(Rights::of(account)),
-            _ => Err(Denied),
+            Some(account) if bool::from(hash.ct_eq(&expected)) => {
+                let device = account.device.as_deref();
+                if device.is_some_and(|device| self.0.devices.standing(device).is_barred()) {
+                    return Err(Denied::Barred);
+                }
+                Ok(Rights::of(account))
+            }
+            _ => Err(Denied::Secret),
         }
     }
 
@@ -86,6 +99,15 @@ impl Mqtt {
             .values()
             .filter_map(|account| account.device.as_deref());
         self.0.devices.claims().set(devices.map(Box::from));
+    }
+
+    /// Devices that have an account.
+    pub(super) fn account_devices(&self) -> Vec<String> {
+        let accounts = self.0.accounts.read();
+        let devices = accounts.by_name.values();
+        devices
+            .filter_map(|account| account.device.clone())
+            .collect()
     }
 
     /// What a session may do that belongs to the account of that name, or to nobody; `None` where there is no such
@@ -133,13 +155,15 @@ impl Mqtt {
             .by_name
             .insert(name.clone(), account);
         self.claim_devices();
+        // Its document may have been deleted meanwhile.
+        self.0.devices.barred().notify_one();
         if before.is_some() {
             self.end_owner(&name);
         }
         Ok(secret)
     }
 
-    async fn remove_account(
+    pub(super) async fn remove_account(
         &self,
         name: &str,
         is_meant: impl Fn(&MqttAccount) -> bool,
@@ -208,7 +232,11 @@ impl App {
         id: &str,
     ) -> Result<(), AppError> {
         self.authorise(caller, Action::Administer, DEVICES)?;
-        let device = self.device_name(caller, id).await?;
+        let device = match self.device_name(caller, id).await {
+            // The account of a deleted one goes by itself; whoever asks for it need not wait for that.
+            Err(AppError::Gone { .. }) => self.deleted_device_name(id).await?,
+            named => named?,
+        };
         self.note_audit(
             caller,
             "device.credentials.revoke",
@@ -299,6 +327,23 @@ impl App {
                 id: name.to_owned(),
             })
         }
+    }
+
+    async fn deleted_device_name(&self, id: &str) -> Result<String, AppError> {
+        let not_found = || AppError::NotFound {
+            what: "device",
+            id: id.to_owned(),
+        };
+        let record: RecordId = id.parse().map_err(|_| not_found())?;
+        let code = Kind::Device.spec().code;
+        let row = self
+            .read(move |reader| reader.get_document(Some(code), &ObjectId(record.0), None))
+            .await?;
+        let view: Option<RowView> = row.and_then(|row| serde_json::from_str(&row.view).ok());
+        view.as_ref()
+            .and_then(|view| view.fields.get("name")?.as_str())
+            .map(str::to_owned)
+            .ok_or_else(not_found)
     }
 
     /// The name of a device that has a document or was heard.

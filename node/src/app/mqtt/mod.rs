@@ -24,6 +24,7 @@
 //! | accounts | [`ACCOUNTS_MAX`] | refused |
 
 pub(in crate::app) mod accounts;
+mod barred;
 mod commands;
 mod grant;
 mod presence;
@@ -49,6 +50,7 @@ use store::{CommitError, MqttChange, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 pub use self::accounts::{ACCOUNTS_MAX, Denied};
+pub(in crate::app) use self::barred::keep_accounts;
 pub use self::commands::{COMMANDS_MAX, COMMANDS_OPEN_MAX};
 pub use self::presence::Presence;
 pub use self::publisher::{Incoming, PublishRefused, Publisher};

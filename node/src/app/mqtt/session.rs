@@ -39,7 +39,7 @@ pub const UNRELEASED_MAX: usize = 4_096;
 pub enum Ended {
     /// It did not take its messages as fast as they came.
     TooSlow,
-    /// Its account was removed or has a new secret.
+    /// Its account was removed, has a new secret, or belongs to a device that was disabled.
     AccountGone,
 }
 
@@ -223,7 +223,7 @@ impl Session {
     }
 
     /// Ends the connection.
-    pub(in crate::app) fn end(&self, why: Ended) {
+    pub fn end(&self, why: Ended) {
         let mut inner = self.inner.lock();
         inner.ended = Some(why);
         inner.stop.cancel();

@@ -338,8 +338,10 @@ impl Mqtt {
         is_it
     }
 
-    /// Ends the connections of an account, and its sessions.
+    /// Ends the connections of an account. What it wanted to be said when they are lost is not said: it has no right to it
+    /// any more.
     pub(super) fn end_owner(&self, owner: &str) {
+        self.drop_wills(owner);
         let sessions = self.0.sessions.lock();
         let unnamed = sessions.unnamed.iter().filter_map(Weak::upgrade);
         let of_owner: Vec<Arc<Session>> = sessions

@@ -76,6 +76,14 @@ impl Mqtt {
         }
     }
 
+    /// Wills of an account that counts no longer.
+    pub(super) fn drop_wills(&self, owner: &str) {
+        let mut wills = self.0.wills.lock();
+        wills
+            .waiting
+            .retain(|_, waiting| waiting.rights.owner() != owner);
+    }
+
     pub(super) fn publish_due_wills(&self) {
         let uptime_ms = self.uptime_ms();
         let due: Vec<Waiting> = self

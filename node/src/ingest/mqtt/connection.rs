@@ -151,8 +151,11 @@ where
         presence.ended(lost && will.is_some());
     }
     shared.mqtt.close(&session, expiry_s, exactly_once);
+    // Nor does an account that counts no longer have a last word.
+    let is_barred = matches!(end, End::Refused(Refusal::AccountGone));
     if let Some(will) = will
         && lost
+        && !is_barred
     {
         let session_expiry_s = session.expiry_s();
         shared.mqtt.lost(&client_id, will, rights, session_expiry_s);

@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 use super::sessions::Registration;
 use super::wire::Wire;
 use super::{RECEIVE_MAXIMUM, Shared};
-use crate::app::mqtt::{OpenRefused, OpenRequest, Opened, Receiver, Rights, Will};
+use crate::app::mqtt::{Denied, Ended, OpenRefused, OpenRequest, Opened, Receiver, Rights, Will};
 
 /// A client that was let in.
 pub(super) struct Guest {
@@ -107,6 +107,15 @@ pub(super) async fn admit(
             }
             Refusal::Session(refused.to_string())
         })?;
+    if let Some(credentials) = &request.credentials
+        && shared
+            .mqtt
+            .authenticate(&credentials.name, &credentials.secret)
+            .is_err()
+    {
+        // Its account was removed, or its device disabled, before there was a session that could be ended for it.
+        opened.session.end(Ended::AccountGone);
+    }
     let keep_alive_s = answer(&request, &opened, assigned.as_deref(), shared, out);
     let request = *request;
     Ok(Guest {
@@ -158,10 +167,16 @@ fn rights(request: &ConnectRequest, peer: SocketAddr, shared: &Shared) -> Result
     shared
         .mqtt
         .authenticate(&credentials.name, &credentials.secret)
-        .map_err(|_| {
-            refused("credentials");
-            shared.limits.wrong_password(peer.ip(), Instant::now());
-            Refusal::BadCredentials
+        .map_err(|denied| match denied {
+            Denied::Secret => {
+                refused("credentials");
+                shared.limits.wrong_password(peer.ip(), Instant::now());
+                Refusal::BadCredentials
+            }
+            Denied::Barred => {
+                refused("barred");
+                Refusal::Barred
+            }
         })
 }
 

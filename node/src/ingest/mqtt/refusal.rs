@@ -29,6 +29,8 @@ pub(super) enum Refusal {
     NotAuthorized,
     #[error("the name or the password is wrong")]
     BadCredentials,
+    #[error("the device of this account is disabled or deleted")]
+    Barred,
     #[error("too many wrong passwords from this address: wait a minute")]
     TooManyAttempts,
     #[error("this endpoint has no authentication methods: use a name and a password")]
@@ -47,7 +49,7 @@ pub(super) enum Refusal {
     ReceiveMaximum(u16),
     #[error("the client does not take its messages as fast as they come")]
     TooSlow,
-    #[error("the account was removed, or has a new password")]
+    #[error("the account was removed, has a new password, or its device was disabled")]
     AccountGone,
     #[error("malformed packet: {0}")]
     Malformed(&'static str),
@@ -69,6 +71,7 @@ impl Refusal {
             Refusal::Connect(_) | Refusal::Malformed(_) => reason::MALFORMED_PACKET,
             Refusal::ClientId(_) => reason::CLIENT_IDENTIFIER_NOT_VALID,
             Refusal::NotAuthorized
+            | Refusal::Barred
             | Refusal::WillNotAuthorized
             | Refusal::PublishNotAuthorized(_)
             | Refusal::AccountGone => reason::NOT_AUTHORIZED,
@@ -97,9 +100,10 @@ impl Refusal {
             Refusal::ClientId(_) => Some(2),
             Refusal::TooManyConnections(_) | Refusal::Session(_) => Some(3),
             Refusal::BadCredentials => Some(4),
-            Refusal::NotAuthorized | Refusal::WillNotAuthorized | Refusal::TooManyAttempts => {
-                Some(5)
-            }
+            Refusal::NotAuthorized
+            | Refusal::Barred
+            | Refusal::WillNotAuthorized
+            | Refusal::TooManyAttempts => Some(5),
             _ => None,
         }
     }
