@@ -11,7 +11,7 @@ use domain::{FactKind, Kind};
 use node::app::readings::Values;
 use node::app::{AppError, Caller, ListQuery, RecordKind, SyncSettings};
 use serde_json::{Value, json};
-use support::{Connect, Node, Raw, eventually, publish_packet};
+use support::{Connect, Node, Raw, eventually, named, publish_packet};
 
 const MESSAGES: RecordKind = RecordKind::Fact(FactKind::Message);
 const MESH: &str = "msh/EU_868/2/json/LongFast/!7efeee00";
@@ -313,6 +313,57 @@ async fn a_value_is_not_shown_as_fresh_once_its_device_has_missed_three_interval
     .await;
     raw.publish("muster/v1/gauge/level", b"3", 2, false).await;
     assert_eq!(shown().await, (json!(false), json!(false)));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sensor_that_sleeps_is_not_gone_and_one_that_is_lost_is_until_it_is_heard() {
+    let node = Node::start().await;
+    let every_ten_minutes =
+        json!({ "name": "gauge", "state": "approved", "expected_interval_s": 600 });
+    node.create(Kind::Device, every_ten_minutes).await;
+    let shown = async || {
+        let device = node.device("gauge").await;
+        let last = node.series("gauge").await.first().map(|series| series["last"].clone());
+        let last = last.unwrap_or_default();
+        (device["online"].clone(), device["stale"].clone(), last["stale"].clone())
+    };
+    let becomes = async |expected: (Value, Value, Value)| {
+        eventually("what is shown", || async {
+            match shown().await {
+                now if now == expected => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    };
+    // The will is a value, so that it is heard from somebody, but not from the device.
+    let connect = || Connect {
+        will: Some(("muster/v1/gauge/running", "0")),
+        ..Connect::default()
+    };
+    let (mut raw, _) = Raw::connect(&node, connect()).await;
+    raw.publish("muster/v1/gauge/level", b"2", 1, false).await;
+    assert_eq!(shown().await, (json!(true), json!(false), json!(false)));
+    raw.disconnect().await;
+    becomes((Value::Null, json!(false), json!(false))).await;
+
+    let (mut raw, _) = Raw::connect(&node, connect()).await;
+    raw.publish("muster/v1/gauge/level", b"3", 2, false).await;
+    drop(raw);
+    eventually("the will", || async {
+        match node.count("gauge").await {
+            3 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+    becomes((json!(false), json!(true), json!(true))).await;
+
+    // Somebody carries its next message.
+    let (mut gateway, _) = Raw::connect(&node, named("gateway")).await;
+    gateway.publish("muster/v1/gauge/level", b"4", 1, false).await;
+    becomes((Value::Null, json!(false), json!(false))).await;
     node.stop().await;
 }
 

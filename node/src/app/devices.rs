@@ -10,12 +10,13 @@
 
 mod claims;
 mod overlay;
+mod presence;
 mod standing;
 mod texts;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sensor_drivers::{DeviceFacts, Location};
@@ -28,6 +29,7 @@ pub(in crate::app) use self::overlay::{Freshness, Overlay, Timed, age_s};
 pub(in crate::app) use self::standing::Standing;
 pub(in crate::app) use self::texts::{DeviceTexts, Reserved};
 
+use self::presence::Presence;
 use self::standing::AtomicStanding;
 
 /// Names kept in memory, heard or approved: as many as there may be series, and about 150 bytes each.
@@ -44,15 +46,6 @@ const RSSI_CHANNEL: &str = "rssi_dbm";
 /// What `at_ms` atomics hold while there is no time.
 const NEVER: i64 = i64::MIN;
 
-/// What is known of a device's own MQTT connection.
-mod presence {
-    /// It never had one since the node started: it may speak through a gateway.
-    pub(super) const UNKNOWN: u8 = 0;
-    pub(super) const ONLINE: u8 = 1;
-    /// It said goodbye, or was lost.
-    pub(super) const OFFLINE: u8 = 2;
-}
-
 /// One device, shared by everybody who hears it.
 #[derive(Debug)]
 pub(in crate::app) struct DeviceEntry {
@@ -61,10 +54,7 @@ pub(in crate::app) struct DeviceEntry {
     last_seen_ms: AtomicI64,
     battery_pct: Mutex<Option<Timed<f64>>>,
     rssi_dbm: Mutex<Option<Timed<f64>>>,
-    /// MQTT connections of its own that are open.
-    connections: AtomicU32,
-    /// See [`presence`].
-    presence: AtomicU8,
+    presence: Presence,
     location: RwLock<Option<Value>>,
     /// How often it says that it sends; 0 where it does not say.
     expected_interval_ms: AtomicI64,
@@ -82,8 +72,7 @@ impl Default for DeviceEntry {
             last_seen_ms: AtomicI64::new(NEVER),
             battery_pct: Mutex::default(),
             rssi_dbm: Mutex::default(),
-            connections: AtomicU32::new(0),
-            presence: AtomicU8::new(presence::UNKNOWN),
+            presence: Presence::default(),
             location: RwLock::new(None),
             expected_interval_ms: AtomicI64::new(0),
             firmware: RwLock::new(None),
@@ -112,20 +101,17 @@ impl DeviceEntry {
         if self.last_seen_ms.swap(received_ms, Ordering::Relaxed) == NEVER {
             self.first_seen_ms.store(received_ms, Ordering::Relaxed);
         }
+        self.presence.heard();
     }
 
     /// A connection of its own began.
     pub(in crate::app) fn connected(&self) {
-        self.connections.fetch_add(1, Ordering::AcqRel);
-        self.presence.store(presence::ONLINE, Ordering::Release);
+        self.presence.connected();
     }
 
-    /// A connection of its own ended.
-    pub(in crate::app) fn disconnected(&self) {
-        // The one that follows it may have begun already.
-        if self.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.presence.store(presence::OFFLINE, Ordering::Release);
-        }
+    /// A connection of its own ended; `lost` without a goodbye.
+    pub(in crate::app) fn disconnected(&self, lost: bool, now_ms: i64) {
+        self.presence.disconnected(lost, now_ms);
     }
 
     /// A message that was received then said something of the device itself; what it does not say stays as it was.
@@ -158,16 +144,8 @@ impl DeviceEntry {
             let Location { lat, lon, alt_m } = place;
             report.place = Some((ReportedPlace { lat, lon, alt_m }, received_ms));
         }
-        // Its own connection says more than what somebody else says of it.
-        if let Some(online) = facts.online
-            && self.connections.load(Ordering::Acquire) == 0
-        {
-            let now = if online {
-                presence::ONLINE
-            } else {
-                presence::OFFLINE
-            };
-            self.presence.store(now, Ordering::Release);
+        if let Some(online) = facts.online {
+            self.presence.told(online, received_ms);
         }
         if report == DeviceReport::default() {
             return None;
@@ -449,10 +427,8 @@ fn freshness_of(entry: &DeviceEntry) -> Freshness {
     let expected_interval_ms = entry.expected_interval_ms.load(Ordering::Relaxed);
     Freshness {
         expected_interval_ms: Some(expected_interval_ms).filter(|ms| *ms > 0),
-        online: match entry.presence.load(Ordering::Acquire) {
-            presence::UNKNOWN => None,
-            known => Some(known == presence::ONLINE),
-        },
+        online: entry.presence.online(),
+        gone_ms: entry.presence.gone_ms(),
     }
 }
 
@@ -503,20 +479,6 @@ mod tests {
         assert!(devices.entry("gauge").unwrap().is_approved());
         assert_eq!(devices.overlay("gauge"), Overlay::default());
         assert!(devices.unknown_devices().is_empty());
-    }
-
-    #[test]
-    fn a_device_is_online_while_one_of_its_connections_is_there() {
-        let devices = Devices::default();
-        let entry = devices.entry("pump").unwrap();
-        let online = || devices.overlay("pump").freshness.online;
-        assert_eq!(online(), None);
-        entry.connected();
-        entry.connected();
-        entry.disconnected();
-        assert_eq!(online(), Some(true));
-        entry.disconnected();
-        assert_eq!(online(), Some(false));
     }
 
     #[test]

@@ -22,15 +22,18 @@ pub(in crate::app) struct Timed<T> {
 pub(in crate::app) struct Freshness {
     /// How often it sends, as its document says.
     pub(in crate::app) expected_interval_ms: Option<i64>,
-    /// Whether it is there: by its own MQTT connection, else as its gateway said last; `None` where neither is known.
+    /// Whether it is there: by its own MQTT connection, else as its gateway said last; `None` where neither is known, as
+    /// of a device that said goodbye.
     pub(in crate::app) online: Option<bool>,
+    /// Since when it is gone, while it is.
+    pub(in crate::app) gone_ms: Option<i64>,
 }
 
 impl Freshness {
-    /// Whether something from `at_ms` is to be doubted now: the device is gone, or has missed
+    /// Whether something from `at_ms` is to be doubted now: the device has been gone since, or has missed
     /// [`STALE_AFTER_INTERVALS`]. `None` where nobody has said how often it sends.
     pub(in crate::app) fn is_stale(&self, at_ms: i64, now_ms: i64) -> Option<bool> {
-        if self.online == Some(false) {
+        if self.gone_ms.is_some_and(|gone_ms| at_ms <= gone_ms) {
             return Some(true);
         }
         Some(now_ms.saturating_sub(at_ms) > self.stale_after_ms()?)
@@ -98,13 +101,15 @@ mod tests {
 
     #[test]
     fn a_value_is_stale_after_three_missed_intervals_or_when_its_device_is_gone() {
-        let every_minute = |online| Freshness {
+        let every_minute = |gone_ms: Option<i64>| Freshness {
             expected_interval_ms: Some(60_000),
-            online,
+            online: gone_ms.map(|_| false),
+            gone_ms,
         };
         assert_eq!(every_minute(None).is_stale(0, 180_000), Some(false));
-        assert_eq!(every_minute(Some(true)).is_stale(0, 180_001), Some(true));
-        assert_eq!(every_minute(Some(false)).is_stale(0, 1), Some(true));
+        assert_eq!(every_minute(None).is_stale(0, 180_001), Some(true));
+        assert_eq!(every_minute(Some(5)).is_stale(5, 6), Some(true));
+        assert_eq!(every_minute(Some(5)).is_stale(6, 7), Some(false));
         let nobody_knows = Freshness::default();
         assert_eq!(nobody_knows.is_stale(0, i64::MAX), None);
         assert_eq!(every_minute(None).is_stale(i64::MAX, 0), Some(false));

@@ -94,7 +94,7 @@ impl IngestSession {
         }
         for (device, report) in heard.iter().filter(|_| !message.kept) {
             // That it is gone is somebody else's word: nothing was heard of the device itself.
-            if report.facts.online != Some(false) {
+            if report.facts.online != Some(false) && !self.absent {
                 device.heard(self.now_ms);
             }
             let news = device.told(&report.device, &report.facts, self.now_ms);

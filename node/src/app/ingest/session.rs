@@ -38,6 +38,8 @@ pub struct IngestSession {
     sender: SenderId,
     /// It has no account: it may say nothing of devices that have one.
     pub(super) nobody: bool,
+    /// It says what its devices wanted to be said when they are lost: they are not heard by it.
+    pub(super) absent: bool,
     /// Batches of this session.
     on_their_way: Arc<AtomicUsize>,
     /// The table that `topics` was looked up in.
@@ -87,6 +89,7 @@ impl IngestSession {
             number,
             sender,
             nobody: false,
+            absent: false,
             on_their_way: Arc::default(),
             topics: HashMap::new(),
             now_ms: 0,
@@ -102,6 +105,11 @@ impl IngestSession {
     /// device in the payload.
     pub(in crate::app) fn of_nobody(&mut self) {
         self.nobody = true;
+    }
+
+    /// It speaks for devices that are gone: they are not heard by it.
+    pub(in crate::app) fn of_the_absent(&mut self) {
+        self.absent = true;
     }
 
     /// Takes one message.
@@ -278,7 +286,9 @@ impl IngestSession {
         let flags = flags::of(known.device.is_approved(), !kept);
         let mut reading = new_reading(series, &judged, self.now_ms, measurement.value, flags);
         if !kept {
-            known.device.heard(self.now_ms);
+            if !self.absent {
+                known.device.heard(self.now_ms);
+            }
             if let Some(health) = known.health {
                 known
                     .device

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::Mqtt;
 use crate::app::devices::DeviceEntry;
 
-/// One connection of a device. When it is dropped the device is offline, unless it has another.
+/// One connection of a device. A device whose last one is lost is gone; dropped, it was not lost.
 pub struct Presence {
+    mqtt: Mqtt,
     device: String,
     entry: Option<Arc<DeviceEntry>>,
 }
@@ -20,6 +21,7 @@ impl Mqtt {
             entry.connected();
         }
         Presence {
+            mqtt: self.clone(),
             device: device.to_owned(),
             entry,
         }
@@ -27,11 +29,13 @@ impl Mqtt {
 }
 
 impl Presence {
-    /// The connection ended; `lost` where the device did not say goodbye.
-    pub fn ended(self, lost: bool) {
-        if lost {
-            metrics::counter!("muster_devices_lost_total").increment(1);
-            tracing::info!(device = self.device, "the connection of a device is lost");
+    /// The connection ended without a goodbye.
+    pub fn lost(mut self) {
+        metrics::counter!("muster_devices_lost_total").increment(1);
+        // Not louder: on a poor link it is lost again and again.
+        tracing::info!(device = self.device, "the connection of a device is lost");
+        if let Some(entry) = self.entry.take() {
+            entry.disconnected(true, self.mqtt.now_ms());
         }
     }
 }
@@ -39,7 +43,7 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         if let Some(entry) = &self.entry {
-            entry.disconnected();
+            entry.disconnected(false, self.mqtt.now_ms());
         }
     }
 }

@@ -74,6 +74,11 @@ impl Publisher {
         }
     }
 
+    /// What it publishes is no sign of life.
+    pub(super) fn speaks_for_the_absent(&mut self) {
+        self.ingest.of_the_absent();
+    }
+
     pub fn rights(&self) -> &Rights {
         &self.rights
     }

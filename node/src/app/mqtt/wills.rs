@@ -108,6 +108,7 @@ impl Mqtt {
             "an MQTT client is lost: its will is published"
         );
         let mut publisher = Publisher::new(self.clone(), None, rights, false);
+        publisher.speaks_for_the_absent();
         let incoming = Incoming {
             topic: &will.topic,
             payload: &will.payload,

@@ -147,8 +147,12 @@ where
     };
     // A node that stops has lost none of its clients.
     let lost = !clean && !matches!(end, End::Shutdown | End::StoreClosed);
-    if let Some(presence) = presence {
-        presence.ended(lost && will.is_some());
+    // Nor one that comes back at once: the connection that takes its place shows it.
+    if let Some(presence) = presence
+        && lost
+        && !matches!(end, End::TakenOver)
+    {
+        presence.lost();
     }
     shared.mqtt.close(&session, expiry_s, exactly_once);
     // Nor does an account that counts no longer have a last word.
