@@ -324,9 +324,17 @@ async fn a_sensor_that_sleeps_is_not_gone_and_one_that_is_lost_is_until_it_is_he
     node.create(Kind::Device, every_ten_minutes).await;
     let shown = async || {
         let device = node.device("gauge").await;
-        let last = node.series("gauge").await.first().map(|series| series["last"].clone());
+        let last = node
+            .series("gauge")
+            .await
+            .first()
+            .map(|series| series["last"].clone());
         let last = last.unwrap_or_default();
-        (device["online"].clone(), device["stale"].clone(), last["stale"].clone())
+        (
+            device["online"].clone(),
+            device["stale"].clone(),
+            last["stale"].clone(),
+        )
     };
     let becomes = async |expected: (Value, Value, Value)| {
         eventually("what is shown", || async {
@@ -362,7 +370,9 @@ async fn a_sensor_that_sleeps_is_not_gone_and_one_that_is_lost_is_until_it_is_he
 
     // Somebody carries its next message.
     let (mut gateway, _) = Raw::connect(&node, named("gateway")).await;
-    gateway.publish("muster/v1/gauge/level", b"4", 1, false).await;
+    gateway
+        .publish("muster/v1/gauge/level", b"4", 1, false)
+        .await;
     becomes((Value::Null, json!(false), json!(false))).await;
     node.stop().await;
 }
@@ -413,5 +423,73 @@ async fn a_time_that_cannot_be_true_is_kept_beside_the_one_that_counts() {
     check(&node).await;
     let node = node.restart().await;
     check(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_runs_ahead_makes_no_value_fresher_than_its_receipt() {
+    let node = Node::start().await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    let now_ms = || jiff::Timestamp::now().as_millisecond();
+    let hour_ms = 3_600_000;
+    let began_ms = now_ms();
+    for (packet, ahead_ms) in [(1, 23 * hour_ms), (2, hour_ms), (3, 240_000)] {
+        let payload = format!(r#"{{"v":{packet},"t":{}}}"#, began_ms + ahead_ms);
+        for channel in ["level", "battery_pct"] {
+            let topic = format!("muster/v1/gauge/{channel}");
+            let packet_id = packet * 2 + u16::from(channel == "level");
+            raw.publish(&topic, payload.as_bytes(), packet_id, false)
+                .await;
+        }
+        // The right clock, after it: what comes last is the last.
+        let right = format!(r#"{{"v":{},"t":{}}}"#, packet * 10, now_ms() + 1);
+        raw.publish(
+            "muster/v1/gauge/level",
+            right.as_bytes(),
+            100 + packet,
+            false,
+        )
+        .await;
+        let series = node.series("gauge").await;
+        let level = series
+            .iter()
+            .find(|series| series["channel"] == "level")
+            .unwrap();
+        assert_eq!(
+            level["last"]["value"],
+            f64::from(packet * 10),
+            "{ahead_ms} ms ahead"
+        );
+    }
+    let at_ms = |at: &Value| {
+        at.as_str()
+            .unwrap()
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+            .as_millisecond()
+    };
+    let device = node.device("gauge").await;
+    assert_eq!(device["battery_pct"], 3.0);
+    assert!(at_ms(&device["battery_at"]) <= now_ms());
+    // Four minutes are kept as they were stated; an hour is not believed.
+    let series = node.series("gauge").await;
+    let battery = series
+        .iter()
+        .find(|series| series["channel"] == "battery_pct")
+        .unwrap();
+    assert!(at_ms(&battery["last"]["at"]) <= now_ms());
+    let id = battery["id"].as_str().unwrap();
+    let answer = node
+        .app
+        .readings_with_times(&Caller::socket(), id, (None, None), Values::default(), None)
+        .await
+        .unwrap();
+    let counts: Vec<bool> = std::iter::zip(
+        answer["points"].as_array().unwrap(),
+        answer["times"].as_array().unwrap(),
+    )
+    .map(|(point, times)| point[0] == times[1])
+    .collect();
+    assert_eq!(counts, [false, false, true]);
     node.stop().await;
 }

@@ -300,7 +300,11 @@ async fn a_device_that_is_disabled_is_cut_off_until_it_is_approved_again() {
     let (mut gauge, reason) = sign_in(&node, "gauge", &password).await;
     assert_eq!(reason, 0);
     let disabled = node
-        .patch(Kind::Device, &node.device("gauge").await, json!({ "state": "disabled" }))
+        .patch(
+            Kind::Device,
+            &node.device("gauge").await,
+            json!({ "state": "disabled" }),
+        )
         .await;
     let (header, body) = gauge.packet().await;
     assert_eq!((header, body[0]), (0xe0, 0x87));
@@ -315,7 +319,8 @@ async fn a_device_that_is_disabled_is_cut_off_until_it_is_approved_again() {
     stranger.closed().await;
     assert_eq!(node.count("gauge").await, 0);
 
-    node.patch(Kind::Device, &disabled, json!({ "state": "approved" })).await;
+    node.patch(Kind::Device, &disabled, json!({ "state": "approved" }))
+        .await;
     assert_eq!(sign_in(&node, "gauge", &password).await.1, 0);
     node.stop().await;
 }
@@ -327,7 +332,10 @@ async fn a_device_that_is_deleted_loses_its_account() {
     let (id, password) = node.credentials("gauge").await;
     let (mut gauge, reason) = sign_in(&node, "gauge", &password).await;
     assert_eq!(reason, 0);
-    node.app.delete(&caller, Kind::Device, &id, None).await.unwrap();
+    node.app
+        .delete(&caller, Kind::Device, &id, None)
+        .await
+        .unwrap();
     let (header, body) = gauge.packet().await;
     assert_eq!((header, body[0]), (0xe0, 0x87));
     gauge.closed().await;

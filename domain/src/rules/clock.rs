@@ -27,7 +27,7 @@ fn bounded_time_ms(sample: &Sample) -> i64 {
 }
 
 /// What durations are measured on. They run on the samples' own time; from and to a sample that is older than the
-/// newest (a buffer sent late, a clock that was set back) they run on the time of receipt, so that a rule is never blind.
+/// newest (a buffer sent late, a clock that was set back or ran ahead) they run on the time of receipt, so that a rule is never blind.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Time {
     /// Time of the newest sample; `None` before the first.
@@ -41,20 +41,24 @@ pub(super) struct Time {
 }
 
 impl Time {
-    /// Moves on to a sample. True when the sample is older than the newest.
+    /// Moves on to a sample. True when the sample is older than the newest, and than the receipt of those before it: what a
+    /// clock that runs ahead says of the future makes no later sample late.
     pub(super) fn advance(&mut self, sample: &Sample) -> bool {
         let at_ms = bounded_time_ms(sample);
-        let late = self.newest_ms.is_some_and(|newest_ms| at_ms < newest_ms);
+        let late = self
+            .newest_ms
+            .is_some_and(|newest_ms| at_ms < newest_ms.min(self.received_ms));
         let step_ms = match self.newest_ms {
             None => 0,
-            Some(newest_ms) if !late && !self.late => at_ms.saturating_sub(newest_ms),
+            Some(newest_ms) if !late && !self.late && at_ms >= newest_ms => {
+                at_ms.saturating_sub(newest_ms)
+            }
             Some(_) => sample.received_ms.saturating_sub(self.received_ms).max(0),
         };
         self.elapsed_ms = self.elapsed_ms.saturating_add(step_ms);
-        self.newest_ms = Some(
-            self.newest_ms
-                .map_or(at_ms, |newest_ms| newest_ms.max(at_ms)),
-        );
+        if !late {
+            self.newest_ms = Some(at_ms);
+        }
         self.received_ms = self.received_ms.max(sample.received_ms);
         self.late = late;
         late

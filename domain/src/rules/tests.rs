@@ -218,6 +218,31 @@ fn a_clock_that_was_set_back_does_not_make_a_rule_blind() {
 }
 
 #[test]
+fn a_correct_value_clears_what_a_clock_that_ran_ahead_has_raised() {
+    let rule = rule(json!({}));
+    let mut state = RuleState::default();
+    let sample = |at_s: i64, received_s: i64, value: f64| Sample {
+        value,
+        at_ms: at_s * 1000,
+        received_ms: received_s * 1000,
+        position: 1,
+        uptime_ms: 0,
+    };
+    let raised = step(&rule, &mut state, &[], &sample(1_040, 1_000, 5.0));
+    assert!(
+        matches!(raised, Some(RuleEvent::Raise { .. })),
+        "{raised:?}"
+    );
+    // From before the receipt of that one: it may be older.
+    assert_eq!(step(&rule, &mut state, &[], &sample(999, 1_001, 1.0)), None);
+    let cleared = step(&rule, &mut state, &[], &sample(1_002, 1_002, 1.0));
+    assert!(
+        matches!(cleared, Some(RuleEvent::Clear { .. })),
+        "{cleared:?}"
+    );
+}
+
+#[test]
 fn a_samples_own_time_counts_within_a_day_of_its_receipt() {
     let day_ms = 24 * 60 * 60 * 1000;
     let now_ms = 1_763_640_000_000;

@@ -110,9 +110,14 @@ impl Tail {
         );
         let series = self.series_mut(reading.series);
         series.count += 1;
+        // Nothing is fresher than its receipt: a clock that runs ahead must not keep later values from being the last.
         // Positions rise: of one time, the one that came last.
-        if series.last.is_none_or(|last| last.at_ms <= reading.at_ms) {
-            series.last = Some(point.point());
+        let at_ms = reading.at_ms.min(reading.received_ms);
+        if series.last.is_none_or(|last| last.at_ms <= at_ms) {
+            series.last = Some(Point {
+                at_ms,
+                ..point.point()
+            });
         }
         let late = series
             .points

@@ -386,11 +386,11 @@ impl IngestSession {
     }
 }
 
-/// As it is shown beside its device.
+/// As it is shown beside its device: never fresher than its receipt.
 pub(super) fn shown(reading: &NewReading) -> Timed<f64> {
     Timed {
         value: reading.value,
-        at_ms: reading.at_ms,
+        at_ms: reading.at_ms.min(reading.received_ms),
     }
 }
 

@@ -3,11 +3,16 @@
 use sensor_drivers::{JudgedTime, TimeLimits, judge_time};
 use store::{NewReading, OddClock, SeriesId};
 
-/// How far a sensor's clock is believed: it may have kept its readings for years while nobody fetched them, but nothing
-/// is measured in the future. (Rules look a day back, DESIGN §8.)
+/// How far ahead of the receipt a sensor's clock may run. One that is set by NTP, GPS or LoRaWAN is right within seconds,
+/// a clock chip that nobody has set for three months within this; local time taken for UTC is half an hour ahead at
+/// least. Nothing is measured in the future, so a value from there would look fresh until its time has come.
+const AHEAD_MS_MAX: u64 = 5 * 60_000;
+
+/// How far a sensor's clock is believed: it may have kept its readings for years while nobody fetched them. (Rules look a
+/// day back, DESIGN §8.)
 const TIMES_BELIEVED: TimeLimits = TimeLimits {
     past_ms: 10 * 366 * 24 * 3_600_000,
-    future_ms: 24 * 3_600_000,
+    future_ms: AHEAD_MS_MAX,
 };
 
 /// 2026-01-01: a node whose own clock stands before this program was written judges nobody's.
@@ -60,4 +65,25 @@ pub(in crate::app) fn judged(device_time_ms: Option<i64>, received_ms: i64) -> J
             .increment(1);
     }
     judged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-22.
+    const NOW_MS: i64 = 1_795_305_600_000;
+
+    #[test]
+    fn a_clock_a_little_ahead_is_believed_and_local_time_taken_for_utc_is_not() {
+        let counts = |ahead_ms: i64| {
+            let judged = judged(Some(NOW_MS + ahead_ms), NOW_MS);
+            (judged.estimated_ms - NOW_MS, judged.flag.is_absurd())
+        };
+        assert_eq!(counts(20_000), (20_000, false));
+        assert_eq!(counts(5 * 60_000), (5 * 60_000, false));
+        assert_eq!(counts(30 * 60_000), (0, true));
+        assert_eq!(counts(23 * 3_600_000), (0, true));
+        assert_eq!(counts(-23 * 3_600_000), (-23 * 3_600_000, false));
+    }
 }

@@ -95,13 +95,15 @@ pub(super) fn last(
     now_ms: i64,
 ) -> Value {
     let calibrated = calibrations.and_then(|all| all.apply(last.value, last.at_ms));
+    // One that was read back from a block has the time that its sensor stated, which may lie a little ahead.
+    let at_ms = last.at_ms.min(now_ms);
     json!({
-        "at": rfc3339(last.at_ms),
+        "at": rfc3339(at_ms),
         "value": calibrated.map_or(last.value, |calibrated| calibrated.value),
         "raw": last.value,
         "calibration": calibrated.map(|calibrated| id_text(&calibrated.id)),
-        "age_s": age_s(last.at_ms, now_ms),
-        "stale": freshness.is_stale(last.at_ms, now_ms),
+        "age_s": age_s(at_ms, now_ms),
+        "stale": freshness.is_stale(at_ms, now_ms),
     })
 }
 
