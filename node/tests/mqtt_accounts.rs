@@ -540,6 +540,8 @@ async fn a_command_that_nobody_takes_expires_and_too_many_are_refused() {
     };
     let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
     assert_eq!(pointers, ["/payload", "/expires_s"]);
+    let listed = node.app.list_commands(&caller, &id, None, Some(501)).await;
+    assert!(matches!(listed, Err(node::app::AppError::Unreadable(_))));
     // All of them reach the device when it comes, whatever else waits.
     let (mut pump, _) = Raw::connect(&node, named("pump")).await;
     pump.subscribe("muster/v1/pump/cmd", 1).await;

@@ -9,9 +9,7 @@ use domain::FieldError;
 
 use super::problem::Problem;
 use crate::app::BoundingBox;
-
-/// Items of one list page (DESIGN §8).
-pub const LIST_LIMIT_MAX: u32 = 500;
+pub use crate::app::LIST_LIMIT_MAX;
 
 /// The query parameters of one request, taken one by one; what is left over is refused by name.
 #[derive(Debug)]

@@ -13,11 +13,8 @@ use sync_engine::{Lane, ObjectId};
 use uuid::Uuid;
 
 use super::clock::rfc3339_wall;
-use super::{App, AppError, Caller, Page};
-
-/// Records of one page, where nothing is said and at most.
-const LIMIT_DEFAULT: u32 = 50;
-const LIMIT_MAX: u32 = 500;
+use super::types::{cursor_of, limit_of};
+use super::{App, AppError, Caller, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, Page};
 
 /// The row of one action. `object` is the document it is about, if it is about one.
 pub(in crate::app) fn record(
@@ -68,32 +65,14 @@ impl App {
         limit: Option<u32>,
     ) -> Result<Page, AppError> {
         self.authorise(caller, Action::Read, Subject::Audit)?;
-        let before = cursor
-            .map(|cursor| cursor.parse::<i64>())
-            .transpose()
-            .map_err(|_| {
-                AppError::Unreadable(
-                    "cursor: take it as it is from `next` of the page before".into(),
-                )
-            })?;
-        let limit = match limit.unwrap_or(LIMIT_DEFAULT) {
-            limit @ 1..=LIMIT_MAX => limit as usize,
-            _ => {
-                return Err(AppError::Unreadable(format!(
-                    "limit: 1 to {LIMIT_MAX} is expected"
-                )));
-            }
-        };
-        let mut rows = self
+        let before = cursor_of::<i64>(cursor.as_deref())?;
+        let limit = limit_of(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
+        let rows = self
             .read(move |reader| reader.audit(before, limit + 1))
             .await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        Ok(Page {
-            next: rows.last().filter(|_| more).map(|row| row.no.to_string()),
-            items: rows.iter().map(value).collect(),
-            since: self.event_position().to_string(),
-        })
+        let since = self.event_position().to_string();
+        let cursor = |row: &AuditRow| row.no.to_string();
+        Ok(Page::cut(rows, limit, since, cursor, |row| value(&row)))
     }
 }
 

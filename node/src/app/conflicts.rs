@@ -10,10 +10,8 @@ use super::clock::rfc3339_wall;
 use super::documents::{ConflictDetail, OriginDetail, Step};
 use super::present::{Names, RowView};
 use super::records::bad_query;
-use super::{App, AppError, Caller, Page, Resolution};
-
-const LIMIT_DEFAULT: u32 = 50;
-const LIMIT_MAX: u32 = 500;
+use super::types::limit_of;
+use super::{App, AppError, Caller, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, Page, Resolution};
 
 impl App {
     /// One page of conflicts, newest first; `state` is `open` or `resolved`.
@@ -29,7 +27,7 @@ impl App {
         limit: Option<u32>,
     ) -> Result<Page, AppError> {
         self.authorise(caller, Action::Read, Subject::Conflicts)?;
-        let limit = limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize;
+        let limit = limit_of(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
         let query = ConflictQuery {
             state: match state.as_deref() {
                 None => None,

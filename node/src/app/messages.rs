@@ -190,7 +190,7 @@ impl App {
         let wanted = texts
             .filter(|text| !self.devices.is_approved(&text.device))
             .filter(|text| text.text.to_lowercase().contains(&words));
-        let limit = query.limit.unwrap_or(super::records::LIMIT_DEFAULT);
+        let limit = query.limit.unwrap_or(super::LIST_LIMIT_DEFAULT);
         let wanted = wanted.take(limit as usize);
         Ok(wanted.map(|text| self.unapproved_message(&text)).collect())
     }

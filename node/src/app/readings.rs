@@ -22,10 +22,6 @@ pub use self::answers::Resolution;
 pub use self::calibrated::Values;
 use super::{App, AppError, Caller};
 
-/// Items of a list where nothing is said, and at most (DESIGN §8).
-const LIMIT_DEFAULT: u32 = 50;
-const LIMIT_MAX: u32 = 500;
-
 /// Points of one answer where nothing is said, and at most: 10,000 points are half a megabyte of JSON.
 const POINTS_DEFAULT: u32 = 1000;
 const POINTS_MAX: u32 = 10_000;
@@ -264,19 +260,6 @@ pub(in crate::app) fn fault(context: &'static str, error: StoreError) -> AppErro
             source: Box::new(other),
         },
     }
-}
-
-fn limit_of(limit: Option<u32>) -> Result<usize, AppError> {
-    match limit.unwrap_or(LIMIT_DEFAULT) {
-        limit @ 1..=LIMIT_MAX => Ok(limit as usize),
-        _ => Err(AppError::Unreadable(format!(
-            "limit: 1 to {LIMIT_MAX} is expected"
-        ))),
-    }
-}
-
-fn bad_cursor() -> AppError {
-    AppError::Unreadable("cursor: take it as it is from `next` of the page before".into())
 }
 
 fn no_series(id: &str) -> AppError {

@@ -19,11 +19,11 @@ use super::health::HealthBook;
 use super::messages::Copies;
 use super::present::{self, RowView, SeenBy};
 use super::rules::Folds;
-use super::{App, AppError, Caller, Created, IdempotencyKey, ListQuery, Page, RecordKind};
-
-/// Items in a list where nothing is said, and at most.
-pub(in crate::app) const LIMIT_DEFAULT: u32 = 50;
-const LIMIT_MAX: u32 = 500;
+use super::types::limit_of;
+use super::{
+    App, AppError, Caller, Created, IdempotencyKey, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListQuery,
+    Page, RecordKind,
+};
 
 /// Assignments looked at to derive one resource's status; a resource has a handful that are open.
 const ASSIGNMENTS_MAX: usize = 500;
@@ -94,13 +94,13 @@ impl App {
         query: ListQuery,
     ) -> Result<Page, AppError> {
         self.authorise(caller, Action::Read, kind.subject())?;
-        let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize;
+        let limit = limit_of(query.limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
         let changed_after = query.since.as_deref().map(parse_since).transpose()?;
         // Devices that nobody has approved or refused yet have no document, and what they say is no fact; they come before
         // the first page.
         let unknown = match kind {
-            RecordKind::Document(Kind::Device) => self.unknown_devices_for(&query),
+            RecordKind::Document(Kind::Device) => self.unknown_devices_for(&query, limit),
             RecordKind::Fact(FactKind::Message) => self.unapproved_messages_for(&query).await?,
             _ => Vec::new(),
         };
@@ -523,7 +523,7 @@ impl App {
                     source: Box::new(error),
                 })?;
         items.reverse();
-        let limit = limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize;
+        let limit = limit_of(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
         let from = match cursor {
             Some(cursor) => cursor
                 .parse::<usize>()
@@ -628,7 +628,7 @@ impl App {
     }
 
     /// Devices without a document, as far as a list asks for them.
-    fn unknown_devices_for(&self, query: &ListQuery) -> Vec<Value> {
+    fn unknown_devices_for(&self, query: &ListQuery, limit: usize) -> Vec<Value> {
         let elsewhere = query.cursor.is_some()
             || query.since.is_some()
             || query.bbox.is_some()
@@ -651,7 +651,7 @@ impl App {
             name.contains(&wanted)
         });
         // A hostile publisher can invent names; a page stays a page.
-        devices.truncate(query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize);
+        devices.truncate(limit);
         devices
     }
 

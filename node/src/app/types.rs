@@ -1,8 +1,11 @@
 //! The words that use cases share: who asks, what is asked for in a list, and what a list answers.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use serde_json::Value;
+
+use super::error::AppError;
 
 /// How a caller came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +89,32 @@ pub struct ListQuery {
     pub at_wall_ms: Option<u64>,
 }
 
+/// Items of a list where nothing is said, and at most (DESIGN §8).
+pub const LIST_LIMIT_DEFAULT: u32 = 50;
+/// See [`LIST_LIMIT_DEFAULT`].
+pub const LIST_LIMIT_MAX: u32 = 500;
+
+/// How many items somebody wants. What is too much is refused, not cut: who asks for more would take the page for all.
+pub(in crate::app) fn limit_of(
+    limit: Option<u32>,
+    default: u32,
+    max: u32,
+) -> Result<usize, AppError> {
+    match limit.unwrap_or(default) {
+        limit if (1..=max).contains(&limit) => Ok(limit as usize),
+        _ => Err(AppError::Unreadable(format!(
+            "limit: 1 to {max} is expected"
+        ))),
+    }
+}
+
+/// Where a list goes on, from the `next` of the page before.
+pub(in crate::app) fn cursor_of<T: FromStr>(cursor: Option<&str>) -> Result<Option<T>, AppError> {
+    cursor.map(str::parse).transpose().map_err(|_| {
+        AppError::Unreadable("cursor: take it as it is from `next` of the page before".into())
+    })
+}
+
 /// One page of a list.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -95,6 +124,26 @@ pub struct Page {
     pub next: Option<String>,
     /// This node's position in arrival order when the page was read.
     pub since: String,
+}
+
+impl Page {
+    /// A page of at most `limit` rows. One more was read, to know whether there are more; `cursor` says where the next
+    /// page goes on after a row.
+    pub(in crate::app) fn cut<T>(
+        mut rows: Vec<T>,
+        limit: usize,
+        since: String,
+        cursor: impl Fn(&T) -> String,
+        show: impl FnMut(T) -> Value,
+    ) -> Page {
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        Page {
+            next: rows.last().filter(|_| more).map(cursor),
+            items: rows.into_iter().map(show).collect(),
+            since,
+        }
+    }
 }
 
 /// What a create answers.
@@ -156,4 +205,41 @@ pub enum RecordKind {
     Document(domain::Kind),
     /// An immutable fact.
     Fact(domain::FactKind),
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn page(rows: Vec<i64>) -> Page {
+        Page::cut(rows, 2, "7".into(), i64::to_string, |row| json!(row))
+    }
+
+    #[test]
+    fn a_page_names_the_next_one_only_where_more_was_read_than_it_holds() {
+        let first = page(vec![9, 8, 7]);
+        assert_eq!(first.items, [json!(9), json!(8)]);
+        assert_eq!(first.next.as_deref(), Some("8"));
+        assert_eq!(page(vec![9, 8]).next, None);
+        assert_eq!(page(vec![]).next, None);
+    }
+
+    #[test]
+    fn a_limit_that_is_too_large_is_refused_and_not_cut() {
+        assert!(matches!(limit_of(None, 50, 500), Ok(50)));
+        assert!(matches!(limit_of(Some(500), 50, 500), Ok(500)));
+        for wrong in [0, 501] {
+            let refused = limit_of(Some(wrong), 50, 500);
+            assert!(matches!(refused, Err(AppError::Unreadable(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_was_not_given_out_is_refused() {
+        assert!(matches!(cursor_of::<i64>(None), Ok(None)));
+        assert!(matches!(cursor_of::<i64>(Some("12")), Ok(Some(12))));
+        assert!(cursor_of::<i64>(Some("twelve")).is_err());
+    }
 }

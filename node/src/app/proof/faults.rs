@@ -7,6 +7,7 @@ use store::{FaultRow, UnseenFaults};
 
 use super::record;
 use crate::app::clock::rfc3339_wall;
+use crate::app::types::{cursor_of, limit_of};
 use crate::app::{App, AppError, Caller, Page};
 
 /// Faults in one answer; each may take some 100 KiB.
@@ -27,32 +28,15 @@ impl App {
         limit: Option<u32>,
     ) -> Result<Page, AppError> {
         self.authorise(caller, Action::Administer, Subject::Node)?;
-        let before = cursor
-            .map(|cursor| cursor.parse::<i64>())
-            .transpose()
-            .map_err(|_| {
-                AppError::Unreadable(
-                    "cursor: take it as it is from `next` of the page before".into(),
-                )
-            })?;
-        let limit = match limit.unwrap_or(LIMIT_DEFAULT) {
-            limit @ 1..=SYNC_FAULTS_LIMIT_MAX => limit as usize,
-            _ => {
-                return Err(AppError::Unreadable(format!(
-                    "limit: 1 to {SYNC_FAULTS_LIMIT_MAX} is expected"
-                )));
-            }
-        };
-        let mut rows = self
+        let before = cursor_of::<i64>(cursor.as_deref())?;
+        let limit = limit_of(limit, LIMIT_DEFAULT, SYNC_FAULTS_LIMIT_MAX)?;
+        let rows = self
             .read(move |reader| reader.sync_faults(before, limit + 1))
             .await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        Ok(Page {
-            next: rows.last().filter(|_| more).map(|row| row.no.to_string()),
-            items: rows.iter().map(|row| self.fault_value(row)).collect(),
-            since: self.event_position().to_string(),
-        })
+        let since = self.event_position().to_string();
+        let cursor = |row: &FaultRow| row.no.to_string();
+        let show = |row| self.fault_value(&row);
+        Ok(Page::cut(rows, limit, since, cursor, show))
     }
 
     /// Notes that somebody has looked at the fault of this id and at all older ones; answers how many were new to them.

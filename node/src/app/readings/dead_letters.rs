@@ -8,10 +8,11 @@ use domain::permissions::{Action, Subject};
 use serde_json::{Value, json};
 use store::{DeadLetter, DeadLetterQuery, DeadLetterState};
 
-use super::{bad_cursor, blocking, fault, limit_of};
+use super::{blocking, fault};
 use crate::app::clock::rfc3339;
 use crate::app::dead_letters::Attempt;
-use crate::app::{App, AppError, Caller, Page};
+use crate::app::types::{cursor_of, limit_of};
+use crate::app::{App, AppError, Caller, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, Page};
 
 impl App {
     /// Payloads that could not be read, newest first. `state` is open, replayed or discarded.
@@ -36,13 +37,10 @@ impl App {
                 return Err(AppError::Unreadable(message));
             }
         };
-        let limit = limit_of(limit)?;
-        let before = cursor
-            .map(|cursor| cursor.parse())
-            .transpose()
-            .map_err(|_| bad_cursor())?;
+        let limit = limit_of(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
+        let before = cursor_of(cursor.as_deref())?;
         let app = Arc::clone(self);
-        let mut letters = blocking("list dead letters", move || {
+        let letters = blocking("list dead letters", move || {
             app.store.readings().dead_letters(&DeadLetterQuery {
                 state,
                 before,
@@ -51,19 +49,10 @@ impl App {
             })
         })
         .await?;
-        let more = letters.len() > limit;
-        letters.truncate(limit);
-        let next = if more {
-            letters.last().map(|letter| letter.id.to_string())
-        } else {
-            None
-        };
         let since = self.store.readings().newest_position().to_string();
-        Ok(Page {
-            items: letters.iter().map(letter_value).collect(),
-            next,
-            since,
-        })
+        let cursor = |letter: &DeadLetter| letter.id.to_string();
+        let show = |letter| letter_value(&letter);
+        Ok(Page::cut(letters, limit, since, cursor, show))
     }
 
     /// One dead letter.

@@ -8,8 +8,9 @@ use domain::permissions::{Action, Subject};
 use serde_json::Value;
 use store::{SeriesId, SeriesQuery, StoreError};
 
-use super::{bad_cursor, blocking, elsewhere, limit_of};
-use crate::app::{App, AppError, Caller, Page};
+use super::{blocking, elsewhere};
+use crate::app::types::{cursor_of, limit_of};
+use crate::app::{App, AppError, Caller, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, Page};
 
 /// Series that others heard, looked at in one read of the store.
 const SERIES_AT_ONCE: usize = 500;
@@ -30,10 +31,8 @@ impl App {
         limit: Option<u32>,
     ) -> Result<Page, AppError> {
         self.authorise(caller, Action::Read, Subject::Readings)?;
-        let limit = limit_of(limit)?;
-        let after = cursor.map_or(Ok(SeriesCursor::Here(SeriesId(0))), |cursor| {
-            cursor.parse().map_err(|()| bad_cursor())
-        })?;
+        let limit = limit_of(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
+        let after = cursor_of(cursor.as_deref())?.unwrap_or(SeriesCursor::Here(SeriesId(0)));
         let app = Arc::clone(self);
         blocking("list series", move || {
             let query = SeriesQuery {
@@ -97,14 +96,8 @@ impl App {
             let Some(last) = last else { break };
             no = last;
         }
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|(at, _)| at.to_string());
-        Ok(Page {
-            items: items.into_iter().map(|(_, value)| value).collect(),
-            next,
-            since,
-        })
+        let cursor = |(at, _): &(SeriesCursor, Value)| at.to_string();
+        Ok(Page::cut(items, limit, since, cursor, |(_, value)| value))
     }
 }
 

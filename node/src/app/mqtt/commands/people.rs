@@ -10,7 +10,10 @@ use uuid::Uuid;
 
 use super::{COMMANDS_MAX, COMMANDS_OPEN_MAX, Commands, word};
 use crate::app::clock::rfc3339;
-use crate::app::{App, AppError, Caller, IdempotencyKey, Page, to_its_end};
+use crate::app::types::{cursor_of, limit_of};
+use crate::app::{
+    App, AppError, Caller, IdempotencyKey, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, Page, to_its_end,
+};
 
 /// One command's payload. A device has a few KiB of memory.
 const PAYLOAD_BYTES_MAX: usize = 8 * 1024;
@@ -99,19 +102,11 @@ impl App {
     ) -> Result<(Page, Value), AppError> {
         self.authorise(caller, Action::Read, DEVICES)?;
         let device = self.device_name(caller, id).await?;
-        let before = match cursor {
-            None => [0xff; 16],
-            Some(cursor) => Uuid::parse_str(&cursor)
-                .map(Uuid::into_bytes)
-                .map_err(|_| {
-                    AppError::Unreadable(
-                        "cursor: take it as it is from `next` of the page before".into(),
-                    )
-                })?,
-        };
-        let limit = limit.unwrap_or(50).clamp(1, 500) as usize;
+        let before = cursor_of::<Uuid>(cursor.as_deref())?.map_or([0xff; 16], Uuid::into_bytes);
+        let limit = limit_of(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
+        let since = self.store.readings().newest_position().to_string();
         let commands = self.mqtt.0.commands.lock();
-        let mut found = commands
+        let found = commands
             .by_id
             .range(..before)
             .rev()
@@ -119,13 +114,8 @@ impl App {
             .filter(|command| command.device == device)
             .take(limit + 1)
             .collect::<Vec<_>>();
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found
-            .last()
-            .filter(|_| more)
-            .map(|command| Uuid::from_bytes(command.id).to_string());
-        let items = found.into_iter().map(value).collect();
+        let cursor = |command: &&DeviceCommand| Uuid::from_bytes(command.id).to_string();
+        let page = Page::cut(found, limit, since, cursor, value);
         drop(commands);
         let reported = self.mqtt.0.states.lock().get(&device);
         let reported = reported.map_or(Value::Null, |(payload, at_ms)| {
@@ -133,8 +123,7 @@ impl App {
                 .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&payload).into_owned()));
             json!({ "at": rfc3339(at_ms), "state": said })
         });
-        let since = self.store.readings().newest_position().to_string();
-        Ok((Page { items, next, since }, reported))
+        Ok((page, reported))
     }
 }
 
