@@ -1,69 +1,22 @@
-//! Documents and facts as people use them: list, read, create, change, delete, restore, look back.
+//! Documents and facts as people use them: list, read, create, change, delete, restore; looking back is in `history`.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod history;
+mod show;
+mod undecided;
 
 use domain::permissions::{Action, Subject};
-use domain::{FactKind, Incoming, Kind, RecordId, Version, ids};
-use serde_json::{Map, Value, json};
-use store::{
-    CommitNo, DocumentQuery, DocumentRow, FactQuery, FactRow, ListCursor, Reader, RuleCursor,
-    StoreError,
-};
-use sync_engine::{NodeId, ObjectId};
-use uuid::Uuid;
+use domain::{FactKind, Kind, RecordId, Version, ids};
+use serde_json::{Map, Value};
+use store::{CommitNo, DocumentQuery, FactQuery, ListCursor, RuleCursor};
+use sync_engine::ObjectId;
 
-use super::clock::rfc3339_wall;
-use super::documents::{By, EditRequest, IfExists, Outcome, Step, change_in};
-use super::health::HealthBook;
-use super::messages::Copies;
-use super::present::{self, RowView, SeenBy};
-use super::rules::Folds;
+use self::show::{document_rows, fact_rows, related};
+use super::documents::{By, EditRequest, IfExists, Outcome, Step};
 use super::types::limit_of;
 use super::{
     App, AppError, Caller, Created, IdempotencyKey, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListQuery,
     Page, RecordKind,
 };
-
-/// Assignments looked at to derive one resource's status; a resource has a handful that are open.
-const ASSIGNMENTS_MAX: usize = 500;
-
-/// States of an assignment in which the resource is not free.
-const BUSY_STATES: [&str; 3] = ["committed", "en_route", "on_scene"];
-
-/// A row, whatever kind of record it is.
-struct Row {
-    id: ObjectId,
-    version: String,
-    deleted: bool,
-    view: String,
-    created_wall_ms: u64,
-    seen_by: Vec<SeenBy>,
-}
-
-impl Row {
-    fn of_document(row: DocumentRow, seen_by: Vec<SeenBy>) -> Row {
-        Row {
-            id: row.id,
-            version: row.version,
-            deleted: row.deleted,
-            view: row.view,
-            created_wall_ms: row.created_wall_ms,
-            seen_by,
-        }
-    }
-
-    fn of_fact(row: FactRow, seen_by: Vec<SeenBy>) -> Row {
-        Row {
-            id: row.id,
-            version: String::new(),
-            deleted: false,
-            view: row.view,
-            created_wall_ms: row.created_wall_ms,
-            seen_by,
-        }
-    }
-}
 
 impl RecordKind {
     /// Singular, for messages.
@@ -97,13 +50,7 @@ impl App {
         let limit = limit_of(query.limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
         let changed_after = query.since.as_deref().map(parse_since).transpose()?;
-        // Devices that nobody has approved or refused yet have no document, and what they say is no fact; they come before
-        // the first page.
-        let unknown = match kind {
-            RecordKind::Document(Kind::Device) => self.unknown_devices_for(&query, limit),
-            RecordKind::Fact(FactKind::Message) => self.unapproved_messages_for(&query).await?,
-            _ => Vec::new(),
-        };
+        let undecided = self.undecided_for(kind, &query, limit).await?;
         let me = self.me.node;
         let (rows, since, related) = self
             .read(move |reader| {
@@ -159,7 +106,7 @@ impl App {
             .filter(|row| !related.copies.is_hidden(row.id))
             .map(|row| self.show(kind, row, &related))
             .collect::<Result<Vec<Value>, AppError>>()?;
-        items.splice(0..0, unknown);
+        items.splice(0..0, undecided);
         Ok(Page {
             items,
             next,
@@ -208,18 +155,8 @@ impl App {
             .await?;
         let (mut rows, related) = found;
         let Some(row) = rows.pop() else {
-            if kind == RecordKind::Document(Kind::Device)
-                && let Some(unknown) = self
-                    .unknown_device_values()
-                    .into_iter()
-                    .find(|device| device["id"] == json!(id))
-            {
-                return Ok(unknown);
-            }
-            if kind == RecordKind::Fact(FactKind::Message)
-                && let Some(unapproved) = self.get_unapproved_message(id).await?
-            {
-                return Ok(unapproved);
+            if let Some(undecided) = self.undecided(kind, id).await? {
+                return Ok(undecided);
             }
             return Err(not_found());
         };
@@ -487,214 +424,6 @@ impl App {
     pub(in crate::app) async fn rule_cursor(&self) -> Result<Option<RuleCursor>, AppError> {
         self.read(|reader| reader.rule_cursor()).await
     }
-
-    /// What changed in a document, newest first, in this node's order of arrival.
-    ///
-    /// # Errors
-    /// `NotFound`, a fault of the store.
-    pub async fn history(
-        &self,
-        caller: &Caller,
-        kind: Kind,
-        id: &str,
-        limit: Option<u32>,
-        cursor: Option<String>,
-    ) -> Result<Page, AppError> {
-        self.authorise(caller, Action::Read, Subject::Document(kind))?;
-        let record = self.existing_id(kind, id)?;
-        let object = ObjectId(record.0);
-        let (mut entries, since) = self
-            .read(move |reader| Ok((reader.entries_of_object(&object)?, reader.newest_commit()?)))
-            .await?;
-        // Kinds of later versions may name the document, too.
-        entries.retain(|entry| entry.kind == kind.spec().code);
-        if entries.is_empty() {
-            return Err(AppError::NotFound {
-                what: kind.spec().name,
-                id: id.to_owned(),
-            });
-        }
-        let names = Arc::clone(&self.names);
-        let mut items =
-            tokio::task::spawn_blocking(move || history(kind, record, entries, names.as_ref()))
-                .await
-                .map_err(|error| AppError::Fault {
-                    context: "read a history",
-                    source: Box::new(error),
-                })?;
-        items.reverse();
-        let limit = limit_of(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
-        let from = match cursor {
-            Some(cursor) => cursor
-                .parse::<usize>()
-                .map_err(|_| bad_query("cursor"))?
-                .min(items.len()),
-            None => 0,
-        };
-        let end = (from + limit).min(items.len());
-        let next = (end < items.len()).then(|| end.to_string());
-        Ok(Page {
-            items: items.drain(from..end).collect(),
-            next,
-            since: since.0.to_string(),
-        })
-    }
-
-    /// A committed outcome as the API shows it.
-    async fn show_outcome(&self, kind: RecordKind, outcome: Outcome) -> Result<Value, AppError> {
-        let created_wall_ms = outcome.row.meta.created_ms;
-        let view = serde_json::to_string(&outcome.row).map_err(|error| AppError::Fault {
-            context: "show a document",
-            source: Box::new(error),
-        })?;
-        let id = ObjectId(outcome.id.0);
-        let (version, deleted) = (outcome.version, outcome.deleted);
-        let me = self.me.node;
-        let (row, related) = self
-            .read(move |reader| {
-                let seen_by = seen_by(reader.seen_by(&id, &me)?);
-                let row = Row {
-                    id,
-                    version,
-                    deleted,
-                    view,
-                    created_wall_ms,
-                    seen_by,
-                };
-                let related = related(reader, &me, kind, std::slice::from_ref(&row), None)?;
-                Ok((row, related))
-            })
-            .await?;
-        self.show(kind, row, &related)
-    }
-
-    fn show(&self, kind: RecordKind, row: Row, related: &Related) -> Result<Value, AppError> {
-        let view: RowView = serde_json::from_str(&row.view).map_err(|error| AppError::Fault {
-            context: "read a row",
-            source: Box::new(error),
-        })?;
-        let id = Uuid::from_bytes(row.id.0);
-        let names = self.names.as_ref();
-        match kind {
-            RecordKind::Document(kind) => {
-                let mut value = present::document(
-                    kind,
-                    id,
-                    &row.version,
-                    row.deleted,
-                    view,
-                    &row.seen_by,
-                    names,
-                );
-                if kind == Kind::Resource {
-                    let status = if value
-                        .get("out_of_service")
-                        .is_some_and(|reason| !reason.is_null())
-                    {
-                        "out_of_service"
-                    } else {
-                        related
-                            .statuses
-                            .get(&row.id)
-                            .copied()
-                            .unwrap_or("available")
-                    };
-                    value.insert("status".into(), json!(status));
-                }
-                if kind == Kind::Incident {
-                    related.folds.lay_over(RecordId(row.id.0), &mut value);
-                }
-                if kind == Kind::Calibration {
-                    self.calibrations.lay_over(RecordId(row.id.0), &mut value);
-                }
-                if kind == Kind::Device
-                    && let Some(name) = value.get("name").and_then(Value::as_str).map(str::to_owned)
-                {
-                    let now_ms = self.clock.wall_ms().cast_signed();
-                    let own = self.devices.overlay(&name);
-                    own.lay_over(&mut value, now_ms);
-                    let me = self.me.node;
-                    let health = &related.health;
-                    health.lay_over(&mut value, &own, (me, now_ms), |node| self.name_of(node));
-                }
-                Ok(Value::Object(value))
-            }
-            RecordKind::Fact(kind) => {
-                let mut value = present::fact(kind, id, view, &row.seen_by, names);
-                related.copies.lay_over(row.id, &mut value);
-                Ok(Value::Object(value))
-            }
-        }
-    }
-
-    /// Devices without a document, as far as a list asks for them.
-    fn unknown_devices_for(&self, query: &ListQuery, limit: usize) -> Vec<Value> {
-        let elsewhere = query.cursor.is_some()
-            || query.since.is_some()
-            || query.bbox.is_some()
-            || query.at_wall_ms.is_some()
-            || query
-                .filters
-                .iter()
-                .any(|(name, value)| name != "state" || value != "unknown");
-        if elsewhere {
-            return Vec::new();
-        }
-        let wanted = query
-            .q
-            .as_ref()
-            .map(|q| q.to_lowercase())
-            .unwrap_or_default();
-        let mut devices = self.unknown_device_values();
-        devices.retain(|device| {
-            let name = device["name"].as_str().unwrap_or_default().to_lowercase();
-            name.contains(&wanted)
-        });
-        // A hostile publisher can invent names; a page stays a page.
-        devices.truncate(limit);
-        devices
-    }
-
-    /// Devices that were heard and have no document.
-    fn unknown_device_values(&self) -> Vec<Value> {
-        self.devices
-            .unknown_devices()
-            .into_iter()
-            .map(|unknown| {
-                let id = ids::stable_id(&self.me.operation.0, Kind::Device, &unknown.name);
-                let mut device = Map::new();
-                device.insert("id".into(), json!(id.to_string()));
-                device.insert("version".into(), Value::Null);
-                device.insert("name".into(), json!(unknown.name));
-                for field in Kind::Device.spec().fields {
-                    device
-                        .entry(field.name)
-                        .or_insert_with(|| field.default_json());
-                }
-                device.insert("state".into(), json!("unknown"));
-                let first_seen = super::rfc3339(unknown.first_seen_ms);
-                device.insert("created_at".into(), json!(first_seen));
-                device.insert("updated_at".into(), json!(first_seen));
-                device.insert("author".into(), Value::Null);
-                device.insert("node".into(), json!(self.me.node.to_string()));
-                device.insert("node_name".into(), json!(self.me.name));
-                device.insert("conflicts".into(), json!([]));
-                device.insert("seen_by".into(), json!([]));
-                device.insert(
-                    "_links".into(),
-                    json!({ "self": format!("/v1/devices/{id}"), "collection": "/v1/devices" }),
-                );
-                let now_ms = self.clock.wall_ms().cast_signed();
-                let own = unknown.overlay;
-                own.lay_over(&mut device, now_ms);
-                // What others say of a device counts where it is one of the operation's.
-                let me = self.me.node;
-                let none = HealthBook::default();
-                none.lay_over(&mut device, &own, (me, now_ms), |node| self.name_of(node));
-                Value::Object(device)
-            })
-            .collect()
-    }
 }
 
 /// What a rule does to an incident.
@@ -710,151 +439,6 @@ pub(in crate::app) enum RuleEffect {
         incident_id: [u8; 16],
         fields: Map<String, Value>,
     },
-}
-
-fn document_rows(
-    reader: &Reader<'_>,
-    me: &NodeId,
-    rows: Vec<DocumentRow>,
-) -> Result<Vec<Row>, StoreError> {
-    rows.into_iter()
-        .map(|row| {
-            let seen = seen_by(reader.seen_by(&row.id, me)?);
-            Ok(Row::of_document(row, seen))
-        })
-        .collect()
-}
-
-fn fact_rows(reader: &Reader<'_>, me: &NodeId, rows: Vec<FactRow>) -> Result<Vec<Row>, StoreError> {
-    rows.into_iter()
-        .map(|row| {
-            let seen = seen_by(reader.seen_by(&row.id, me)?);
-            Ok(Row::of_fact(row, seen))
-        })
-        .collect()
-}
-
-fn seen_by(seen: Vec<store::SeenBy>) -> Vec<SeenBy> {
-    seen.into_iter()
-        .map(|seen| SeenBy {
-            node: seen.node.to_string(),
-            stored_at_ms: seen.stored_at_wall_ms,
-            applied_at_ms: seen.applied_at_wall_ms,
-        })
-        .collect()
-}
-
-/// What other documents say about those that are shown.
-struct Related {
-    statuses: BTreeMap<ObjectId, &'static str>,
-    folds: Folds,
-    copies: Copies,
-    health: HealthBook,
-}
-
-fn related(
-    reader: &Reader<'_>,
-    me: &NodeId,
-    kind: RecordKind,
-    rows: &[Row],
-    at_commit: Option<CommitNo>,
-) -> Result<Related, StoreError> {
-    let folds = if kind == RecordKind::Document(Kind::Incident) {
-        Folds::read(reader, rows.iter().map(|row| row.view.as_str()), at_commit)?
-    } else {
-        Folds::default()
-    };
-    let copies = if kind == RecordKind::Fact(FactKind::Message) {
-        Copies::read(reader, rows.iter().map(|row| row.id))?
-    } else {
-        Copies::default()
-    };
-    let health = if kind == RecordKind::Document(Kind::Device) {
-        HealthBook::read(reader, me, rows.iter().map(|row| row.view.as_str()))?
-    } else {
-        HealthBook::default()
-    };
-    Ok(Related {
-        statuses: statuses(reader, kind, rows, at_commit)?,
-        folds,
-        copies,
-        health,
-    })
-}
-
-/// Which resources are assigned; a resource's status follows from its assignments.
-fn statuses(
-    reader: &Reader<'_>,
-    kind: RecordKind,
-    rows: &[Row],
-    at_commit: Option<CommitNo>,
-) -> Result<BTreeMap<ObjectId, &'static str>, StoreError> {
-    let mut statuses = BTreeMap::new();
-    if kind != RecordKind::Document(Kind::Resource) {
-        return Ok(statuses);
-    }
-    for row in rows {
-        let mut query = DocumentQuery::new(Kind::Assignment.spec().code, ASSIGNMENTS_MAX);
-        query.facets = vec![("resource".into(), RecordId(row.id.0).to_string())];
-        query.at_commit = at_commit;
-        let assigned = reader.list_documents(&query)?.iter().any(|assignment| {
-            serde_json::from_str::<RowView>(&assignment.view).is_ok_and(|view| {
-                let state = view.fields.get("state").and_then(Value::as_str);
-                state.is_some_and(|state| BUSY_STATES.contains(&state))
-            })
-        });
-        if assigned {
-            statuses.insert(row.id, "assigned");
-        }
-    }
-    Ok(statuses)
-}
-
-/// Replays a document's entries and notes what each of them changed; oldest first.
-fn history(
-    kind: Kind,
-    id: RecordId,
-    entries: Vec<store::StoredEntry>,
-    names: &dyn present::Names,
-) -> Vec<Value> {
-    let mut document = domain::Document::new(kind, id);
-    let mut before = document.view().fields;
-    let mut items = Vec::with_capacity(entries.len());
-    for stored in entries {
-        let Some((header, bytes)) = change_in((kind, id), &stored.log, &stored.bytes) else {
-            continue;
-        };
-        let author = domain::Author {
-            node: stored.log.author.0,
-            incarnation: stored.log.incarnation.0,
-        };
-        document.ingest(&[Incoming {
-            key: 0,
-            author,
-            bytes: &bytes,
-        }]);
-        let view = document.view();
-        let changes: Vec<Value> = view
-            .fields
-            .iter()
-            .filter(|(name, value)| before.get(*name) != Some(*value))
-            .map(|(name, value)| json!({ "field": name, "from": before.get(name), "to": value }))
-            .collect();
-        let node = stored.log.author.to_string();
-        items.push(json!({
-            // This node's time; the author's clock may be wrong.
-            "at": rfc3339_wall(stored.at_wall_ms),
-            "made_at": rfc3339_wall(header.time.wall_ms),
-            "author": header.user.map(|user| names.user(Uuid::from_bytes(user))),
-            "node_name": names.node(&node),
-            "node": node,
-            "version": view.version.to_string(),
-            "deleted": view.deleted,
-            "changes": changes,
-        }));
-        before = view.fields;
-    }
-    items
 }
 
 fn parse_version(text: Option<&str>) -> Result<Version, AppError> {
