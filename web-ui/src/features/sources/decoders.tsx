@@ -1,6 +1,6 @@
 /** Which decoder reads which topic: those of the configuration as they are, those that were added here to change. */
 import { useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { ApiError, api, UnreachableError } from "../../api/client.ts";
 import { paths } from "../../api/paths.ts";
 import { keys, useDecoders } from "../../api/queries.ts";
@@ -77,6 +77,8 @@ function DecoderList({ page, write, draft, setDraft }: DecoderListProps) {
   const entries = addedEntries(page.items);
   const place = draft?.seen ? placeOf(entries, draft.seen) : null;
   const [sent, setSent] = useState<Sent | null>(null);
+  // Counts how often a form was asked for; 0: what is open was left open before the page was loaded.
+  const [asked, setAsked] = useState(0);
 
   const put = async (next: Sent): Promise<boolean> => {
     setSent(next);
@@ -97,6 +99,7 @@ function DecoderList({ page, write, draft, setDraft }: DecoderListProps) {
   const edit = (next: EntryDraft | null) => {
     write.reset();
     setDraft(next);
+    setAsked(asked + 1);
   };
 
   return (
@@ -129,6 +132,8 @@ function DecoderList({ page, write, draft, setDraft }: DecoderListProps) {
         </>
       ) : (
         <EntryForm
+          key={asked}
+          focused={asked > 0}
           draft={draft}
           gone={draft.seen !== null && place === null && !(write.error instanceof UnreachableError)}
           onText={(text) => setDraft({ ...draft, text })}
@@ -191,6 +196,8 @@ function DecoderRow({ decoder, busy, onEdit, onRemove }: DecoderRowProps) {
 
 interface EntryFormProps {
   draft: EntryDraft;
+  /** Somebody asked for it just now: it stands below the list, where nobody would see that it opened. */
+  focused: boolean;
   /** What it would take the place of is not there any more. */
   gone: boolean;
   onText: (text: string) => void;
@@ -204,13 +211,16 @@ interface EntryFormProps {
 /** Somebody else changed the list first. */
 const isStale = (error: unknown): boolean => error instanceof ApiError && error.status === 412;
 
-function EntryForm({ draft, gone, onText, saving, error, place, onSubmit, onCancel }: EntryFormProps) {
+function EntryForm({ draft, focused, gone, onText, saving, error, place, onSubmit, onCancel }: EntryFormProps) {
   const remote = fieldErrors(error);
   // What stands deeper in the entry belongs to the same field.
   const atEntry = Object.entries(remote).find(
     ([key]) => key === `items.${place}` || key.startsWith(`items.${place}.`),
   )?.[1];
   const { errors, setLocal, ref } = useFormErrors(atEntry === undefined ? {} : { entry: atEntry });
+  useEffect(() => {
+    if (focused) ref.current?.querySelector("textarea")?.focus();
+  }, [focused, ref]);
   const submit = () => {
     const parsed = parseEntry(draft.text);
     setLocal("error" in parsed ? { entry: texts.notJson(parsed.error) } : {});
