@@ -84,21 +84,8 @@ impl App {
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Read, Subject::Readings)?;
         let key = series_key(id)?;
-        let limit = match limit {
-            None => POINTS_DEFAULT,
-            Some(limit @ 1..=POINTS_MAX) => limit,
-            Some(_) => {
-                return Err(AppError::Unreadable(format!(
-                    "limit: 1 to {POINTS_MAX} is expected"
-                )));
-            }
-        };
-        let (from_ms, to_ms) = (from_ms.unwrap_or(i64::MIN), to_ms.unwrap_or(i64::MAX));
-        if from_ms > to_ms {
-            return Err(AppError::Unreadable("from lies after to".into()));
-        }
-        let (app, limit) = (Arc::clone(self), limit as usize);
-        let (name, range) = (id.to_owned(), (from_ms, to_ms));
+        let Asked { range, limit } = Asked::new(from_ms, to_ms, limit)?;
+        let (app, name) = (Arc::clone(self), id.to_owned());
         let answer = blocking("read readings", move || {
             let Some(asked) = app.asked_series(&key, values)? else {
                 return Ok(None);
@@ -266,6 +253,37 @@ fn no_series(id: &str) -> AppError {
     AppError::NotFound {
         what: "series",
         id: id.to_owned(),
+    }
+}
+
+/// Which readings of a series somebody asks for.
+struct Asked {
+    /// Unix milliseconds, both ends included.
+    range: (i64, i64),
+    /// Points of the answer, at most.
+    limit: usize,
+}
+
+impl Asked {
+    /// All times, and [`POINTS_DEFAULT`], where nothing is said.
+    fn new(
+        from_ms: Option<i64>,
+        to_ms: Option<i64>,
+        limit: Option<u32>,
+    ) -> Result<Asked, AppError> {
+        let limit = limit.unwrap_or(POINTS_DEFAULT);
+        if !(1..=POINTS_MAX).contains(&limit) {
+            let message = format!("limit: 1 to {POINTS_MAX} is expected");
+            return Err(AppError::Unreadable(message));
+        }
+        let range = (from_ms.unwrap_or(i64::MIN), to_ms.unwrap_or(i64::MAX));
+        if range.0 > range.1 {
+            return Err(AppError::Unreadable("from lies after to".into()));
+        }
+        Ok(Asked {
+            range,
+            limit: limit as usize,
+        })
     }
 }
 

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use store::{BucketPage, BucketWidth, PointPage, gaps};
 
-use super::super::AppError;
 use super::super::clock::rfc3339;
 
 /// How fine an answer is.
@@ -37,22 +36,6 @@ impl Resolution {
             Resolution::OneMinute => "1m",
             Resolution::FifteenMinutes => "15m",
             Resolution::OneHour => "1h",
-        }
-    }
-}
-
-impl std::str::FromStr for Resolution {
-    type Err = AppError;
-
-    fn from_str(text: &str) -> Result<Self, AppError> {
-        match text {
-            "raw" => Ok(Resolution::Raw),
-            "1m" => Ok(Resolution::OneMinute),
-            "15m" => Ok(Resolution::FifteenMinutes),
-            "1h" => Ok(Resolution::OneHour),
-            other => Err(AppError::Unreadable(format!(
-                "resolution {other:?}: raw, 1m, 15m or 1h is expected"
-            ))),
         }
     }
 }

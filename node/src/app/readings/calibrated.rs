@@ -10,7 +10,6 @@ use sensor_drivers::{CalibrationId, Calibrations};
 use serde_json::{Value, json};
 use store::{Bucket, BucketPage, BucketWidth, Point, PointPage, StoreError};
 
-use super::super::AppError;
 use super::super::clock::rfc3339;
 use super::super::devices::{Freshness, age_s};
 
@@ -25,20 +24,6 @@ pub enum Values {
     Calibrated,
     /// As they came.
     Raw,
-}
-
-impl std::str::FromStr for Values {
-    type Err = AppError;
-
-    fn from_str(text: &str) -> Result<Self, AppError> {
-        match text {
-            "calibrated" => Ok(Values::Calibrated),
-            "raw" => Ok(Values::Raw),
-            other => Err(AppError::Unreadable(format!(
-                "values {other:?}: calibrated or raw is expected"
-            ))),
-        }
-    }
 }
 
 /// What was done to an answer.

@@ -6,8 +6,7 @@ use domain::permissions::{Action, Subject};
 use serde_json::{Value, json};
 use store::{PointPage, TimedPoint};
 
-use super::{POINTS_DEFAULT, POINTS_MAX, Values, answers, blocking, calibrated};
-use super::{no_series, series_key};
+use super::{Asked, Values, answers, blocking, calibrated, no_series, series_key};
 use crate::app::clock::rfc3339;
 use crate::app::{App, AppError, Caller};
 
@@ -28,15 +27,7 @@ impl App {
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Read, Subject::Readings)?;
         let key = series_key(id)?;
-        let limit = limit.unwrap_or(POINTS_DEFAULT);
-        if !(1..=POINTS_MAX).contains(&limit) {
-            let message = format!("limit: 1 to {POINTS_MAX} is expected");
-            return Err(AppError::Unreadable(message));
-        }
-        let (from_ms, to_ms) = (from_ms.unwrap_or(i64::MIN), to_ms.unwrap_or(i64::MAX));
-        if from_ms > to_ms {
-            return Err(AppError::Unreadable("from lies after to".into()));
-        }
+        let Asked { range, limit } = Asked::new(from_ms, to_ms, limit)?;
         let (app, name) = (Arc::clone(self), id.to_owned());
         let answer = blocking("read readings with their times", move || {
             let Some(asked) = app.asked_series(&key, values)? else {
@@ -45,7 +36,7 @@ impl App {
             let (timed, truncated) = match asked.here {
                 Some(here) => {
                     let readings = app.store.readings();
-                    readings.timed_points(here, from_ms, to_ms, limit as usize)?
+                    readings.timed_points(here, range.0, range.1, limit)?
                 }
                 // The readings of other nodes are not here.
                 None => (Vec::new(), false),
