@@ -19,25 +19,19 @@ mod shown;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use store::{Batch, Disposition, HealthSaid, HealthWrite, LocalEntry, Store};
-use sync_engine::{
-    Entry, EntryHeader, GroupId, HybridTime, Incarnation, Lane, LogId, MayWrite, NodeId, Payload,
-    Seq, Trust,
-};
+use store::{Batch, HealthSaid, HealthWrite};
+use sync_engine::{Lane, LogId, NodeId, Seq};
 use tokio_util::sync::CancellationToken;
 
 use self::due::{Due, Known, due, stored};
 use self::payload::{DeviceSaid, Level};
 pub(in crate::app) use self::payload::{KIND, decode};
 pub(in crate::app) use self::shown::HealthBook;
-use super::clock::Clock;
 use super::devices::{Devices, Overlay};
 use super::error::AppError;
-use super::receipts;
+use super::own_log::{OwnLog, entry};
 
 /// How often others hear of a device that is there and of which nothing has changed.
 const SAID_EVERY_MS: i64 = 15 * 60_000;
@@ -62,37 +56,33 @@ impl Default for HealthTiming {
     }
 }
 
-/// What is needed from around it.
-pub(in crate::app) struct Surroundings {
-    pub store: Store,
-    pub node: NodeId,
-    pub incarnation: Incarnation,
-    pub clock: Clock,
-    pub devices: Devices,
-    pub trust: Arc<ArcSwap<Trust>>,
-    /// Set when this node must not write; says why.
-    pub writes_stopped: Arc<ArcSwapOption<String>>,
+/// Who says it.
+struct Speaker {
+    log: OwnLog,
+    devices: Devices,
 }
 
 /// Starts the task that looks, which ends when `stop` is cancelled.
 pub(in crate::app) fn start(
-    around: Surroundings,
+    log: OwnLog,
+    devices: Devices,
     timing: HealthTiming,
     stop: CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
+    let speaker = Speaker { log, devices };
     tokio::spawn(async move {
         // A word that is broken off is committed or is not, and the next look finds out.
         let _ = stop
-            .run_until_cancelled(look_when_due(around, timing))
+            .run_until_cancelled(look_when_due(speaker, timing))
             .await;
     })
 }
 
-async fn look_when_due(around: Surroundings, timing: HealthTiming) {
+async fn look_when_due(speaker: Speaker, timing: HealthTiming) {
     let mut wait = timing.first;
     loop {
         tokio::time::sleep(wait).await;
-        match around.look(timing).await {
+        match speaker.look(timing).await {
             Ok(said) if said.devices > 0 => {
                 tracing::debug!(devices = said.devices, bytes = said.bytes, "device health");
                 metrics::counter!("muster_device_health_said_total").increment(said.devices as u64);
@@ -114,18 +104,18 @@ struct HowMuch {
     bytes: usize,
 }
 
-impl Surroundings {
+impl Speaker {
     /// Says what there is to say.
     async fn look(&self, timing: HealthTiming) -> Result<HowMuch, AppError> {
-        if !self.may_write() {
+        if !self.log.may_write(Lane::Summary) {
             return Ok(HowMuch::default());
         }
-        let now_wall_ms = self.clock.wall_ms();
+        let now_wall_ms = self.log.clock.wall_ms();
         let now_ms = i64::try_from(now_wall_ms).unwrap_or(i64::MAX);
         // A turn that comes half a look later is this one: else it would wait for the look after it.
         let every_ms = i64::try_from(timing.every.as_millis()).unwrap_or(i64::MAX);
         let every_ms = (SAID_EVERY_MS - every_ms / 2).max(1);
-        let (store, me, devices) = (self.store.clone(), self.node, self.devices.clone());
+        let (store, me, devices) = (self.log.store.clone(), self.log.node, self.devices.clone());
         let wanted = super::readings::blocking("read what was said of devices", move || {
             let said = store.read(|reader| reader.health_said_by(&me))?;
             Ok(wanted(known(&devices, now_ms), said, now_ms, every_ms))
@@ -136,26 +126,15 @@ impl Surroundings {
             let mut batch = Batch::new(Lane::Summary, now_wall_ms);
             // What is said is what can be read back.
             let write = decode(&payload).ok().flatten();
-            let write = write.map(|said| health_write(self.node, None, said));
+            let write = write.map(|said| health_write(self.log.node, None, said));
             said.devices += write.as_ref().map_or(0, |write| write.devices.len());
             batch.health.extend(write);
-            let entry = entry(self.node, now_wall_ms, payload)?;
+            let entry = entry(self.log.node, (Lane::Summary, KIND), now_wall_ms, payload)?;
             said.bytes += entry.bytes.len();
             batch.local.push(entry);
-            self.store.commit(batch).await?;
+            self.log.store.commit(batch).await?;
         }
         Ok(said)
-    }
-
-    fn may_write(&self) -> bool {
-        let log = LogId {
-            author: self.node,
-            incarnation: self.incarnation,
-            group: GroupId::SHARED,
-            lane: Lane::Summary,
-        };
-        matches!(self.trust.load().may_write(&log), MayWrite::Yes)
-            && self.writes_stopped.load().is_none()
     }
 }
 
@@ -229,34 +208,4 @@ pub(in crate::app) fn health_write(
         at_ms: said.at_ms,
         devices: said.devices.into_iter().map(stored).collect(),
     }
-}
-
-/// The entry of it for this node's own log.
-fn entry(author: NodeId, now_wall_ms: u64, bytes: Vec<u8>) -> Result<LocalEntry, AppError> {
-    // As a receipt, it is about its author.
-    let object = receipts::object_of(author);
-    let entry = Entry {
-        header: EntryHeader {
-            time: HybridTime {
-                wall_ms: now_wall_ms,
-                logical: 0,
-            },
-            user: None,
-            kind: KIND,
-            object,
-        },
-        payload: Payload::Plain(bytes),
-    };
-    let bytes = entry.encode().map_err(|error| AppError::Fault {
-        context: "write what is known of devices",
-        source: Box::new(error),
-    })?;
-    Ok(LocalEntry {
-        group: GroupId::SHARED,
-        lane: Lane::Summary,
-        bytes,
-        kind: KIND.0,
-        object,
-        disposition: Disposition::Applied,
-    })
 }

@@ -25,6 +25,7 @@ mod messages;
 pub mod mqtt;
 mod names;
 mod open;
+mod own_log;
 mod peers;
 mod present;
 mod proof;

@@ -23,6 +23,7 @@ use super::documents::{Committed, DocumentService, Surroundings};
 use super::events::EventFeed;
 use super::health::{self, HealthTiming};
 use super::names::NameBook;
+use super::own_log::OwnLog;
 use super::present::RowView;
 use super::retention::Kept;
 use super::summaries::{Replicate, SummaryTiming};
@@ -352,41 +353,25 @@ impl App {
             upkeep::Timing::default(),
             app.stop.clone(),
         ));
-        *app.receipt_writer.lock() = Some(receipts::start(
-            receipts::Surroundings {
-                store: app.store.clone(),
-                node: app.me.node,
-                incarnation: app.me.incarnation,
-                clock,
-                trust: Arc::clone(&app.trust),
-                writes_stopped: Arc::clone(&app.writes_stopped),
-            },
-            moved,
-            app.stop.clone(),
-        ));
+        let own_log = OwnLog {
+            store: app.store.clone(),
+            node: app.me.node,
+            incarnation: app.me.incarnation,
+            clock,
+            trust: Arc::clone(&app.trust),
+            writes_stopped: Arc::clone(&app.writes_stopped),
+        };
+        *app.receipt_writer.lock() =
+            Some(receipts::start(own_log.clone(), moved, app.stop.clone()));
         *app.summary_writer.lock() = Some(summaries::start(
-            summaries::Surroundings {
-                store: app.store.clone(),
-                node: app.me.node,
-                incarnation: app.me.incarnation,
-                clock,
-                trust: Arc::clone(&app.trust),
-                writes_stopped: Arc::clone(&app.writes_stopped),
-                replicate: config.replicate.clone(),
-            },
+            own_log.clone(),
+            config.replicate.clone(),
             config.summaries,
             app.stop.clone(),
         ));
         *app.health_writer.lock() = Some(health::start(
-            health::Surroundings {
-                store: app.store.clone(),
-                node: app.me.node,
-                incarnation: app.me.incarnation,
-                clock,
-                devices: app.devices.clone(),
-                trust: Arc::clone(&app.trust),
-                writes_stopped: Arc::clone(&app.writes_stopped),
-            },
+            own_log,
+            app.devices.clone(),
             config.health,
             app.stop.clone(),
         ));

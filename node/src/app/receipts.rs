@@ -18,17 +18,14 @@ mod schedule;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use store::{Batch, Disposition, LocalEntry, Store};
-use sync_engine::{
-    Entry, EntryHeader, GroupId, HybridTime, Incarnation, Lane, LogId, MayWrite, NodeId, ObjectId,
-    Payload, Trust,
-};
+use store::Batch;
+use sync_engine::{GroupId, Lane};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::Clock;
 use super::error::AppError;
+use super::own_log::{OwnLog, entry};
+use super::readings::blocking;
 
 pub(in crate::app) use payload::{KIND, decode};
 use schedule::Schedule;
@@ -45,13 +42,6 @@ pub(in crate::app) fn is_about(lane: Lane) -> bool {
     LANES.contains(&lane)
 }
 
-/// What a receipt stands under: its author, of which it speaks.
-pub(in crate::app) fn object_of(author: NodeId) -> ObjectId {
-    let mut object = [0; 16];
-    object.copy_from_slice(&author.0[..16]);
-    ObjectId(object)
-}
-
 /// Where others tell that there may be something to say. Cheap to clone.
 #[derive(Clone, Default)]
 pub(in crate::app) struct Moved(Arc<Notify>);
@@ -63,141 +53,78 @@ impl Moved {
     }
 }
 
-/// What the writer of receipts needs from around it.
-pub(in crate::app) struct Surroundings {
-    pub store: Store,
-    pub node: NodeId,
-    pub incarnation: Incarnation,
-    pub clock: Clock,
-    pub trust: Arc<ArcSwap<Trust>>,
-    /// Set when this node must not write; says why.
-    pub writes_stopped: Arc<ArcSwapOption<String>>,
-}
-
 /// Starts the task that writes receipts, which ends when `stop` is cancelled.
 pub(in crate::app) fn start(
-    around: Surroundings,
+    log: OwnLog,
     moved: Moved,
     stop: CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         // A receipt that is broken off is committed or is not; what it says is remembered with it.
-        let _ = stop
-            .run_until_cancelled(write_when_due(around, moved))
-            .await;
+        let _ = stop.run_until_cancelled(write_when_due(log, moved)).await;
     })
 }
 
-async fn write_when_due(around: Surroundings, moved: Moved) {
+async fn write_when_due(log: OwnLog, moved: Moved) {
     let mut schedule = Schedule::default();
     // What was stored before the last stop may not have been said.
-    schedule.moved(around.clock.uptime_ms());
+    schedule.moved(log.clock.uptime_ms());
     loop {
         let due = async {
             match schedule.due_ms() {
                 Some(due_ms) => {
-                    let wait_ms = due_ms.saturating_sub(around.clock.uptime_ms());
+                    let wait_ms = due_ms.saturating_sub(log.clock.uptime_ms());
                     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                 }
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = moved.0.notified() => schedule.moved(around.clock.uptime_ms()),
-            () = due => match around.write().await {
+            () = moved.0.notified() => schedule.moved(log.clock.uptime_ms()),
+            () = due => match write(&log).await {
                 Ok(said) => {
-                    let now_ms = around.clock.uptime_ms();
+                    let now_ms = log.clock.uptime_ms();
                     schedule.looked(now_ms, said);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a receipt could not be written and has to wait");
-                    schedule.failed(around.clock.uptime_ms());
+                    schedule.failed(log.clock.uptime_ms());
                 }
             },
         }
     }
 }
 
-impl Surroundings {
-    /// Writes what there is to say; answers whether there was something.
-    async fn write(&self) -> Result<bool, AppError> {
-        if !self.may_write() {
-            return Ok(false);
-        }
-        let (store, me) = (self.store.clone(), self.node);
-        let fault = |source| AppError::Fault {
-            context: "read what receipts have not said",
-            source,
-        };
-        let unsaid = tokio::task::spawn_blocking(move || {
-            store.read(|reader| reader.unsaid(&me, &GroupId::SHARED, &LANES))
-        })
-        .await
-        .map_err(|error| fault(Box::new(error)))?
-        .map_err(|error| fault(Box::new(error)))?;
-        if unsaid.is_empty() {
-            return Ok(false);
-        }
-        let now_ms = self.clock.wall_ms();
-        let mut batch = Batch::new(Lane::Summary, now_ms);
-        for bytes in payload::encode(&unsaid) {
-            batch.local.push(entry(self.node, now_ms, bytes)?);
-        }
-        let bytes: usize = batch.local.iter().map(|entry| entry.bytes.len()).sum();
-        tracing::debug!(logs = unsaid.len(), bytes, "a receipt");
-        batch.receipt_said = unsaid;
-        self.store.commit(batch).await?;
-        Ok(true)
+/// Writes what there is to say; answers whether there was something.
+async fn write(log: &OwnLog) -> Result<bool, AppError> {
+    if log.trust.load().members().count() < MEMBERS_MIN || !log.may_write(Lane::Summary) {
+        return Ok(false);
     }
-
-    fn may_write(&self) -> bool {
-        let trust = self.trust.load();
-        let log = LogId {
-            author: self.node,
-            incarnation: self.incarnation,
-            group: GroupId::SHARED,
-            lane: Lane::Summary,
-        };
-        trust.members().count() >= MEMBERS_MIN
-            && matches!(trust.may_write(&log), MayWrite::Yes)
-            && self.writes_stopped.load().is_none()
-    }
-}
-
-/// The entry of a receipt for this node's own log of lane 4.
-fn entry(author: NodeId, now_wall_ms: u64, bytes: Vec<u8>) -> Result<LocalEntry, AppError> {
-    let object = object_of(author);
-    let entry = Entry {
-        header: EntryHeader {
-            // The plain clock of this machine: a receipt says when, and comes after nothing.
-            time: HybridTime {
-                wall_ms: now_wall_ms,
-                logical: 0,
-            },
-            user: None,
-            kind: KIND,
-            object,
-        },
-        payload: Payload::Plain(bytes),
-    };
-    let bytes = entry.encode().map_err(|error| AppError::Fault {
-        context: "write a receipt",
-        source: Box::new(error),
-    })?;
-    Ok(LocalEntry {
-        group: GroupId::SHARED,
-        lane: Lane::Summary,
-        bytes,
-        kind: KIND.0,
-        object,
-        disposition: Disposition::Applied,
+    let (store, me) = (log.store.clone(), log.node);
+    let unsaid = blocking("read what receipts have not said", move || {
+        store.read(|reader| reader.unsaid(&me, &GroupId::SHARED, &LANES))
     })
+    .await?;
+    if unsaid.is_empty() {
+        return Ok(false);
+    }
+    let now_ms = log.clock.wall_ms();
+    let mut batch = Batch::new(Lane::Summary, now_ms);
+    for bytes in payload::encode(&unsaid) {
+        let kind = (Lane::Summary, KIND);
+        batch.local.push(entry(log.node, kind, now_ms, bytes)?);
+    }
+    let bytes: usize = batch.local.iter().map(|entry| entry.bytes.len()).sum();
+    tracing::debug!(logs = unsaid.len(), bytes, "a receipt");
+    batch.receipt_said = unsaid;
+    log.store.commit(batch).await?;
+    Ok(true)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use sync_engine::{ProgressItem, Seq};
+    use sync_engine::{Incarnation, LogId, NodeId, ProgressItem, Seq};
 
     use super::*;
 
@@ -220,7 +147,10 @@ mod tests {
             let wall_ms = 1_795_181_133_120;
             payloads
                 .into_iter()
-                .map(|bytes| entry(me, wall_ms, bytes).unwrap().bytes.len())
+                .map(|bytes| {
+                    let entry = entry(me, (Lane::Summary, KIND), wall_ms, bytes);
+                    entry.unwrap().bytes.len()
+                })
                 .collect::<Vec<_>>()
         };
         assert_eq!(bytes(&[item(log(1, Lane::Life))]), [75]);

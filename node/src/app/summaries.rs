@@ -20,15 +20,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
 use store::{
-    Batch, Bucket, BucketWidth, Disposition, DueQuarter, EntryPlace, LocalEntry, RawWrite,
-    SeriesId, SeriesKey, SeriesSummary, Store, SummaryWrite,
+    Batch, Bucket, BucketWidth, DueQuarter, EntryPlace, RawWrite, SeriesId, SeriesKey,
+    SeriesSummary, SummaryWrite,
 };
-use sync_engine::{
-    Entry, EntryHeader, EntryKind, GroupId, HybridTime, Incarnation, Lane, LogId, MayWrite, NodeId,
-    ObjectId, Payload, Trust,
-};
+use sync_engine::{Entry, Lane, LogId, NodeId, Payload};
 use tokio_util::sync::CancellationToken;
 
 pub(in crate::app) use self::payload::{KIND, decode};
@@ -38,7 +34,7 @@ use self::replicate::Budget;
 pub use self::replicate::Replicate;
 use super::clock::Clock;
 use super::error::AppError;
-use super::receipts;
+use super::own_log::{OwnLog, entry};
 
 /// Readings take their time from the sensor to here: what comes within it is in the first summary, and costs no second.
 const SETTLE_MS: i64 = 20_000;
@@ -71,41 +67,37 @@ impl Default for SummaryTiming {
     }
 }
 
-/// What the writer of summaries needs from around it.
-pub(in crate::app) struct Surroundings {
-    pub store: Store,
-    pub node: NodeId,
-    pub incarnation: Incarnation,
-    pub clock: Clock,
-    pub trust: Arc<ArcSwap<Trust>>,
-    /// Set when this node must not write; says why.
-    pub writes_stopped: Arc<ArcSwapOption<String>>,
+/// Who says them.
+struct Speaker {
+    log: OwnLog,
     /// Which readings themselves are given away.
-    pub replicate: Replicate,
+    replicate: Replicate,
 }
 
 /// Starts the task that writes summaries, which ends when `stop` is cancelled.
 pub(in crate::app) fn start(
-    around: Surroundings,
+    log: OwnLog,
+    replicate: Replicate,
     timing: SummaryTiming,
     stop: CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
+    let speaker = Speaker { log, replicate };
     tokio::spawn(async move {
         // A summary that is broken off is committed or is not, and the next look finds out.
         let _ = stop
-            .run_until_cancelled(look_when_due(around, timing))
+            .run_until_cancelled(look_when_due(speaker, timing))
             .await;
     })
 }
 
-async fn look_when_due(around: Surroundings, timing: SummaryTiming) {
-    let around = Arc::new(around);
+async fn look_when_due(speaker: Speaker, timing: SummaryTiming) {
+    let speaker = Arc::new(speaker);
     let mut in_tail = Seen::default();
     let mut budget = Budget::default();
     let mut wait = timing.first;
     loop {
         tokio::time::sleep(wait).await;
-        match around.look(&mut in_tail, &mut budget).await {
+        match speaker.look(&mut in_tail, &mut budget).await {
             Ok(said) if said.quarters > 0 => {
                 tracing::debug!(quarters = said.quarters, bytes = said.bytes, "a summary");
                 metrics::counter!("muster_summary_quarters_total").increment(said.quarters as u64);
@@ -116,7 +108,7 @@ async fn look_when_due(around: Surroundings, timing: SummaryTiming) {
                 tracing::warn!(%error, "a summary of readings could not be written and has to wait");
             }
         }
-        wait = until_next(now_ms(around.clock)).min(timing.every);
+        wait = until_next(now_ms(speaker.log.clock)).min(timing.every);
     }
 }
 
@@ -151,21 +143,22 @@ struct Found {
     settled: Vec<DueQuarter>,
 }
 
-impl Surroundings {
+impl Speaker {
     /// Says what there is to say.
     async fn look(
         self: &Arc<Self>,
         in_tail: &mut Seen,
         budget: &mut Budget,
     ) -> Result<HowMuch, AppError> {
-        if !self.may_write(Lane::Summary) {
+        if !self.log.may_write(Lane::Summary) {
             return Ok(HowMuch::default());
         }
-        let (around, seen) = (Arc::clone(self), std::mem::take(in_tail));
+        let (speaker, seen) = (Arc::clone(self), std::mem::take(in_tail));
         let (found, due, seen) =
             super::readings::blocking("read what summaries have not said", move || {
-                let before_ms = now_ms(around.clock).saturating_sub(SETTLE_MS);
-                let due = around
+                let before_ms = now_ms(speaker.log.clock).saturating_sub(SETTLE_MS);
+                let due = speaker
+                    .log
                     .store
                     .readings()
                     .due_summaries(before_ms, MARKS_PER_LOOK)?;
@@ -174,7 +167,7 @@ impl Surroundings {
                     .filter(|due| seen.get(&(due.series, due.start_ms)) != Some(&due.stamp))
                     .copied()
                     .collect();
-                Ok((around.unsaid(&fresh)?, due, seen))
+                Ok((speaker.unsaid(&fresh)?, due, seen))
             })
             .await?;
         let Found {
@@ -201,7 +194,7 @@ impl Surroundings {
         );
         *in_tail = still;
         if !settled.is_empty() {
-            let forgotten = self.store.readings().summaries_said(settled).await;
+            let forgotten = self.log.store.readings().summaries_said(settled).await;
             forgotten.map_err(|error| super::readings::fault("note what was said", error))?;
         }
         Ok(said)
@@ -209,7 +202,7 @@ impl Surroundings {
 
     /// What the rollups answer for these quarters, where it is not what was said of them.
     fn unsaid(&self, due: &[DueQuarter]) -> Result<Found, store::StoreError> {
-        let readings = self.store.readings();
+        let readings = self.log.store.readings();
         let mut found = Found::default();
         let mut rollups = Rollups::of(due);
         for some in due.chunks(ASK_AT_ONCE) {
@@ -229,8 +222,9 @@ impl Surroundings {
                 .map(|(due, info)| (info.key, due.start_ms))
                 .collect();
             let said = self
+                .log
                 .store
-                .read(|reader| reader.said_quarters(&self.node, &keys))?;
+                .read(|reader| reader.said_quarters(&self.log.node, &keys))?;
             for ((due, info), said) in asked.into_iter().zip(said) {
                 let bucket = rollups.take(readings, due)?;
                 found.settled.push(*due);
@@ -263,28 +257,19 @@ impl Surroundings {
     async fn say(&self, series: &[SeriesSaid], quarters: usize) -> Result<HowMuch, AppError> {
         let mut bytes = 0;
         for payload in payload::encode(series) {
-            let wall_ms = self.clock.wall_ms();
+            let wall_ms = self.log.clock.wall_ms();
             let mut batch = Batch::new(Lane::Summary, wall_ms);
             // What is said is what can be read back.
             let said = decode(&payload).ok().flatten().unwrap_or_default();
-            batch.summaries.push(summary_write(self.node, None, said));
-            let entry = entry(self.node, wall_ms, (Lane::Summary, KIND), payload)?;
+            batch
+                .summaries
+                .push(summary_write(self.log.node, None, said));
+            let entry = entry(self.log.node, (Lane::Summary, KIND), wall_ms, payload)?;
             bytes += entry.bytes.len();
             batch.local.push(entry);
-            self.store.commit(batch).await?;
+            self.log.store.commit(batch).await?;
         }
         Ok(HowMuch { quarters, bytes })
-    }
-
-    fn may_write(&self, lane: Lane) -> bool {
-        let log = LogId {
-            author: self.node,
-            incarnation: self.incarnation,
-            group: GroupId::SHARED,
-            lane,
-        };
-        matches!(self.trust.load().may_write(&log), MayWrite::Yes)
-            && self.writes_stopped.load().is_none()
     }
 }
 
@@ -403,39 +388,4 @@ pub(in crate::app) fn summary_write(
         node,
         series,
     }
-}
-
-/// The entry of a summary, or of readings, for this node's own log of that lane.
-fn entry(
-    author: NodeId,
-    now_wall_ms: u64,
-    (lane, kind): (Lane, EntryKind),
-    bytes: Vec<u8>,
-) -> Result<LocalEntry, AppError> {
-    // As a receipt, it is about its author.
-    let object: ObjectId = receipts::object_of(author);
-    let entry = Entry {
-        header: EntryHeader {
-            time: HybridTime {
-                wall_ms: now_wall_ms,
-                logical: 0,
-            },
-            user: None,
-            kind,
-            object,
-        },
-        payload: Payload::Plain(bytes),
-    };
-    let bytes = entry.encode().map_err(|error| AppError::Fault {
-        context: "write a summary of readings",
-        source: Box::new(error),
-    })?;
-    Ok(LocalEntry {
-        group: GroupId::SHARED,
-        lane,
-        bytes,
-        kind: kind.0,
-        object,
-        disposition: Disposition::Applied,
-    })
 }

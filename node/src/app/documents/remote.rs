@@ -16,6 +16,7 @@ use super::resident::{Origin, Parked, Resident, author_of, fault};
 use super::worker::{ChangedDocument, Worker};
 use super::{IngestCommand, lane_of, rows};
 use crate::app::error::AppError;
+use crate::app::own_log::object_of;
 use crate::app::present::Meta;
 use crate::app::summaries::payload::SeriesSaid;
 use crate::app::summaries::raw::RawQuarter;
@@ -486,7 +487,7 @@ fn of_itself(
         let lane = u8::from(lane);
         return Target::Refused(format!("this kind belongs into lane {lane}"));
     }
-    if header.object != receipts::object_of(log.author) {
+    if header.object != object_of(log.author) {
         return Target::Refused(format!("a node writes {what} for itself alone"));
     }
     let Payload::Plain(bytes) = payload else {

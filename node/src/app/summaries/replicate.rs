@@ -10,8 +10,9 @@ use sync_engine::Lane;
 
 use super::payload::QUARTER_MS;
 use super::raw::{self, RawQuarter};
-use super::{Surroundings, entry, raw_write};
+use super::{Speaker, raw_write};
 use crate::app::error::AppError;
+use crate::app::own_log::entry;
 use crate::app::readings::blocking;
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -101,7 +102,7 @@ impl Budget {
     }
 }
 
-impl Surroundings {
+impl Speaker {
     /// Gives away the readings of these quarters. What is over the budget, or does not fit an entry, is counted and left
     /// out: of it the others have summaries.
     pub(super) async fn give_raw(
@@ -109,18 +110,18 @@ impl Surroundings {
         due: Vec<(SeriesId, i64)>,
         budget: &mut Budget,
     ) -> Result<(), AppError> {
-        if due.is_empty() || !self.may_write(Lane::Raw) {
+        if due.is_empty() || !self.log.may_write(Lane::Raw) {
             return Ok(());
         }
         for some in due.chunks(ENTRIES_AT_ONCE) {
-            let (store, some) = (self.store.clone(), some.to_vec());
+            let (store, some) = (self.log.store.clone(), some.to_vec());
             let quarters = blocking("read readings to give away", move || {
                 some.into_iter()
                     .map(|(series, start_ms)| quarter(&store, series, start_ms))
                     .collect::<Result<Vec<_>, StoreError>>()
             })
             .await?;
-            let wall_ms = self.clock.wall_ms();
+            let wall_ms = self.log.clock.wall_ms();
             let mut batch = Batch::new(Lane::Raw, wall_ms);
             for quarter in quarters.into_iter().flatten() {
                 let Some(payload) = raw::encode(&quarter) else {
@@ -142,12 +143,14 @@ impl Surroundings {
                 }
                 metrics::counter!("muster_raw_bytes_total").increment(size);
                 let place = EntryPlace::Local(batch.local.len());
-                batch.raw.push(raw_write(self.node, place, &quarter));
+                batch.raw.push(raw_write(self.log.node, place, &quarter));
                 let kind = (Lane::Raw, raw::KIND);
-                batch.local.push(entry(self.node, wall_ms, kind, payload)?);
+                batch
+                    .local
+                    .push(entry(self.log.node, kind, wall_ms, payload)?);
             }
             if !batch.local.is_empty() {
-                self.store.commit(batch).await?;
+                self.log.store.commit(batch).await?;
             }
         }
         Ok(())

@@ -219,7 +219,7 @@ proptest! {
 fn its_number_belongs_to_no_document_and_no_fact() {
     assert!(domain::schema::spec_by_code(KIND.0).is_none());
     assert_eq!(domain::FactKind::by_code(KIND.0), None);
-    assert_ne!(KIND, super::receipts::KIND);
+    assert_ne!(KIND, crate::app::receipts::KIND);
 }
 
 #[test]
