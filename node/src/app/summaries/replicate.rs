@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use store::{Batch, EntryPlace, SeriesId, StoreError};
 use sync_engine::Lane;
 
+use super::look::Speaker;
 use super::payload::QUARTER_MS;
 use super::raw::{self, RawQuarter};
-use super::{Speaker, raw_write};
+use super::raw_write;
 use crate::app::error::AppError;
 use crate::app::own_log::entry;
 use crate::app::readings::blocking;
