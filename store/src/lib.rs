@@ -56,7 +56,7 @@ pub use muster::queries::{
 pub use muster::raw::RawPage;
 pub use muster::rebuild::RebuildCommit;
 pub use muster::sessions::{Invite, SessionRecord, SessionWrite};
-pub use muster::summaries::{HeardBy, HeardSeries};
+pub use muster::summaries::{HeardBy, HeardSeries, QuarterSaid};
 pub use muster::upkeep::IDEMPOTENCY_KEPT_MS;
 pub use muster::{Reader, Rebuild};
 pub use open::{OpenOptions, Synchronous, Wear};

@@ -6,7 +6,8 @@ mod common;
 use common::{commit, names, node, node_id};
 use store::{
     Batch, Bucket, BucketWidth, CommitNo, Disposition, IngestBatch, LocalEntry, NewReading,
-    QUARTER_MS, RebuildCommit, SeriesKey, SeriesOwner, SeriesSummary, Store, SummaryWrite, flags,
+    QUARTER_MS, QuarterSaid, RebuildCommit, SeriesKey, SeriesOwner, SeriesSummary, Store,
+    SummaryWrite, flags,
 };
 use sync_engine::{GroupId, Lane, ObjectId};
 
@@ -133,7 +134,8 @@ fn what_a_node_says_last_of_a_quarter_stands_and_two_nodes_stand_beside_each_oth
             reader.said_quarters(&node_id(5), &[(key("gauge"), next_ms), (key("gauge"), 0)])
         })
         .unwrap();
-    assert_eq!(known, [Some(bucket(next_ms, 4)), None]);
+    let last = QuarterSaid::Last(bucket(next_ms, 4));
+    assert_eq!(known, [last, QuarterSaid::Nothing]);
 }
 
 #[test]
@@ -305,6 +307,13 @@ fn an_hour_whose_quarters_come_after_it_was_made_is_whole_all_the_same_and_after
         .read(|reader| reader.heard_by(&key("gauge"), &node_id(6), FOR_EVER_MS, 10))
         .unwrap();
     assert_eq!(heard[0].count, 80);
+    let known = store
+        .read(|reader| {
+            let asked = [0, 5].map(|quarter| (key("gauge"), NOON_MS + quarter * QUARTER_MS));
+            reader.said_quarters(&node_id(5), &asked)
+        })
+        .unwrap();
+    assert_eq!(known, [QuarterSaid::InVain, QuarterSaid::Nothing]);
     let before = fingerprint(&store);
     rebuild(&store, &all);
     assert_eq!(fingerprint(&store), before);
@@ -343,6 +352,16 @@ fn a_node_that_invents_series_without_end_is_shown_with_ten_thousand() {
         .read(|reader| reader.heard_series_by_key(&named))
         .unwrap();
     assert_eq!(named, None, "nor does its name take up room");
+    let asked = ["invented-9-999", "invented-10-0"].map(|device| SeriesKey::of(device, "x", ""));
+    let asked: Vec<(SeriesKey, i64)> = asked
+        .into_iter()
+        .flat_map(|key| [(key, NOON_MS), (key, NOON_MS + QUARTER_MS)])
+        .collect();
+    let known = store
+        .read(|reader| reader.said_quarters(&node_id(5), &asked))
+        .unwrap();
+    let (last, in_vain) = (QuarterSaid::Last(bucket(NOON_MS, 1)), QuarterSaid::InVain);
+    assert_eq!(known, [last, QuarterSaid::Nothing, in_vain, in_vain]);
     assert_eq!(
         buckets(&store, 6, "gauge", BucketWidth::Quarter).len(),
         1,

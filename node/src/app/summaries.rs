@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use self::look::{Seen, Speaker};
+use self::look::{HowMuch, Seen, Speaker};
 pub(in crate::app) use self::payload::{KIND, decode};
 pub(in crate::app) use self::raw::{KIND as RAW_KIND, decode as decode_raw};
 use self::replicate::Budget;
@@ -35,6 +35,7 @@ use super::own_log::OwnLog;
 
 /// Readings take their time from the sensor to here: what comes within it is in the first summary, and costs no second.
 const SETTLE_MS: i64 = 20_000;
+
 /// How often there is a look at what is due. The first is soon after the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SummaryTiming {
@@ -73,21 +74,35 @@ async fn look_when_due(speaker: Speaker, timing: SummaryTiming) {
     let speaker = Arc::new(speaker);
     let mut in_tail = Seen::default();
     let mut budget = Budget::default();
+    let mut told_in_vain = false;
     let mut wait = timing.first;
     loop {
         tokio::time::sleep(wait).await;
         match speaker.look(&mut in_tail, &mut budget).await {
-            Ok(said) if said.quarters > 0 => {
-                tracing::debug!(quarters = said.quarters, bytes = said.bytes, "a summary");
-                metrics::counter!("muster_summary_quarters_total").increment(said.quarters as u64);
-                metrics::counter!("muster_summary_bytes_total").increment(said.bytes as u64);
-            }
-            Ok(_) => {}
+            Ok(said) => note(&said, &mut told_in_vain),
             Err(error) => {
                 tracing::warn!(%error, "a summary of readings could not be written and has to wait");
             }
         }
         wait = until_next(now_ms(speaker.log.clock)).min(timing.every);
+    }
+}
+
+fn note(said: &HowMuch, told_in_vain: &mut bool) {
+    if said.quarters > 0 {
+        tracing::debug!(quarters = said.quarters, bytes = said.bytes, "a summary");
+        metrics::counter!("muster_summary_quarters_total").increment(said.quarters as u64);
+        metrics::counter!("muster_summary_bytes_total").increment(said.bytes as u64);
+    }
+    if said.in_vain > 0 {
+        metrics::counter!("muster_summary_quarters_left_out_total").increment(said.in_vain as u64);
+        if !std::mem::replace(told_in_vain, true) {
+            tracing::warn!(
+                quarters = said.in_vain,
+                "other nodes are not told of some readings: this node has more series than they show of one node; they \
+                 can be read here"
+            );
+        }
     }
 }
 

@@ -48,7 +48,7 @@ use crate::error::{CommitError, StoreError, io};
 use crate::migrate;
 use crate::open::{OpenOptions, Role, Source};
 use crate::pool::Pool;
-use crate::readings::{Bucket, BucketPage, BucketWidth, SeriesKey};
+use crate::readings::{BucketPage, BucketWidth, SeriesKey};
 use crate::ticket::{LocalJob, Ticket};
 
 pub(crate) use self::writer::CommitHook;
@@ -444,12 +444,12 @@ impl Reader<'_> {
         health::said_by(self.connection, node)
     }
 
-    /// What a node has said of quarters, each of a series and by its start; `None` where it said nothing.
+    /// What a node has said of quarters, each of a series and by its start.
     pub fn said_quarters(
         &self,
         node: &NodeId,
         quarters: &[(SeriesKey, i64)],
-    ) -> Result<Vec<Option<Bucket>>, StoreError> {
+    ) -> Result<Vec<summaries::QuarterSaid>, StoreError> {
         summaries::said(self.connection, node, quarters)
     }
 

@@ -47,6 +47,18 @@ pub struct HeardBy {
     pub last: Option<Bucket>,
 }
 
+/// What this view knows of a quarter that a node says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum QuarterSaid {
+    /// Nothing was said of it yet.
+    Nothing,
+    /// This was said last.
+    Last(Bucket),
+    /// Whatever is said of it is shown by nobody: its author speaks of too many series already, or its hour was made of it
+    /// long ago.
+    InVain,
+}
+
 /// The bit of a quarter among those of its hour.
 fn quarter_of_hour(quarter: i64) -> i64 {
     1 << quarter.rem_euclid(QUARTERS_PER_HOUR)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use store::{Batch, DueQuarter, SeriesId, SeriesKey};
+use store::{Batch, DueQuarter, QuarterSaid, SeriesId, SeriesKey};
 use sync_engine::Lane;
 
 use super::payload::{self, KIND, SeriesSaid, decode};
@@ -34,6 +34,8 @@ pub(super) struct Speaker {
 pub(super) struct HowMuch {
     pub(super) quarters: usize,
     pub(super) bytes: usize,
+    /// Quarters that were due and are not said, because nobody would show them.
+    pub(super) in_vain: usize,
 }
 
 /// Quarters that were settled, with what was known of them: what is in the tail is due at every look.
@@ -44,6 +46,7 @@ pub(super) type Seen = HashMap<(SeriesId, i64), i64>;
 struct Found {
     series: BTreeMap<SeriesKey, SeriesSaid>,
     quarters: usize,
+    in_vain: usize,
     /// Quarters of which the readings themselves are given away.
     raw: Vec<(SeriesId, i64)>,
     /// Due ones that are settled when all of this is said.
@@ -79,14 +82,13 @@ impl Speaker {
         let Found {
             series,
             quarters,
+            in_vain,
             raw,
             settled,
         } = found;
         // Before the summaries, which are what tells the next look that nothing is left to say.
         self.give_raw(raw, budget).await?;
-        let said = self
-            .say(&series.into_values().collect::<Vec<_>>(), quarters)
-            .await?;
+        let bytes = self.say(&series.into_values().collect::<Vec<_>>()).await?;
         // What is not due any more is not looked at again; of the rest what was settled before still is.
         let mut still: Seen = due
             .iter()
@@ -103,7 +105,11 @@ impl Speaker {
             let forgotten = self.log.store.readings().summaries_said(settled).await;
             forgotten.map_err(|error| fault("note what was said", error))?;
         }
-        Ok(said)
+        Ok(HowMuch {
+            quarters,
+            bytes,
+            in_vain,
+        })
     }
 
     /// What the rollups answer for these quarters, where it is not what was said of them.
@@ -132,11 +138,18 @@ impl Speaker {
                 .store
                 .read(|reader| reader.said_quarters(&self.log.node, &keys))?;
             for ((due, info), said) in asked.into_iter().zip(said) {
-                let bucket = rollups.take(readings, due)?;
                 found.settled.push(*due);
+                let said = match said {
+                    QuarterSaid::Nothing => None,
+                    QuarterSaid::Last(said) => Some(quarter_of(&said)),
+                    QuarterSaid::InVain => {
+                        found.in_vain += 1;
+                        continue;
+                    }
+                };
+                let bucket = rollups.take(readings, due)?;
                 let now = bucket.as_ref().and_then(sayable);
-                let Some(now) = now.filter(|now| said.map(|said| quarter_of(&said)) != Some(*now))
-                else {
+                let Some(now) = now.filter(|now| said != Some(*now)) else {
                     continue;
                 };
                 found.quarters += 1;
@@ -159,8 +172,8 @@ impl Speaker {
         Ok(found)
     }
 
-    /// Writes entries and rows in one transaction each.
-    async fn say(&self, series: &[SeriesSaid], quarters: usize) -> Result<HowMuch, AppError> {
+    /// Writes entries and rows in one transaction each; answers how many bytes.
+    async fn say(&self, series: &[SeriesSaid]) -> Result<usize, AppError> {
         let mut bytes = 0;
         for payload in payload::encode(series) {
             let wall_ms = self.log.clock.wall_ms();
@@ -175,6 +188,6 @@ impl Speaker {
             batch.local.push(entry);
             self.log.store.commit(batch).await?;
         }
-        Ok(HowMuch { quarters, bytes })
+        Ok(bytes)
     }
 }

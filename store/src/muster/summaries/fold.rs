@@ -134,13 +134,10 @@ pub(in crate::muster) fn series_of(
 ) -> Result<Option<i64>, rusqlite::Error> {
     let key = SeriesKey::of(device, channel, unit);
     let known = series_known(connection, &key)?;
-    if let Some(series) = known {
-        let is_heard = connection
-            .prepare_cached("SELECT 1 FROM summary_heard WHERE series = ?1 AND author = ?2")?
-            .exists((series, author))?;
-        if is_heard {
-            return Ok(Some(series));
-        }
+    if let Some(series) = known
+        && is_heard(connection, author, series)?
+    {
+        return Ok(Some(series));
     }
     let has_room = connection
         .prepare_cached(
@@ -169,6 +166,23 @@ pub(in crate::muster) fn series_of(
         )?
         .execute((series, author, first))?;
     Ok(Some(series))
+}
+
+pub(super) fn is_heard(
+    connection: &Connection,
+    author: i64,
+    series: i64,
+) -> Result<bool, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT 1 FROM summary_heard WHERE series = ?1 AND author = ?2")?
+        .exists((series, author))
+}
+
+/// Whether an author may speak of one series more.
+pub(super) fn has_room(connection: &Connection, author: i64) -> Result<bool, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT series < ?2 FROM summary_author WHERE no = ?1")?
+        .query_row((author, SERIES_PER_AUTHOR_MAX), |row| row.get(0))
 }
 
 /// Answers how many readings were said to be in it before.

@@ -3,7 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 use sync_engine::NodeId;
 
-use super::{HeardBy, HeardSeries, QUARTERS_PER_HOUR, author_known, series_known};
+use super::{
+    HeardBy, HeardSeries, QUARTERS_PER_HOUR, QuarterSaid, author_known, collapse, fold,
+    quarter_of_hour, series_known,
+};
 use crate::error::{Doing, StoreError};
 use crate::readings::{Bucket, BucketPage, BucketWidth, QUARTER_MS, SeriesKey};
 use crate::sql::blob;
@@ -19,20 +22,61 @@ pub(crate) fn said(
     connection: &Connection,
     node: &NodeId,
     quarters: &[(SeriesKey, i64)],
-) -> Result<Vec<Option<Bucket>>, StoreError> {
-    let Some(author) = author_known(connection, node).doing("look for an author")? else {
-        return Ok(vec![None; quarters.len()]);
+) -> Result<Vec<QuarterSaid>, StoreError> {
+    let author = author_known(connection, node).doing("look for an author")?;
+    let Some(author) = author else {
+        return Ok(vec![QuarterSaid::Nothing; quarters.len()]);
     };
+    let has_room = fold::has_room(connection, author).doing("count series of an author")?;
+    let hours_to =
+        collapse::hours_to(connection, node).doing("look up which quarters are hours")?;
     quarters
         .iter()
         .map(|(key, start_ms)| {
-            let Some(series) = series_known(connection, key).doing("look for a series")? else {
-                return Ok(None);
-            };
             let start = start_ms.div_euclid(QUARTER_MS);
-            bucket(connection, Width::Quarter, author, series, start)
+            let series = series_known(connection, key).doing("look for a series")?;
+            if let Some(series) = series {
+                let last = bucket(connection, Width::Quarter, author, series, start)?;
+                if let Some(last) = last {
+                    return Ok(QuarterSaid::Last(last));
+                }
+                if hours_to.is_some_and(|to| start < to)
+                    && is_in_hour(connection, author, series, start)?
+                {
+                    return Ok(QuarterSaid::InVain);
+                }
+            }
+            let is_taken = has_room
+                || match series {
+                    Some(series) => {
+                        fold::is_heard(connection, author, series).doing("look who heard it")?
+                    }
+                    None => false,
+                };
+            Ok(if is_taken {
+                QuarterSaid::Nothing
+            } else {
+                QuarterSaid::InVain
+            })
         })
         .collect()
+}
+
+fn is_in_hour(
+    connection: &Connection,
+    author: i64,
+    series: i64,
+    quarter: i64,
+) -> Result<bool, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM summary_hour WHERE author = ?1 AND start = ?2 AND series = ?3 AND quarters & ?4",
+        )
+        .and_then(|mut statement| {
+            let hour = quarter.div_euclid(QUARTERS_PER_HOUR);
+            statement.exists((author, hour, series, quarter_of_hour(quarter)))
+        })
+        .doing("look into an hour")
 }
 
 /// See [`crate::Reader::heard_series`].
