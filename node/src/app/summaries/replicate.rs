@@ -1,11 +1,12 @@
 //! Giving away readings themselves, in lane 5: of the series that `[replicate]` of muster.toml names, a quarter of an hour
 //! in an entry, when its summary is said.
 //!
-//! Invariant: nothing is given away that is not named, and no more in a day than the budget allows: the log of lane 5 is
-//! kept by whoever asks for it, on cards too.
+//! Invariant: nothing is given away that is not named, and no more in a day than the budget allows, however often the node
+//! is started: the log of lane 5 is kept by whoever asks for it, on cards too. What was given is remembered in the commit
+//! that gives it.
 
 use serde::{Deserialize, Serialize};
-use store::{Batch, EntryPlace, SeriesId, StoreError};
+use store::{Batch, EntryPlace, SeriesId, Store, StoreError};
 use sync_engine::Lane;
 
 use super::look::Speaker;
@@ -19,6 +20,8 @@ use crate::app::readings::blocking;
 const DAY_MS: u64 = 24 * 3_600_000;
 /// Entries of one transaction: up to half a megabyte.
 const ENTRIES_AT_ONCE: usize = 16;
+/// Where it is remembered what was given away today.
+const SETTING: &str = "raw-given-away";
 
 /// `[replicate]` of muster.toml.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,23 +79,44 @@ fn fits(pattern: &str, name: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// What was given away today.
-#[derive(Debug, Default)]
-pub(super) struct Budget {
+/// What was given away today, and whether it was told today that there was more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Given {
+    /// Since 1970.
     day: u64,
     bytes: u64,
-    /// Whether it was told today that there was more.
+    #[serde(skip)]
     told: bool,
 }
 
+/// The budget of a day; read from the store before the first use.
+#[derive(Debug, Default)]
+pub(super) struct Budget(Option<Given>);
+
 impl Budget {
+    async fn read(&mut self, store: &Store) -> Result<Given, AppError> {
+        if let Some(given) = self.0 {
+            return Ok(given);
+        }
+        let store = store.clone();
+        let saved = blocking("read what was given away today", move || {
+            store.read(|reader| reader.setting(SETTING))
+        })
+        .await?;
+        // Written by this program alone; what cannot be read costs a day's budget.
+        let given: Option<Given> = saved.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(*self.0.insert(given.unwrap_or_default()))
+    }
+}
+
+impl Given {
     /// Takes so many bytes, if they are left today.
     fn take(&mut self, now_wall_ms: u64, bytes: u64, a_day: u64) -> bool {
         let day = now_wall_ms / DAY_MS;
         if day != self.day {
-            *self = Budget {
+            *self = Given {
                 day,
-                ..Budget::default()
+                ..Given::default()
             };
         }
         let has_room = self.bytes.saturating_add(bytes) <= a_day;
@@ -100,6 +124,12 @@ impl Budget {
             self.bytes += bytes;
         }
         has_room
+    }
+
+    fn setting(&self) -> (String, Option<Vec<u8>>) {
+        // Numbers are always written.
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        (SETTING.to_owned(), Some(bytes))
     }
 }
 
@@ -114,6 +144,7 @@ impl Speaker {
         if due.is_empty() || !self.log.may_write(Lane::Raw) {
             return Ok(());
         }
+        let mut given = budget.read(&self.log.store).await?;
         for some in due.chunks(ENTRIES_AT_ONCE) {
             let (store, some) = (self.log.store.clone(), some.to_vec());
             let quarters = blocking("read readings to give away", move || {
@@ -131,10 +162,10 @@ impl Speaker {
                     continue;
                 };
                 let size = payload.len() as u64;
-                if !budget.take(wall_ms, size, self.replicate.raw_bytes_a_day) {
+                if !given.take(wall_ms, size, self.replicate.raw_bytes_a_day) {
                     metrics::counter!("muster_raw_quarters_left_out_total", "why" => "budget")
                         .increment(1);
-                    if !std::mem::replace(&mut budget.told, true) {
+                    if !std::mem::replace(&mut given.told, true) {
                         tracing::warn!(
                             raw_bytes_a_day = self.replicate.raw_bytes_a_day,
                             "no more readings are given away today: name fewer series in [replicate], or allow more"
@@ -151,8 +182,10 @@ impl Speaker {
                     .push(entry(self.log.node, kind, wall_ms, payload)?);
             }
             if !batch.local.is_empty() {
+                batch.settings.push(given.setting());
                 self.log.store.commit(batch).await?;
             }
+            budget.0 = Some(given);
         }
         Ok(())
     }
@@ -160,7 +193,7 @@ impl Speaker {
 
 /// All readings of a quarter; `None` where there are more than an entry can hold.
 fn quarter(
-    store: &store::Store,
+    store: &Store,
     series: SeriesId,
     start_ms: i64,
 ) -> Result<Option<RawQuarter>, StoreError> {
@@ -188,6 +221,7 @@ fn quarter(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -213,11 +247,34 @@ mod tests {
 
     #[test]
     fn a_day_has_its_budget_and_the_next_one_a_new_one() {
-        let mut budget = Budget::default();
-        assert!(budget.take(5, 60, 100));
-        assert!(!budget.take(6, 60, 100));
-        assert!(budget.take(7, 40, 100));
-        assert!(!budget.take(8, 1, 100));
-        assert!(budget.take(DAY_MS, 100, 100));
+        let mut given = Given::default();
+        assert!(given.take(5, 60, 100));
+        assert!(!given.take(6, 60, 100));
+        assert!(given.take(7, 40, 100));
+        assert!(!given.take(8, 1, 100));
+        assert!(given.take(DAY_MS, 100, 100));
+    }
+
+    #[tokio::test]
+    async fn what_was_given_away_today_is_known_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let key = store::DbKey::new([3; 32]);
+            Store::open(dir.path(), &key, &store::OpenOptions::default()).unwrap()
+        };
+        let store = open();
+        let mut given = Budget::default().read(&store).await.unwrap();
+        assert_eq!(given, Given::default());
+        assert!(given.take(DAY_MS + 5, 60, 100));
+        let mut batch = Batch::new(Lane::Raw, DAY_MS + 5);
+        batch.settings.push(given.setting());
+        store.commit(batch).await.unwrap();
+        store.close();
+        drop(store);
+        let store = open();
+        let mut given = Budget::default().read(&store).await.unwrap();
+        assert!(!given.take(DAY_MS + 6, 60, 100));
+        assert!(given.take(2 * DAY_MS, 60, 100));
+        store.close();
     }
 }
