@@ -10,9 +10,9 @@ use domain::permissions::{Action, Subject};
 use domain::{FactKind, Kind, RecordId, schema};
 use serde_json::{Value, json};
 use store::{CommitNo, Disposition, FactWrite, JournalEntry, RebuildCommit, Store, StoreError};
-use sync_engine::{LogId, ObjectId, Seq};
+use sync_engine::{EntryKind, LogId, ObjectId, Seq};
 
-use super::documents::Replay;
+use super::documents::{OfItself, Replay, health_in, raw_in, summary_in};
 use super::proof::heads_digest;
 use super::{App, AppError, Caller};
 
@@ -105,24 +105,20 @@ pub(in crate::app) fn rebuild(store: &Store) -> Result<Rebuilt, StoreError> {
                 } else if let Some(kind) = FactKind::by_code(entry.kind) {
                     // One that was looked at again comes twice; the store keeps the first.
                     facts.extend(fact(kind, &entry));
-                } else if entry.kind == super::summaries::KIND.0 {
-                    summaries.extend(super::documents::summary_in(
-                        &entry.log,
-                        entry.seq,
-                        &entry.bytes,
-                    ));
-                } else if entry.kind == super::health::KIND.0 {
-                    health.extend(super::documents::health_in(
-                        &entry.log,
-                        entry.seq,
-                        &entry.bytes,
-                    ));
-                } else if entry.kind == super::summaries::RAW_KIND.0 {
-                    raw.extend(super::documents::raw_in(
-                        &entry.log,
-                        entry.seq,
-                        &entry.bytes,
-                    ));
+                } else {
+                    match OfItself::of(EntryKind(entry.kind)) {
+                        Some(OfItself::Summary) => {
+                            summaries.extend(summary_in(&entry.log, entry.seq, &entry.bytes));
+                        }
+                        Some(OfItself::Health) => {
+                            health.extend(health_in(&entry.log, entry.seq, &entry.bytes));
+                        }
+                        Some(OfItself::Raw) => {
+                            raw.extend(raw_in(&entry.log, entry.seq, &entry.bytes));
+                        }
+                        // How far others have come is local durable state, no view.
+                        Some(OfItself::Receipt) | None => {}
+                    }
                 }
             }
             let views = [summaries.is_empty(), health.is_empty(), raw.is_empty()];

@@ -12,6 +12,7 @@
 
 mod edits;
 mod examine;
+mod of_itself;
 mod queue;
 mod remote;
 mod replay;
@@ -39,9 +40,8 @@ use queue::{Class, Queue, Refused};
 use resident::DocumentKey;
 
 pub(in crate::app) use examine::{EntryChange, Examined, Verdict, state_word};
-pub(in crate::app) use remote::{
-    change_in, fact_write, health_in, judge_trust_entry, raw_in, summary_in,
-};
+pub(in crate::app) use of_itself::{OfItself, health_in, raw_in, summary_in};
+pub(in crate::app) use remote::{change_in, fact_write, judge_trust_entry};
 pub(in crate::app) use replay::Replay;
 pub(in crate::app) use rows::{ConflictDetail, OriginDetail};
 

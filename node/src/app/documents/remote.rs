@@ -11,16 +11,16 @@ use sync_engine::{
 };
 
 use super::edits::fact_row;
+use super::of_itself::OfItself;
 use super::queue::Class;
 use super::resident::{Origin, Parked, Resident, author_of, fault};
 use super::worker::{ChangedDocument, Worker};
 use super::{IngestCommand, lane_of, rows};
 use crate::app::error::AppError;
-use crate::app::own_log::object_of;
 use crate::app::present::Meta;
 use crate::app::summaries::payload::SeriesSaid;
 use crate::app::summaries::raw::RawQuarter;
-use crate::app::{health, receipts, summaries};
+use crate::app::{health, summaries};
 
 /// Where an entry stands in the batch: index of its run, index within it.
 type Place = (usize, usize);
@@ -434,8 +434,8 @@ pub(super) fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Ta
             Payload::Sealed { .. } => Target::Refused("trust records are never sealed".into()),
         };
     }
-    if let Some((lane, what)) = of_itself_where(header.kind) {
-        return of_itself((lane, what), log, header, payload);
+    if let Some(of_itself) = OfItself::of(header.kind) {
+        return of_itself.target(log, header, payload);
     }
     let id = RecordId(header.object.0);
     let (lane, target) = if let Some(spec) = domain::schema::spec_by_code(code) {
@@ -460,105 +460,6 @@ pub(super) fn target(log: &LogId, header: &EntryHeader, payload: &Payload) -> Ta
     match payload {
         Payload::Plain(_) => target,
         Payload::Sealed { .. } => Target::Carried,
-    }
-}
-
-/// The lane of what a node says of itself, and what it is in words; `None` for all other kinds.
-fn of_itself_where(kind: EntryKind) -> Option<(Lane, &'static str)> {
-    [
-        (receipts::KIND, Lane::Summary, "receipts"),
-        (summaries::KIND, Lane::Summary, "summaries"),
-        (health::KIND, Lane::Summary, "device health"),
-        (summaries::RAW_KIND, Lane::Raw, "readings"),
-    ]
-    .into_iter()
-    .find(|(of, ..)| *of == kind)
-    .map(|(_, lane, what)| (lane, what))
-}
-
-/// What a node says of itself. Who says it is whoever wrote the log: nobody can say it for another node.
-fn of_itself(
-    (lane, what): (Lane, &'static str),
-    log: &LogId,
-    header: &EntryHeader,
-    payload: &Payload,
-) -> Target {
-    if log.lane != lane {
-        let lane = u8::from(lane);
-        return Target::Refused(format!("this kind belongs into lane {lane}"));
-    }
-    if header.object != object_of(log.author) {
-        return Target::Refused(format!("a node writes {what} for itself alone"));
-    }
-    let Payload::Plain(bytes) = payload else {
-        return Target::Carried;
-    };
-    if log.group != GroupId::SHARED {
-        return Target::Refused("only what is for everybody is not sealed".into());
-    }
-    let read = if header.kind == receipts::KIND {
-        receipts::decode(log, bytes)
-            .map(|said| said.map(Target::Receipt))
-            .map_err(|error| error.to_string())
-    } else if header.kind == summaries::RAW_KIND {
-        summaries::decode_raw(bytes)
-            .map(|said| said.map(Target::Raw))
-            .map_err(|_| "malformed readings".to_owned())
-    } else if header.kind == health::KIND {
-        health::decode(bytes)
-            .map(|said| said.map(Target::Health))
-            .map_err(|error| error.to_string())
-    } else {
-        summaries::decode(bytes)
-            .map(|said| said.map(Target::Summary))
-            .map_err(|error| error.to_string())
-    };
-    match read {
-        Ok(Some(target)) => target,
-        Ok(None) => Target::Carried,
-        Err(reason) => Target::Refused(reason),
-    }
-}
-
-/// The readings in a stored entry; `None` for any other entry.
-pub(in crate::app) fn raw_in(log: &LogId, seq: Seq, entry_bytes: &[u8]) -> Option<store::RawWrite> {
-    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
-    match target(log, &header, &payload) {
-        Target::Raw(quarter) => {
-            let place = EntryPlace::Log(*log, seq);
-            Some(summaries::raw_write(log.author, place, &quarter))
-        }
-        _ => None,
-    }
-}
-
-/// What a stored entry says that its author heard; `None` for any other entry.
-pub(in crate::app) fn summary_in(
-    log: &LogId,
-    seq: Seq,
-    entry_bytes: &[u8],
-) -> Option<store::SummaryWrite> {
-    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
-    match target(log, &header, &payload) {
-        Target::Summary(said) => Some(summaries::summary_write(
-            log.author,
-            Some((*log, seq)),
-            said,
-        )),
-        _ => None,
-    }
-}
-
-/// What a stored entry says of its author's devices; `None` for any other entry.
-pub(in crate::app) fn health_in(
-    log: &LogId,
-    seq: Seq,
-    entry_bytes: &[u8],
-) -> Option<store::HealthWrite> {
-    let Entry { header, payload } = Entry::decode(entry_bytes).ok()?;
-    match target(log, &header, &payload) {
-        Target::Health(said) => Some(health::health_write(log.author, Some((*log, seq)), said)),
-        _ => None,
     }
 }
 
