@@ -5,10 +5,11 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use node::app::inspect::LogQuery;
-use node::app::{Caller, HealthTiming, OpenConfig};
+use node::app::{Caller, Clock, HealthTiming, OpenConfig};
 use serde_json::{Value, json};
 use support::{Connect, Node, Raw, eventually, hq_and_truck, listen, rebuild_changes_nothing};
 
@@ -168,4 +169,40 @@ async fn a_device_that_is_heard_all_the_time_is_spoken_of_once_and_again_when_so
     assert_eq!(entries(&truck, "Truck 3").await, before + 1);
     hq.stop().await;
     truck.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_truck_heard_grows_old_at_hq_also_where_the_truck_says_nothing_more() {
+    static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+    const MINUTE_MS: u64 = 60_000;
+    let later = |minutes: u64| AHEAD_MS.fetch_add(minutes * MINUTE_MS, Ordering::Relaxed);
+    let (hq, truck) = hq_and_truck(|config| {
+        quick(config);
+        config.clock = Clock::start_ahead(&AHEAD_MS);
+    })
+    .await;
+    let pump = json!({ "name": "pump", "state": "approved", "expected_interval_s": 60 });
+    truck.create(domain::Kind::Device, pump).await;
+    let mut gateway = say(&truck, "pump", &[("level", 1.0)]).await;
+    listen(&truck.app).await;
+    device_when(&hq, "pump", |device| device["stale"] == false).await;
+
+    // It falls silent, which the truck says before HQ could know; and is heard again.
+    later(4);
+    device_when(&hq, "pump", |device| device["stale"] == true).await;
+    gateway
+        .publish("muster/v1/pump/level", b"2.0", 100, false)
+        .await;
+    device_when(&hq, "pump", |device| device["stale"] == false).await;
+
+    // The truck is cut off: three intervals, and the time that its word may take.
+    truck.stop().await;
+    later(23);
+    let shown = hq.device("pump").await;
+    assert_eq!(shown["stale"], false, "{shown}");
+    later(2);
+    let shown = hq.device("pump").await;
+    assert_eq!(shown["stale"], true);
+    assert!(shown["age_s"].as_i64().unwrap() >= 25 * 60);
+    hq.stop().await;
 }

@@ -38,7 +38,7 @@ pub(super) fn due(
         return Some(Due::Changed);
     };
     let (now, said) = (&known.said, &before.health);
-    let fell_silent = |at_ms: i64| is_silent(said.heard_ms, known.quiet_ms, at_ms);
+    let was_silent = is_silent(said.heard_ms, known.quiet_ms, before.said_ms);
     // One that sleeps between its messages is there and is not, all the time: only that it is lost is news.
     let changed = (now.online == Some(false)) != (said.online == Some(false))
         || now.firmware.as_ref().map(|(text, _)| text)
@@ -53,7 +53,7 @@ pub(super) fn due(
             said.rssi_dbm,
             RSSI_CHANGE_DB,
         )
-        || now.heard_ms == said.heard_ms && fell_silent(now_ms) && !fell_silent(before.said_ms);
+        || is_silent(now.heard_ms, known.quiet_ms, now_ms) != was_silent;
     if changed {
         return Some(Due::Changed);
     }
@@ -139,6 +139,7 @@ mod tests {
         now.said.battery_pct = Level::battery_pct(66.0, NOW_MS);
         now.said.rssi_dbm = Level::rssi_dbm(-88.0, NOW_MS);
         assert_eq!(due_at(&now, 60_000), None);
+        now.said.heard_ms = Some(NOW_MS + EVERY_MS);
         assert_eq!(due_at(&now, EVERY_MS), Some(Due::InTurn));
         assert_eq!(
             due_at(&now, -EVERY_MS),
@@ -182,12 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn that_a_device_fell_silent_is_said_once() {
+    fn that_a_device_fell_silent_is_said_once_and_that_it_is_heard_again_too() {
         assert_eq!(due_at(&known(), 180_000), None);
         assert_eq!(due_at(&known(), 180_001), Some(Due::Changed));
         let mut again = said(&known());
         again.said_ms += 180_001;
         let later_ms = NOW_MS + 10 * EVERY_MS;
         assert_eq!(due(&known(), Some(&again), later_ms, EVERY_MS), None);
+        let mut now = known();
+        now.said.heard_ms = Some(again.said_ms);
+        let heard_again = due(&now, Some(&again), again.said_ms, EVERY_MS);
+        assert_eq!(heard_again, Some(Due::Changed));
     }
 }

@@ -130,7 +130,7 @@ fn online(own: &Overlay, others: &[HealthSaid], now_ms: i64) -> Option<bool> {
     if known == Some(true) {
         return known;
     }
-    let own = known.map(|online| (online, own.last_seen_ms.unwrap_or(i64::MIN)));
+    let own = known.map(|online| (online, own.freshness.gone_ms.unwrap_or(i64::MIN)));
     let word = newest(own, others, |said| {
         let online = said.health.online?;
         let is_old = now_ms.saturating_sub(said.said_ms) > ON_ITS_WAY_MS;
@@ -338,9 +338,10 @@ mod tests {
     #[test]
     fn that_another_node_sees_a_device_counts_for_as_long_as_it_would_take_to_hear_otherwise() {
         let own = |online| Overlay {
-            last_seen_ms: Some(ago(10)),
+            last_seen_ms: Some(ago(12)),
             freshness: Freshness {
                 online,
+                gone_ms: (online == Some(false)).then_some(ago(10)),
                 ..Freshness::default()
             },
             ..Overlay::default()
