@@ -12,13 +12,18 @@ use serde_json::Value;
 
 /// A node that listens to `broker` and runs.
 async fn listening(place: &std::path::Path, broker: &Broker) -> anyhow::Result<Node> {
-    let mut node = Node::found(&place.join("hq"), "HQ").await?;
-    node.stop().await?;
-    let config = format!(
+    let city = format!(
         "[[brokers]]\nname = \"city\"\nurl = \"mqtt://{}\"\nsubscribe = [\"muster/#\"]\n",
         broker.address
     );
-    std::fs::write(node.dir.join("muster.toml"), config)?;
+    configured(place, &city).await
+}
+
+/// A node with these brokers, which runs.
+async fn configured(place: &std::path::Path, brokers: &str) -> anyhow::Result<Node> {
+    let mut node = Node::found(&place.join("hq"), "HQ").await?;
+    node.stop().await?;
+    std::fs::write(node.dir.join("muster.toml"), brokers)?;
     node.start().await?;
     Ok(node)
 }
@@ -148,5 +153,133 @@ async fn a_broker_that_is_gone_is_shown_and_found_again() -> anyhow::Result<()> 
     .await?;
     assert_eq!(stands["state"], "connected", "{stands}");
     assert!(stands["last_error"].is_null(), "{stands}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_is_heard_over_tls_by_the_certificate_that_is_trusted_and_no_other()
+-> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let Some(mut broker) = Broker::with_tls_at(&place.path().join("broker"))? else {
+        skipped("mosquitto", "brokers::a_broker_is_heard_over_tls");
+        return Ok(());
+    };
+    // Of somebody else, under the same name.
+    let Some(other) = Broker::with_tls_at(&place.path().join("other"))? else {
+        anyhow::bail!("mosquitto was there a moment ago");
+    };
+    broker.start().await?;
+    let trusting = |name: &str, trusted: &Broker| {
+        let port = broker.address.port();
+        let ca_file = trusted.ca_file.as_deref().map(|path| path.display());
+        format!(
+            "[[brokers]]\nname = {name:?}\nurl = \"mqtts://localhost:{port}\"\nclient_id = {name:?}\n\
+             ca_file = \"{}\"\n",
+            ca_file.expect("it speaks TLS")
+        )
+    };
+    let brokers = trusting("city", &broker) + &trusting("stranger", &other);
+    let node = configured(place.path(), &brokers).await?;
+    let api = node.api().await?;
+    until_state(&api, "connected").await?;
+    broker
+        .publish("muster/v1/gauge/level", &numbers(0..20), false)
+        .await?;
+    until_exactly_once(&api, "level", 20).await?;
+    let refused = until("the other one is refused", || async {
+        let brokers = api.get("/v1/brokers").await?;
+        let stranger = brokers["items"][1].clone();
+        Ok(stranger["last_error"].is_string().then_some(stranger))
+    })
+    .await?;
+    let why = refused["last_error"].as_str().context("why")?;
+    assert!(why.contains("certificate"), "{refused}");
+    assert!(refused["connected_since"].is_null(), "{refused}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stands_still_or_is_gone_holds_up_no_other() -> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let broker = |name| Broker::at(&place.path().join(name));
+    let (Some(mut city), Some(mut river)) = (broker("city")?, broker("river")?) else {
+        skipped("mosquitto", "brokers::a_broker_that_stands_still");
+        return Ok(());
+    };
+    city.start().await?;
+    river.start().await?;
+    let named = |name: &str, broker: &Broker| {
+        let address = broker.address;
+        format!("[[brokers]]\nname = {name:?}\nurl = \"mqtt://{address}\"\n")
+    };
+    let brokers = named("city", &city) + &named("river", &river);
+    let node = configured(place.path(), &brokers).await?;
+    let api = node.api().await?;
+    until("both are connected", || async {
+        let brokers = api.get("/v1/brokers").await?;
+        let brokers = brokers["items"].as_array().context("brokers")?;
+        let all = brokers.iter().all(|it| it["state"] == "connected");
+        Ok((brokers.len() == 2 && all).then_some(()))
+    })
+    .await?;
+    city.publish("muster/v1/street/level", &numbers(0..10), false)
+        .await?;
+    until_exactly_once(&api, "level", 10).await?;
+
+    city.stand_still(true).await?;
+    river
+        .publish("muster/v1/bridge/flow", &numbers(0..50), false)
+        .await?;
+    until_exactly_once(&api, "flow", 50).await?;
+    city.stand_still(false).await?;
+    city.kill().await?;
+    until_state(&api, "waiting").await?;
+    river
+        .publish("muster/v1/bridge/flow", &numbers(50..100), false)
+        .await?;
+    until_exactly_once(&api, "flow", 100).await?;
+    city.start().await?;
+    until_state(&api, "connected").await?;
+    city.publish("muster/v1/street/rain", &numbers(0..10), false)
+        .await?;
+    until_exactly_once(&api, "rain", 10).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retained_picture_holds_up_nothing_and_is_one_dead_letter() -> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let Some(mut broker) = Broker::at(&place.path().join("broker"))? else {
+        skipped("mosquitto", "brokers::a_retained_picture");
+        return Ok(());
+    };
+    broker.start().await?;
+    let picture = place.path().join("picture");
+    std::fs::write(&picture, vec![b'p'; 3 << 20])?;
+    broker.publish_file("camera/gate", &picture, true).await?;
+    let city = format!(
+        "[[brokers]]\nname = \"city\"\nurl = \"mqtt://{}\"\n",
+        broker.address
+    );
+    let mut node = configured(place.path(), &city).await?;
+    for round in 1..=3 {
+        let api = node.api().await?;
+        until_state(&api, "connected").await?;
+        broker
+            .publish(
+                "muster/v1/gauge/level",
+                &numbers((round - 1) * 10..round * 10),
+                false,
+            )
+            .await?;
+        until_exactly_once(&api, "level", round * 10).await?;
+        let letters = api.get("/v1/dead-letters").await?;
+        let letters = letters["items"].as_array().context("letters")?;
+        assert_eq!(letters.len(), 1, "round {round}: {letters:?}");
+        assert_eq!(letters[0]["code"], "payload-too-large");
+        assert_eq!(letters[0]["topic"], "camera/gate");
+        // Every connection of the node gets what is retained once more.
+        node.stop().await?;
+        node.start().await?;
+    }
     Ok(())
 }
