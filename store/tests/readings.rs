@@ -292,7 +292,13 @@ fn dead_letters_are_kept_replayed_once_and_discarded() {
     replay.replayed = Some(all[1].id);
     assert_eq!(ingest(readings, replay).stored, 1);
     // Whoever was as quick finds it settled; so does who replays what another has given up, or what made room for others.
-    assert!(readings.discard_dead_letter(all[0].id).wait().unwrap());
+    assert_eq!(
+        readings
+            .discard_dead_letters(vec![all[0].id])
+            .wait()
+            .unwrap(),
+        1
+    );
     for settled in [all[1].id, all[0].id, i64::MAX] {
         let mut late = batch(vec![reading(series, 2, 1.0)]);
         late.replayed = Some(settled);
@@ -305,7 +311,13 @@ fn dead_letters_are_kept_replayed_once_and_discarded() {
         (DeadLetterState::Replayed, 3, "still not")
     );
     assert_eq!(due(i64::MAX), Vec::<i64>::new());
-    assert!(!readings.discard_dead_letter(all[0].id).wait().unwrap());
+    assert_eq!(
+        readings
+            .discard_dead_letters(vec![all[0].id])
+            .wait()
+            .unwrap(),
+        0
+    );
     let counts = readings.dead_letter_counts().unwrap();
     assert_eq!((counts.open, counts.replayed, counts.discarded), (0, 1, 1));
 }
@@ -713,7 +725,7 @@ fn where_writing_wears_the_disk_readings_are_committed_together_and_nobody_else_
     // Somebody who waits ends it.
     let ticket = readings.ingest(one(8));
     let began = Instant::now();
-    readings.discard_dead_letter(1).wait().unwrap();
+    readings.discard_dead_letters(vec![1]).wait().unwrap();
     assert!(began.elapsed() < Duration::from_millis(300));
     ticket.wait().unwrap();
     assert_eq!(commits.lock().iter().sum::<i64>(), 7);

@@ -263,6 +263,7 @@ mod tests {
             ("GET", "/v1/incidents?limit=5&q=bridge"),
             ("POST", "/v1/rules/test"),
             ("POST", "/v1/dead-letters/5/replay"),
+            ("POST", "/v1/dead-letters/replay"),
             ("GET", "/docs/index.html"),
         ] {
             assert_eq!(of(method, uri), Work::Background, "{method} {uri}");

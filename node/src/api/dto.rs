@@ -580,6 +580,18 @@ pub enum DeadLetterState {
     Discarded,
 }
 
+/// What one request did with many dead letters.
+#[derive(ToSchema)]
+pub struct DeadLettersSettled {
+    /// So many were read, or given up.
+    pub settled: u64,
+    /// So many were tried and still cannot be read.
+    pub failed: u64,
+    /// While it is there, more of them are: the cursor of the next request.
+    #[schema(required)]
+    pub next: Option<String>,
+}
+
 /// Dead letters.
 #[derive(ToSchema)]
 pub struct DeadLetterPage {

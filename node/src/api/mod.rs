@@ -136,6 +136,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(decoders::list, decoders::put))
         .routes(routes!(decoders::try_out))
         .routes(routes!(operations::list_dead_letters))
+        .routes(routes!(operations::replay_dead_letters))
+        .routes(routes!(operations::discard_dead_letters))
         .routes(routes!(operations::get_dead_letter))
         .routes(routes!(operations::replay_dead_letter))
         .routes(routes!(operations::discard_dead_letter))

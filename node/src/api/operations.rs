@@ -13,7 +13,8 @@ use super::extract::{JsonObject, PathId, Signed};
 use super::problem::Problem;
 use super::query::{LIST_LIMIT_MAX, QueryParameters};
 use super::records::page_answer;
-use crate::app::Resolution;
+use crate::app::readings::{AllOf, DeadLetterFilter, SettleDeadLetters};
+use crate::app::{Caller, Resolution};
 
 /// How this node is.
 #[utoipa::path(
@@ -144,6 +145,9 @@ fn resolution(mut body: JsonObject) -> Result<Resolution, Problem> {
     get, path = "/v1/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters",
     params(
         ("state" = Option<dto::DeadLetterState>, Query, description = "Only those in this state."),
+        ("source" = Option<String>, Query, description = "Only those that came from there."),
+        ("topic" = Option<String>, Query, description = "Only those with this in their topic."),
+        ("code" = Option<String>, Query, description = "Only those that could not be read for this reason."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500),
         ("cursor" = Option<String>, Query, description = "The next of an earlier page."),
     ),
@@ -154,14 +158,83 @@ pub async fn list_dead_letters(
     Signed(caller): Signed,
     mut query: QueryParameters,
 ) -> Result<Response, Problem> {
-    let state = one_of(&mut query, "state", &["open", "replayed", "discarded"])?;
+    let filter = DeadLetterFilter {
+        state: one_of(&mut query, "state", &["open", "replayed", "discarded"])?,
+        ..kind_of_letters(&mut query)
+    };
     let cursor = query.text("cursor");
     let limit = query.limit(LIST_LIMIT_MAX)?;
-    query.finish(&["state", "limit", "cursor"])?;
+    query.finish(&["state", "source", "topic", "code", "limit", "cursor"])?;
     Ok(page_answer(
         api.app
-            .list_dead_letters(&caller, state, cursor, limit)
+            .list_dead_letters(&caller, filter, cursor, limit)
             .await?,
+    ))
+}
+
+fn kind_of_letters(query: &mut QueryParameters) -> DeadLetterFilter {
+    DeadLetterFilter {
+        state: None,
+        source: query.text("source"),
+        topic: query.text("topic"),
+        code: query.text("code"),
+    }
+}
+
+/// Try many dead letters again: open ones, the newest first, a bounded part of them.
+#[utoipa::path(
+    post, path = "/v1/dead-letters/replay", tag = "dead-letters", operation_id = "replay_dead_letters",
+    params(
+        ("source" = Option<String>, Query, description = "Those that came from there."),
+        ("topic" = Option<String>, Query, description = "Those with this in their topic."),
+        ("code" = Option<String>, Query, description = "Those that could not be read for this reason."),
+        ("all" = Option<bool>, Query, description = "All of them, where nothing else is said."),
+        ("cursor" = Option<String>, Query, description = "The next of an earlier answer."),
+    ),
+    responses((status = 200, description = "What was done, and where to go on.", body = dto::DeadLettersSettled)),
+)]
+pub async fn replay_dead_letters(
+    State(api): State<ApiState>,
+    Signed(caller): Signed,
+    query: QueryParameters,
+) -> Result<Json<Value>, Problem> {
+    settle_letters(&api, &caller, SettleDeadLetters::Replay, query).await
+}
+
+/// Say that many dead letters are of no use: open ones, the newest first, a bounded part of them.
+#[utoipa::path(
+    post, path = "/v1/dead-letters/discard", tag = "dead-letters", operation_id = "discard_dead_letters",
+    params(
+        ("source" = Option<String>, Query, description = "Those that came from there."),
+        ("topic" = Option<String>, Query, description = "Those with this in their topic."),
+        ("code" = Option<String>, Query, description = "Those that could not be read for this reason."),
+        ("all" = Option<bool>, Query, description = "All of them, where nothing else is said."),
+        ("cursor" = Option<String>, Query, description = "The next of an earlier answer."),
+    ),
+    responses((status = 200, description = "What was done, and where to go on.", body = dto::DeadLettersSettled)),
+)]
+pub async fn discard_dead_letters(
+    State(api): State<ApiState>,
+    Signed(caller): Signed,
+    query: QueryParameters,
+) -> Result<Json<Value>, Problem> {
+    settle_letters(&api, &caller, SettleDeadLetters::Discard, query).await
+}
+
+async fn settle_letters(
+    api: &ApiState,
+    caller: &Caller,
+    action: SettleDeadLetters,
+    mut query: QueryParameters,
+) -> Result<Json<Value>, Problem> {
+    let which = AllOf {
+        filter: kind_of_letters(&mut query),
+        all: one_of(&mut query, "all", &["true", "false"])?.as_deref() == Some("true"),
+        cursor: query.text("cursor"),
+    };
+    query.finish(&["source", "topic", "code", "all", "cursor"])?;
+    Ok(Json(
+        api.app.settle_dead_letters(caller, action, which).await?,
     ))
 }
 

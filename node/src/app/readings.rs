@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 pub use self::answers::Resolution;
 pub use self::calibrated::Values;
+pub use self::dead_letters::{AllOf, DeadLetterFilter, SettleDeadLetters};
 use super::{App, AppError, Caller};
 
 /// Points of one answer where nothing is said, and at most: 10,000 points are half a megabyte of JSON.

@@ -236,6 +236,8 @@ pub(super) enum DlqCommand {
         /// Only those in that state: open, replayed, discarded
         #[arg(long)]
         state: Option<String>,
+        #[command(flatten)]
+        kind: DlqKind,
         /// At most so many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
@@ -245,16 +247,38 @@ pub(super) enum DlqCommand {
         /// Its id
         id: String,
     },
-    /// Decode it once more and store what comes out
-    Replay {
-        /// Its id
-        id: String,
-    },
-    /// Mark it as not worth keeping
-    Discard {
-        /// Its id
-        id: String,
-    },
+    /// Decode it once more and store what comes out; or all open ones of a kind
+    Replay(DlqWhich),
+    /// Mark it as not worth keeping; or all open ones of a kind
+    Discard(DlqWhich),
+}
+
+/// One dead letter, or all open ones of a kind.
+#[derive(Debug, ClapArgs)]
+#[group(id = "which", required = true, multiple = true)]
+pub(super) struct DlqWhich {
+    /// Its id
+    #[arg(conflicts_with_all = ["source", "topic", "code", "all"])]
+    pub(super) id: Option<String>,
+    #[command(flatten)]
+    pub(super) kind: DlqKind,
+    /// All open ones, whatever they are
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+/// A kind of dead letter.
+#[derive(Debug, Default, ClapArgs)]
+pub(super) struct DlqKind {
+    /// Those that came from there: mqtt, or "broker NAME"
+    #[arg(long)]
+    pub(super) source: Option<String>,
+    /// Those with this in their topic
+    #[arg(long)]
+    pub(super) topic: Option<String>,
+    /// Those that could not be read for this reason, such as unknown-topic
+    #[arg(long)]
+    pub(super) code: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

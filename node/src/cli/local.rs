@@ -4,11 +4,14 @@
 use std::path::Path;
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::args::{Dlq, DlqCommand, Faults, FaultsCommand, Invite, Sync, User, UserCommand};
+use super::args::{
+    Dlq, DlqCommand, DlqKind, DlqWhich, Faults, FaultsCommand, Invite, Sync, User, UserCommand,
+};
 use super::{Place, print, setup};
+use crate::app::readings::{AllOf, DeadLetterFilter, SettleDeadLetters};
 use crate::app::{App, OpenConfig};
 use crate::ops::local::{LocalRequest, handle};
 use crate::ops::socket::{self, SocketError};
@@ -147,23 +150,68 @@ pub(super) async fn user(place: &Place, args: User) -> anyhow::Result<()> {
 
 pub(super) async fn dlq(place: &Place, args: Dlq) -> anyhow::Result<()> {
     match args.command {
-        DlqCommand::List { state, limit } => {
-            let value = ask(place, LocalRequest::DlqList { state, limit }).await?;
+        DlqCommand::List { state, kind, limit } => {
+            let filter = filter_of(state, kind);
+            let value = ask(place, LocalRequest::DlqList { filter, limit }).await?;
             show(place, &value, print::dead_letters)
         }
         DlqCommand::Show { id } => {
             let value = ask(place, LocalRequest::DlqShow { id }).await?;
             show(place, &value, print::dead_letter)
         }
-        DlqCommand::Replay { id } => {
-            let value = ask(place, LocalRequest::DlqReplay { id }).await?;
-            show(place, &value, print::dead_letter)
-        }
-        DlqCommand::Discard { id } => {
-            let value = ask(place, LocalRequest::DlqDiscard { id }).await?;
-            show(place, &value, print::dead_letter)
+        DlqCommand::Replay(which) => settle(place, SettleDeadLetters::Replay, which).await,
+        DlqCommand::Discard(which) => settle(place, SettleDeadLetters::Discard, which).await,
+    }
+}
+
+fn filter_of(state: Option<String>, kind: DlqKind) -> DeadLetterFilter {
+    DeadLetterFilter {
+        state,
+        source: kind.source,
+        topic: kind.topic,
+        code: kind.code,
+    }
+}
+
+/// One letter, or all of a kind: as many requests as that takes.
+async fn settle(place: &Place, action: SettleDeadLetters, which: DlqWhich) -> anyhow::Result<()> {
+    let DlqWhich { id, kind, all } = which;
+    if let Some(id) = id {
+        let request = match action {
+            SettleDeadLetters::Replay => LocalRequest::DlqReplay { id },
+            SettleDeadLetters::Discard => LocalRequest::DlqDiscard { id },
+        };
+        let value = ask(place, request).await?;
+        return show(place, &value, print::dead_letter);
+    }
+    let mut which = AllOf {
+        filter: filter_of(None, kind),
+        all,
+        cursor: None,
+    };
+    let (mut settled, mut failed) = (0, 0);
+    loop {
+        let part = which.clone();
+        let value = ask(
+            place,
+            LocalRequest::DlqSettle {
+                action,
+                which: part,
+            },
+        )
+        .await?;
+        settled += value["settled"].as_u64().unwrap_or(0);
+        failed += value["failed"].as_u64().unwrap_or(0);
+        which.cursor = value["next"].as_str().map(str::to_owned);
+        if which.cursor.is_none() {
+            break;
         }
     }
+    let done = json!({ "settled": settled, "failed": failed });
+    show(place, &done, |_| match action {
+        SettleDeadLetters::Replay => format!("{settled} were read, {failed} still cannot be\n"),
+        SettleDeadLetters::Discard => format!("{settled} were given up\n"),
+    })
 }
 
 pub(super) async fn faults(place: &Place, args: Faults) -> anyhow::Result<()> {

@@ -398,9 +398,12 @@ pub(super) fn dead_letter(value: &Value) -> String {
         "state",
         "source",
         "topic",
+        "decoder",
+        "code",
         "reason",
         "received_at",
         "attempts",
+        "retry_at",
         "payload_base64",
     ] {
         let _ = writeln!(out, "{key:<15} {}", word(&value[key]));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::app::inspect::LogQuery;
+use crate::app::readings::{AllOf, DeadLetterFilter, SettleDeadLetters};
 use crate::app::{App, AppError, Caller, RecordKind};
 
 /// One request of the command line.
@@ -74,8 +75,9 @@ pub enum LocalRequest {
     },
     /// `muster dlq list`
     DlqList {
-        /// Only letters in that state.
-        state: Option<String>,
+        /// Only such letters.
+        #[serde(default)]
+        filter: DeadLetterFilter,
         /// At most so many.
         limit: u32,
     },
@@ -93,6 +95,13 @@ pub enum LocalRequest {
     DlqDiscard {
         /// Letter id.
         id: String,
+    },
+    /// `muster dlq replay|discard --all …`
+    DlqSettle {
+        /// Which of the two.
+        action: SettleDeadLetters,
+        /// Of which letters.
+        which: AllOf,
     },
     /// `muster faults list`
     FaultsList {
@@ -203,13 +212,16 @@ async fn carry_out(app: &Arc<App>, request: LocalRequest) -> Result<Value, AppEr
             .remove_mqtt_account(&caller, &name)
             .await
             .map(|()| json!({ "removed": name })),
-        LocalRequest::DlqList { state, limit } => app
-            .list_dead_letters(&caller, state, None, Some(limit))
+        LocalRequest::DlqList { filter, limit } => app
+            .list_dead_letters(&caller, filter, None, Some(limit))
             .await
             .map(|page| json!({ "items": page.items, "next": page.next })),
         LocalRequest::DlqShow { id } => app.get_dead_letter(&caller, &id).await,
         LocalRequest::DlqReplay { id } => app.replay_dead_letter(&caller, &id).await,
         LocalRequest::DlqDiscard { id } => app.discard_dead_letter(&caller, &id).await,
+        LocalRequest::DlqSettle { action, which } => {
+            app.settle_dead_letters(&caller, action, which).await
+        }
         LocalRequest::FaultsList { limit } => app
             .sync_faults(&caller, None, Some(limit))
             .await

@@ -4,6 +4,7 @@
 
 mod audit;
 mod commands;
+mod dead_letters;
 mod decoders;
 mod documents;
 mod errors;

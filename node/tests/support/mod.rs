@@ -233,7 +233,7 @@ impl Node {
 
     pub async fn dead_letters(&self) -> Vec<Value> {
         self.app
-            .list_dead_letters(&Caller::socket(), None, None, None)
+            .list_dead_letters(&Caller::socket(), Default::default(), None, None)
             .await
             .unwrap()
             .items

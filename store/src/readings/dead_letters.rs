@@ -70,8 +70,10 @@ pub struct DeadLetterFailure {
 pub struct DeadLetterQuery {
     pub state: Option<DeadLetterState>,
     pub source: Option<String>,
-    /// Part of the topic.
-    pub q: Option<String>,
+    /// Part of the topic, in any case.
+    pub topic: Option<String>,
+    /// See [`NewDeadLetter`].
+    pub code: Option<String>,
     /// Id of the last item of the page before.
     pub before: Option<i64>,
     pub limit: usize,
@@ -255,31 +257,45 @@ pub(crate) fn due(
         .doing("read dead letters that are due")
 }
 
+/// What a [`DeadLetterQuery`] asks for; its parameters are [`asked`].
+const ASKED: &str = "id < ?1 AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR source = ?3) \
+                     AND (?4 IS NULL OR instr(lower(topic), lower(?4)) > 0) AND (?5 IS NULL OR code = ?5) \
+                     ORDER BY id DESC LIMIT ?6";
+
+fn asked(query: &DeadLetterQuery) -> impl rusqlite::Params + '_ {
+    (
+        query.before.unwrap_or(i64::MAX),
+        query.state.map(DeadLetterState::code),
+        &query.source,
+        &query.topic,
+        &query.code,
+        i64::try_from(query.limit).unwrap_or(i64::MAX),
+    )
+}
+
 pub(crate) fn list(
     connection: &Connection,
     query: &DeadLetterQuery,
 ) -> Result<Vec<DeadLetter>, StoreError> {
     connection
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM dead_letter WHERE id < ?1 AND (?2 IS NULL OR state = ?2) \
-             AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR instr(lower(topic), lower(?4)) > 0) \
-             ORDER BY id DESC LIMIT ?5"
-        ))
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM dead_letter WHERE {ASKED}"))
+        .and_then(|mut statement| statement.query_map(asked(query), dead_letter)?.collect())
+        .doing("list dead letters")
+}
+
+/// Only their ids: payloads together may be more than memory has room for.
+pub(crate) fn ids(
+    connection: &Connection,
+    query: &DeadLetterQuery,
+) -> Result<Vec<i64>, StoreError> {
+    connection
+        .prepare_cached(&format!("SELECT id FROM dead_letter WHERE {ASKED}"))
         .and_then(|mut statement| {
             statement
-                .query_map(
-                    params![
-                        query.before.unwrap_or(i64::MAX),
-                        query.state.map(DeadLetterState::code),
-                        query.source,
-                        query.q,
-                        i64::try_from(query.limit).unwrap_or(i64::MAX)
-                    ],
-                    dead_letter,
-                )?
+                .query_map(asked(query), |row| row.get(0))?
                 .collect()
         })
-        .doing("list dead letters")
+        .doing("list ids of dead letters")
 }
 
 pub(crate) fn get(connection: &Connection, id: i64) -> Result<Option<DeadLetter>, StoreError> {
@@ -318,15 +334,17 @@ pub(crate) fn mark_replayed(connection: &Connection, id: i64) -> Result<bool, ru
     Ok(changed > 0)
 }
 
-/// A person gave it up; answers whether it was open.
-pub(crate) fn discard(connection: &Connection, id: i64) -> Result<bool, StoreError> {
-    let changed = connection
-        .execute(
+/// A person gave these up; answers how many of them were open.
+pub(crate) fn discard(connection: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
+    let discard = || -> Result<usize, rusqlite::Error> {
+        let mut statement = connection.prepare_cached(
             "UPDATE dead_letter SET state = 2, retry_at_ms = NULL WHERE id = ?1 AND state = 0",
-            [id],
-        )
-        .doing("discard dead letter")?;
-    Ok(changed > 0)
+        )?;
+        ids.iter().map(|id| statement.execute([id])).sum()
+    };
+    discard()
+        .map(|changed| changed as u64)
+        .doing("discard dead letters")
 }
 
 /// It was tried again and still cannot be read.

@@ -601,9 +601,15 @@ impl Readings {
         self.pool.read(dead_letters::counts)
     }
 
-    /// Gives a dead letter up; answers whether it was open. (A replay is [`IngestBatch::replayed`].)
-    pub fn discard_dead_letter(&self, id: i64) -> Ticket<bool, StoreError> {
-        self.local(move |connection| dead_letters::discard(connection, id))
+    /// Ids of what a query asks for, without the payloads.
+    pub fn dead_letter_ids(&self, query: &DeadLetterQuery) -> Result<Vec<i64>, StoreError> {
+        self.pool
+            .read(|connection| dead_letters::ids(connection, query))
+    }
+
+    /// People gave them up: how many were still open.
+    pub fn discard_dead_letters(&self, ids: Vec<i64>) -> Ticket<u64, StoreError> {
+        self.local(move |connection| dead_letters::discard(connection, &ids))
     }
 
     /// Drops one step of dead letters that came before a time; answers whether more is left. (Their number is bounded as

@@ -2,9 +2,12 @@
 //!
 //! Invariant: one that is settled stays settled: it is neither replayed nor discarded a second time.
 
+mod many;
+
 use std::sync::Arc;
 
 use domain::permissions::{Action, Subject};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{DeadLetter, DeadLetterQuery, DeadLetterState};
 
@@ -14,20 +17,24 @@ use crate::app::dead_letters::Attempt;
 use crate::app::types::{cursor_of, limit_of};
 use crate::app::{App, AppError, Caller, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, Page};
 
-impl App {
-    /// Payloads that could not be read, newest first. `state` is open, replayed or discarded.
-    ///
-    /// # Errors
-    /// `Forbidden`, a state, limit or cursor that does not fit, a fault of the store.
-    pub async fn list_dead_letters(
-        self: &Arc<Self>,
-        caller: &Caller,
-        state: Option<String>,
-        cursor: Option<String>,
-        limit: Option<u32>,
-    ) -> Result<Page, AppError> {
-        self.authorise(caller, Action::Read, Subject::DeadLetters)?;
-        let state = match state.as_deref() {
+pub use many::{AllOf, SettleDeadLetters};
+
+/// Which dead letters; what is left out is not asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetterFilter {
+    /// Open, replayed or discarded.
+    pub state: Option<String>,
+    /// Where they came from, such as `mqtt` or `broker city`.
+    pub source: Option<String>,
+    /// Part of the topic, in any case.
+    pub topic: Option<String>,
+    /// Why they could not be read, as a stable name.
+    pub code: Option<String>,
+}
+
+impl DeadLetterFilter {
+    fn query(self, cursor: Option<String>, limit: usize) -> Result<DeadLetterQuery, AppError> {
+        let state = match self.state.as_deref() {
             None => None,
             Some("open") => Some(DeadLetterState::Open),
             Some("replayed") => Some(DeadLetterState::Replayed),
@@ -37,16 +44,35 @@ impl App {
                 return Err(AppError::Unreadable(message));
             }
         };
+        Ok(DeadLetterQuery {
+            state,
+            source: self.source,
+            topic: self.topic,
+            code: self.code,
+            before: cursor_of(cursor.as_deref())?,
+            limit,
+        })
+    }
+}
+
+impl App {
+    /// Payloads that could not be read, newest first.
+    ///
+    /// # Errors
+    /// `Forbidden`, a state, limit or cursor that does not fit, a fault of the store.
+    pub async fn list_dead_letters(
+        self: &Arc<Self>,
+        caller: &Caller,
+        filter: DeadLetterFilter,
+        cursor: Option<String>,
+        limit: Option<u32>,
+    ) -> Result<Page, AppError> {
+        self.authorise(caller, Action::Read, Subject::DeadLetters)?;
         let limit = limit_of(limit, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX)?;
-        let before = cursor_of(cursor.as_deref())?;
+        let query = filter.query(cursor, limit + 1)?;
         let app = Arc::clone(self);
         let letters = blocking("list dead letters", move || {
-            app.store.readings().dead_letters(&DeadLetterQuery {
-                state,
-                before,
-                limit: limit + 1,
-                ..DeadLetterQuery::default()
-            })
+            app.store.readings().dead_letters(&query)
         })
         .await?;
         let since = self.store.readings().newest_position().to_string();
@@ -105,8 +131,9 @@ impl App {
         let letter = self.open_letter(id).await?;
         self.note_audit(caller, "dead-letter.discard", json!({ "dead_letter": id }))
             .await?;
-        let discarded = self.store.readings().discard_dead_letter(letter.id).await;
-        if !discarded.map_err(|error| fault("discard a dead letter", error))? {
+        let discarded = self.store.readings().discard_dead_letters(vec![letter.id]);
+        let discarded = discarded.await;
+        if discarded.map_err(|error| fault("discard a dead letter", error))? == 0 {
             return Err(settled());
         }
         self.letter(id).await.map(|letter| letter_value(&letter))

@@ -176,7 +176,9 @@ impl Node {
 
     async fn dead_letters(&self) -> Vec<Value> {
         let somebody = Caller::socket();
-        let letters = self.app.list_dead_letters(&somebody, None, None, None);
+        let letters = self
+            .app
+            .list_dead_letters(&somebody, Default::default(), None, None);
         letters.await.unwrap().items
     }
 
