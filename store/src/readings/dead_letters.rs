@@ -124,18 +124,20 @@ impl DeadLetters {
         })
     }
 
+    /// Answers whether it is new: a copy that a broker kept comes with every connection, and is one letter.
     pub(crate) fn insert(
         &mut self,
         connection: &Connection,
         dead: &NewDeadLetter,
         delivery: Option<&Delivery>,
         position: i64,
-    ) -> Result<(), rusqlite::Error> {
-        connection
+    ) -> Result<bool, rusqlite::Error> {
+        let inserted = connection
             .prepare_cached(
                 "INSERT INTO dead_letter (source, topic, reason, received_ms, payload, session, packet, hash, position, \
-                 decoder, code, retry_at_ms, bytes, share) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, length(?5), ?13)",
+                 decoder, code, retry_at_ms, bytes, share, copy) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, length(?5), ?13, ?14) \
+                 ON CONFLICT (source, topic, copy) WHERE copy IS NOT NULL DO NOTHING",
             )?
             .execute(params![
                 dead.source,
@@ -150,8 +152,12 @@ impl DeadLetters {
                 dead.decoder,
                 dead.code,
                 dead.retry_at_ms,
-                share_of(&dead.topic)
+                share_of(&dead.topic),
+                dead.kept.then(|| copy_number(&dead.payload))
             ])?;
+        if inserted == 0 {
+            return Ok(false);
+        }
         self.now.has.add(Amount {
             rows: 1,
             bytes: dead.payload.len() as u64,
@@ -161,7 +167,7 @@ impl DeadLetters {
             self.now.has.remove(dropped);
             self.now.dropped += dropped.rows;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// One step of dropping what came before a time; answers whether more is left.
@@ -215,6 +221,13 @@ impl DeadLetters {
     pub(crate) fn roll_back(&mut self) {
         self.now = self.committed;
     }
+}
+
+/// Tells a copy of a topic from another that was kept there later.
+fn copy_number(payload: &[u8]) -> i64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&blake3::hash(payload).as_bytes()[..8]);
+    i64::from_le_bytes(number)
 }
 
 const COLUMNS: &str =

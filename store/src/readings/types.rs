@@ -132,6 +132,8 @@ pub struct NewDeadLetter {
     /// When to try again without a person, Unix milliseconds; `None` where the cause cannot pass.
     pub retry_at_ms: Option<i64>,
     pub payload: Vec<u8>,
+    /// It is a copy that a broker kept: it was no news when it came.
+    pub kept: bool,
     /// As in [`NewReading::message`].
     pub message: Option<u32>,
 }

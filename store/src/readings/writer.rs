@@ -479,8 +479,13 @@ impl Writer {
             let delivery = message
                 .map(|number| &batch.messages[number])
                 .filter(|delivery| !delivery.exactly_once);
-            self.dead_letters
-                .insert(&self.connection, dead, delivery, self.position)?;
+            let is_new =
+                self.dead_letters
+                    .insert(&self.connection, dead, delivery, self.position)?;
+            if !is_new {
+                ingested.duplicates += 1;
+                continue;
+            }
             if let (Some(number), Some(delivery)) = (message, delivery)
                 && !noted[number]
             {

@@ -114,17 +114,11 @@ impl IngestSession {
 
     /// Takes one message.
     pub fn message(&mut self, message: Message<'_>) {
-        let Message {
-            topic,
-            payload,
-            delivery,
-            ..
-        } = message;
-        self.begin(topic, payload, delivery);
+        self.begin(message.topic, message.payload, message.delivery);
         if let Err((decoder, reason)) = self.read(&message) {
             let retry_at_ms = reason.retry_at_ms(self.now_ms, 1);
             self.dead_letter(
-                (topic, payload, delivery),
+                &message,
                 decoder,
                 (reason.code(), reason.to_string()),
                 retry_at_ms,
@@ -134,12 +128,18 @@ impl IngestSession {
 
     fn dead_letter(
         &mut self,
-        (topic, payload, delivery): (&str, &[u8], Delivery),
+        message: &Message<'_>,
         decoder: String,
         (code, reason): (&'static str, String),
         retry_at_ms: Option<i64>,
     ) {
         metrics::counter!("muster_ingest_dead_letters_total", "reason" => code).increment(1);
+        let Message {
+            topic,
+            payload,
+            delivery,
+            kept,
+        } = *message;
         let message = self.remember(topic, payload, delivery);
         self.batch.dead.push(NewDeadLetter {
             source: self.source.name().to_owned(),
@@ -150,6 +150,7 @@ impl IngestSession {
             received_ms: self.now_ms,
             retry_at_ms,
             payload: payload.to_vec(),
+            kept,
             message,
         });
     }
@@ -175,21 +176,14 @@ impl IngestSession {
 
     /// Keeps a message that nothing is to be made of as a dead letter, with the beginning of a topic that is too long.
     pub fn reject(&mut self, message: Message<'_>, code: &'static str, reason: String) {
-        let Message {
-            topic,
-            payload,
-            delivery,
-            ..
-        } = message;
         // Not with 64 KB of name for each.
-        let topic = &topic[..topic.floor_char_boundary(TOPIC_BYTES_MAX)];
-        self.begin(topic, payload, delivery);
-        self.dead_letter(
-            (topic, payload, delivery),
-            String::new(),
-            (code, reason),
-            None,
-        );
+        let cut = message.topic.floor_char_boundary(TOPIC_BYTES_MAX);
+        let message = Message {
+            topic: &message.topic[..cut],
+            ..message
+        };
+        self.begin(message.topic, message.payload, message.delivery);
+        self.dead_letter(&message, String::new(), (code, reason), None);
     }
 
     /// The message taken last, as [`Submission::repeated`] names it; `None` where it cannot be told from another.

@@ -115,3 +115,42 @@ fn large_letters_make_room_for_others_by_their_bytes() {
         "counted over a restart"
     );
 }
+
+#[test]
+fn a_copy_that_a_broker_kept_is_one_letter_until_it_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), little_room());
+    let kept = |source: &str, topic: &str, payload: &[u8]| NewDeadLetter {
+        kept: true,
+        ..letter(source, topic, payload)
+    };
+    for _ in 0..3 {
+        put(&readings, vec![kept("broker city", "a/config", b"{}")]);
+    }
+    assert_eq!(topics(&readings, "broker city"), ["a/config"]);
+    put(
+        &readings,
+        vec![
+            kept("broker city", "a/config", b"{1}"),
+            kept("broker city", "b/config", b"{}"),
+            kept("broker river", "a/config", b"{}"),
+        ],
+    );
+    let others = ["a/config", "a/config", "b/config"];
+    assert_eq!(topics(&readings, "broker city"), others);
+    assert_eq!(topics(&readings, "broker river"), ["a/config"]);
+    // What is sent, and not kept, is a message of its own each time.
+    for _ in 0..2 {
+        put(&readings, vec![letter("broker city", "c", b"{}")]);
+    }
+    assert_eq!(topics(&readings, "broker city").len(), 5);
+    // Given up is given up.
+    let all = DeadLetterQuery {
+        limit: usize::MAX,
+        ..DeadLetterQuery::default()
+    };
+    let ids = readings.dead_letter_ids(&all).unwrap();
+    readings.discard_dead_letters(ids).wait().unwrap();
+    put(&readings, vec![kept("broker city", "a/config", b"{}")]);
+    assert!(topics(&readings, "broker city").is_empty());
+}
