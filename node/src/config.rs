@@ -1,5 +1,5 @@
 //! Configuration: `muster.toml` in the data directory, then `MUSTER_…` in the environment, then flags; the later wins.
-//! Tables (decoders, brokers, places for requests, retention, archive, replicate)
+//! Tables (decoders, brokers, MQTT limits, places for requests, retention, archive, replicate)
 //! stand in the file only.
 //!
 //! Invariant: a key that nobody reads is an error that names it and where it stands, because a misspelt setting on a
@@ -17,7 +17,7 @@ use crate::api::RequestPlaces;
 use crate::app::ingest::{IngestPlaces, IngestPlacesError};
 use crate::app::{ArchiveSettings, Kept, Replicate, Storage};
 use crate::ingest::broker::{self, BrokerSettings, BrokerSettingsError};
-use crate::ingest::mqtt::Anonymous;
+use crate::ingest::mqtt::{Anonymous, MqttLimits, MqttLimitsError};
 
 /// Name of the configuration file in the data directory.
 pub const FILE_NAME: &str = "muster.toml";
@@ -55,6 +55,8 @@ pub struct Config {
     pub mqtt_anonymous: Option<Anonymous>,
     /// An older way to say `mqtt_anonymous = "anywhere"`.
     pub mqtt_anonymous_anywhere: bool,
+    /// What MQTT clients may take.
+    pub mqtt: MqttLimits,
     /// Which formats messages on other topics than Muster's own have.
     pub decoders: Vec<DecoderConfig>,
     /// Brokers to listen to, beside the built-in endpoint.
@@ -91,6 +93,7 @@ impl Default for Config {
             key_file: None,
             mqtt_anonymous: None,
             mqtt_anonymous_anywhere: false,
+            mqtt: MqttLimits::default(),
             decoders: Vec::new(),
             brokers: Vec::new(),
             storage: Storage::default(),
@@ -158,6 +161,14 @@ pub enum ConfigError {
         "mqtt_anonymous_anywhere = true and mqtt_anonymous say different things: leave the former out"
     )]
     Anonymous,
+    /// A limit that cannot be had.
+    #[error("{path}: {cause}")]
+    Mqtt {
+        /// The file.
+        path: PathBuf,
+        /// Which, and what could be; part of the text, so no source that would tell it twice.
+        cause: MqttLimitsError,
+    },
     /// A broker that cannot be used.
     #[error("{path}: {cause}")]
     Broker {
@@ -222,6 +233,10 @@ impl Config {
         if config.mqtt_anonymous_anywhere && config.anonymous() != Anonymous::Anywhere {
             return Err(ConfigError::Anonymous);
         }
+        config.mqtt.check().map_err(|cause| ConfigError::Mqtt {
+            path: data_dir.join(FILE_NAME),
+            cause,
+        })?;
         broker::check(&config.brokers).map_err(|cause| ConfigError::Broker {
             path: data_dir.join(FILE_NAME),
             cause,
@@ -433,6 +448,19 @@ mod tests {
         assert_eq!(anonymous(never).unwrap(), Anonymous::Never);
         let error = anonymous(&format!("{older}{never}")).unwrap_err();
         assert!(error.to_string().contains("mqtt_anonymous"), "{error}");
+    }
+
+    #[test]
+    fn what_mqtt_clients_may_take_stands_in_a_table() {
+        let config = load("[mqtt]\nconnections_of_address_max = 400\n", &[]).unwrap();
+        assert_eq!(config.mqtt.connections_of_address_max, 400);
+        assert_eq!(config.mqtt.connections_max, 1_024);
+        let error = load("[mqtt]\nconnections_max = 0\n", &[]).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains(FILE_NAME) && error.contains("connections_max"),
+            "{error}"
+        );
     }
 
     #[test]

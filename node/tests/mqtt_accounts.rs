@@ -7,7 +7,7 @@ use std::path::Path;
 
 use domain::Kind;
 use node::app::{AppError, Caller, IdempotencyKey};
-use node::ingest::mqtt::{Anonymous, MqttSettings};
+use node::ingest::mqtt::{Anonymous, MqttLimits, MqttSettings};
 use serde_json::{Value, json};
 use support::{
     Connect, Connect5, Node, Raw, acknowledge, connect_packet, eventually, lasting, message, named,
@@ -268,6 +268,7 @@ async fn where_nobody_is_let_in_without_an_account_this_machine_is_not_either() 
     let node = node
         .with_settings(MqttSettings {
             anonymous: Anonymous::Never,
+            ..MqttSettings::default()
         })
         .await;
     let mut raw = Raw::open(&node).await;
@@ -278,6 +279,37 @@ async fn where_nobody_is_let_in_without_an_account_this_machine_is_not_either() 
         ..Connect5::default()
     };
     assert_eq!(Raw::connect5(&node, connect).await.1[1], 0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_as_many_connections_as_the_operator_says() {
+    let node = Node::start().await;
+    let (_, password) = node.credentials("gauge").await;
+    let limits = MqttLimits {
+        connections_of_device_max: 1,
+        packet_bytes_max: 2_048,
+        ..MqttLimits::default()
+    };
+    let settings = MqttSettings {
+        limits,
+        ..MqttSettings::default()
+    };
+    let node = node.with_settings(settings).await;
+    let connect = |client_id| Connect5 {
+        credentials: Some(("gauge", &password)),
+        client_id,
+        ..Connect5::default()
+    };
+    let (mut first, connack) = Raw::connect5(&node, connect("first")).await;
+    assert_eq!(connack[1], 0);
+    assert_eq!(Raw::connect5(&node, connect("second")).await.1[1], 0x97);
+    let large = vec![b'1'; 3_000];
+    first
+        .send(&publish5_packet(0x30, TOPIC, 0, b"", &large))
+        .await;
+    let (header, body) = first.packet().await;
+    assert_eq!((header, body[0]), (0xe0, 0x95));
     node.stop().await;
 }
 

@@ -200,6 +200,7 @@ async fn start(
             Arc::clone(app),
             ingest::mqtt::MqttSettings {
                 anonymous: config.anonymous(),
+                limits: config.mqtt,
             },
             stop.clone(),
         )),

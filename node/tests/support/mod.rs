@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use node::app::founding::{self, Founding};
 use node::app::{App, Caller, Clock, KeySource, OpenConfig, RecordKind};
-use node::ingest::mqtt::{Bounds, MqttSettings, serve_bounded};
+use node::ingest::mqtt::{Bounds, MqttSettings, serve, serve_bounded};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -99,30 +99,32 @@ impl Node {
     pub async fn with_settings(self, settings: MqttSettings) -> Node {
         let directory = self.stop().await;
         let config = OpenConfig::new(directory.path(), KeySource::DataDir);
-        Node::open_as(directory, config, Bounds::default(), settings).await
+        Node::open_as(directory, config, None, settings).await
     }
 
     async fn open_with(directory: TempDir, config: OpenConfig, bounds: Bounds) -> Node {
-        Node::open_as(directory, config, bounds, MqttSettings::default()).await
+        Node::open_as(directory, config, Some(bounds), MqttSettings::default()).await
     }
 
     async fn open_as(
         directory: TempDir,
         config: OpenConfig,
-        bounds: Bounds,
+        bounds: Option<Bounds>,
         settings: MqttSettings,
     ) -> Node {
         let app = App::open(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mqtt = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let endpoint = tokio::spawn(serve_bounded(
-            listener.into(),
-            Arc::clone(&app),
-            settings,
-            bounds,
-            stop.clone(),
-        ));
+        let (served, ended) = (Arc::clone(&app), stop.clone());
+        let endpoint = tokio::spawn(async move {
+            match bounds {
+                None => serve(listener.into(), served, settings, ended).await,
+                Some(bounds) => {
+                    serve_bounded(listener.into(), served, settings, bounds, ended).await;
+                }
+            }
+        });
         Node {
             app,
             mqtt,

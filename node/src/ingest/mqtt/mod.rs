@@ -11,6 +11,7 @@
 //! | `packets`, `protocol`, `refusal` | every other packet of both versions, by `mqtt-protocol-core`; refusals and their codes |
 //! | `encode`, `outgoing` | what the endpoint sends |
 //! | `greet`, `connection`, `conversation` | one client, from CONNECT to its end |
+//! | `settings` | what the operator decides |
 //! | `sessions` | one connection per client identifier |
 //! | `limits`, `tls`, `wire` | rates and counts, certificates, the socket |
 //!
@@ -32,14 +33,14 @@ mod protocol;
 mod reason;
 mod refusal;
 mod sessions;
+mod settings;
 mod tls;
 mod wire;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -50,41 +51,13 @@ use crate::app::mqtt::Mqtt;
 use limits::Limits;
 use sessions::Sessions;
 
+pub use settings::{Anonymous, MqttLimits, MqttLimitsError, MqttSettings};
 pub use tls::{Tls, TlsError};
 
 /// Messages of QoS 1 and 2 that one client may have unacknowledged (MQTT 5 §3.2.2.3.3): 100,000 readings/s over ten
 /// connections are 10,000 each, so that this bridges commits of 0.4 s; and it is as many as the store recognises when
 /// they are sent again.
 pub const RECEIVE_MAXIMUM: u16 = 4_096;
-
-/// What the operator decides.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct MqttSettings {
-    pub anonymous: Anonymous,
-}
-
-/// From where clients without an account are let in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Anonymous {
-    /// From nowhere.
-    Never,
-    /// From this machine.
-    #[default]
-    Loopback,
-    /// From everywhere: for a sensor network that is closed in itself.
-    Anywhere,
-}
-
-impl Anonymous {
-    fn admits(self, peer: IpAddr) -> bool {
-        match self {
-            Anonymous::Never => false,
-            Anonymous::Loopback => peer.to_canonical().is_loopback(),
-            Anonymous::Anywhere => true,
-        }
-    }
-}
 
 /// What one endpoint and one connection may use.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +138,7 @@ pub async fn serve(
     settings: MqttSettings,
     stop: CancellationToken,
 ) {
-    serve_bounded(listeners, app, settings, Bounds::default(), stop).await;
+    serve_bounded(listeners, app, settings, settings.limits.bounds(), stop).await;
 }
 
 /// [`serve`] with other bounds.
