@@ -15,7 +15,7 @@ use sensor_drivers::DecoderConfig;
 
 use crate::api::RequestPlaces;
 use crate::app::ingest::{IngestPlaces, IngestPlacesError};
-use crate::app::{ArchiveSettings, Kept, Replicate, Storage};
+use crate::app::{ArchiveSettings, Kept, Replicate, Storage, StorageError};
 use crate::ingest::broker::{self, BrokerSettings, BrokerSettingsError};
 use crate::ingest::mqtt::{Anonymous, MqttLimits, MqttLimitsError};
 
@@ -61,7 +61,8 @@ pub struct Config {
     pub decoders: Vec<DecoderConfig>,
     /// Brokers to listen to, beside the built-in endpoint.
     pub brokers: Vec<BrokerSettings>,
-    /// What the data directory lies on: `disk`, or `sd-card`, which trades a later acknowledgement for wear.
+    /// What the data directory lies on: `disk`, or `sd-card`, which trades a later acknowledgement for wear; in the file
+    /// also a table with the numbers of that trade.
     pub storage: Storage,
     /// Places for HTTP requests.
     pub requests: RequestPlaces,
@@ -161,6 +162,14 @@ pub enum ConfigError {
         "mqtt_anonymous_anywhere = true and mqtt_anonymous say different things: leave the former out"
     )]
     Anonymous,
+    /// A number of the storage that cannot be had.
+    #[error("{path}: {cause}")]
+    Storage {
+        /// The file.
+        path: PathBuf,
+        /// Which, and what could be; part of the text, so no source that would tell it twice.
+        cause: StorageError,
+    },
     /// A limit that cannot be had.
     #[error("{path}: {cause}")]
     Mqtt {
@@ -233,6 +242,13 @@ impl Config {
         if config.mqtt_anonymous_anywhere && config.anonymous() != Anonymous::Anywhere {
             return Err(ConfigError::Anonymous);
         }
+        config
+            .storage
+            .check()
+            .map_err(|cause| ConfigError::Storage {
+                path: data_dir.join(FILE_NAME),
+                cause,
+            })?;
         config.mqtt.check().map_err(|cause| ConfigError::Mqtt {
             path: data_dir.join(FILE_NAME),
             cause,
@@ -448,6 +464,21 @@ mod tests {
         assert_eq!(anonymous(never).unwrap(), Anonymous::Never);
         let error = anonymous(&format!("{older}{never}")).unwrap_err();
         assert!(error.to_string().contains("mqtt_anonymous"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_takes_the_place_of_the_storage_and_of_its_numbers() {
+        let file = "[storage]\nprofile = \"sd-card\"\nwindow_ms = 500\n";
+        let config = load(file, &[("MUSTER_LOG", "warn")]).unwrap();
+        assert_eq!(config.storage.window_ms, Some(500));
+        let config = load(file, &[("MUSTER_STORAGE", "disk")]).unwrap();
+        assert_eq!(config.storage, Storage::default());
+        let error = load("[storage]\nwindow_ms = 60000\n", &[]).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains(FILE_NAME) && error.contains("window_ms"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use domain::{Author, Kind, RecordId};
 use ed25519_dalek::SigningKey;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{
-    DbKey, DocumentQuery, Identity, ListCursor, OpenOptions, Store, StoreError, Synchronous, Wear,
+    DbKey, DocumentQuery, Identity, ListCursor, OpenOptions, Store, StoreError, Synchronous,
 };
 use sync_engine::{LogId, NodeId, OperationId, Role, Seq, Trust, TrustRecord};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +24,7 @@ use super::names::NameBook;
 use super::own_log::OwnLog;
 use super::present::RowView;
 use super::retention::Kept;
+use super::storage::Storage;
 use super::summaries::{Replicate, SummaryTiming};
 use super::{App, Me, auth, devices, founding, ingest, proof, receipts, rules, summaries, upkeep};
 
@@ -73,35 +72,6 @@ pub struct OpenConfig {
     pub clock: Clock,
     /// When others are told how its devices are.
     pub health: HealthTiming,
-}
-
-/// What a data directory lies on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Storage {
-    /// A disk: nothing waits for anything.
-    #[default]
-    Disk,
-    /// A memory card, which wears out: readings are acknowledged up to four seconds later, and what rules have seen is
-    /// written down once a minute (after a crash they look at up to a minute of readings again, and do nothing twice).
-    SdCard,
-}
-
-impl Storage {
-    fn wear(self) -> Wear {
-        match self {
-            Storage::Disk => Wear::DISK,
-            Storage::SdCard => Wear::CARD,
-        }
-    }
-
-    /// How long what rules have seen may be newer in memory than on the disk.
-    pub(in crate::app) fn cursor_interval(self) -> Duration {
-        match self {
-            Storage::Disk => Duration::from_secs(1),
-            Storage::SdCard => Duration::from_secs(60),
-        }
-    }
 }
 
 impl OpenConfig {

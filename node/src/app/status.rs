@@ -50,6 +50,7 @@ impl App {
             "documents": documents,
             "readings": self.store.readings().count(),
             "dead_letters": letters.open,
+            "storage": self.storage.value(),
             "warnings": warnings(letters.open, self.store.readings().dead_letters_dropped()),
             "heads_digest": digest,
             "digests": { "shared": digest },

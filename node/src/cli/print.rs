@@ -127,6 +127,14 @@ pub(super) fn status(value: &Value) -> String {
     }
     let _ = writeln!(out, "documents    {}", word(&value["documents"]));
     let _ = writeln!(out, "readings     {}", word(&value["readings"]));
+    let storage = &value["storage"];
+    if let Some(window_ms) = storage["window_ms"].as_u64().filter(|ms| *ms > 0) {
+        let _ = writeln!(
+            out,
+            "storage      {}: readings are acknowledged within {window_ms} ms",
+            word(&storage["profile"])
+        );
+    }
     for (label, key) in [("waiting", "pending"), ("quarantined", "quarantined")] {
         if value[key].as_u64().unwrap_or(0) > 0 {
             let _ = writeln!(out, "{label:<12} {}", word(&value[key]));

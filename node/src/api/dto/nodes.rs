@@ -26,6 +26,8 @@ pub struct Status {
     pub readings: u64,
     /// Dead letters that nobody has looked after.
     pub dead_letters: u64,
+    /// What its data lies on.
+    pub storage: Storage,
     /// What somebody should look after.
     pub warnings: Vec<Warning>,
     /// Digest of the documents and facts of `shared` in lanes 0 to 3: equal on two nodes that have the same.
@@ -54,6 +56,19 @@ pub struct Status {
     pub brokers: Vec<super::Broker>,
     /// The other nodes that it knows.
     pub peers: Vec<Peer>,
+}
+
+/// What a node's data lies on, and what is traded for its wear.
+#[derive(ToSchema)]
+pub struct Storage {
+    /// `disk` or `sd-card`.
+    pub profile: String,
+    /// How long readings are gathered before they are committed together, ms: their acknowledgements wait for it.
+    pub window_ms: u64,
+    /// How large the write-ahead log grows before its pages move to the files.
+    pub checkpoint_bytes: u64,
+    /// How often it is written down what rules have seen and when devices were heard.
+    pub note_every_s: u64,
 }
 
 /// The operation.
