@@ -53,6 +53,8 @@ export const paths = {
   decodersTry: () => "/v1/decoders/try",
   deadLetters: (filter: { state?: "open"; limit?: number; cursor?: string | null } = {}) =>
     `/v1/dead-letters${query({ ...filter })}`,
+  deadLettersAction: (action: "replay" | "discard", cursor: string | null) =>
+    `/v1/dead-letters/${action}${query({ all: "true", cursor })}`,
   deadLetterAction: (id: string, action: "replay" | "discard") => `/v1/dead-letters/${part(id)}/${action}`,
 
   calibrations: (filter: { device?: string; channel?: string; limit?: number; cursor?: string | null } = {}) =>

@@ -10,6 +10,7 @@ import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common, label } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
+import { ManyLetters } from "./many-letters.tsx";
 import { texts } from "./texts.ts";
 
 export function DeadLetters() {
@@ -23,6 +24,7 @@ export function DeadLetters() {
         {count > 0 && <Tag tone="warn">{count.toLocaleString()}</Tag>}
       </div>
       <p className="mb-3 text-sm text-ink-soft">{texts.deadLettersLead}</p>
+      {count > 0 && <ManyLetters />}
       <ListState query={letters} empty={texts.deadLettersNone}>
         <ul className="grid gap-2">
           {letters.data?.map((letter) => (

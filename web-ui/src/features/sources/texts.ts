@@ -94,5 +94,13 @@ export const texts = {
   attempts: (count: number) => `${count} ${count === 1 ? "attempt" : "attempts"}`,
   replay: "Read again",
   discard: "Discard",
+  replayAll: "Read all again",
+  discardAll: "Discard all",
+  discardAllAsk: "Discard all payloads that nobody could read? Their bytes stay listed as discarded for a while.",
+  manyDone: {
+    replay: (settled: number, failed: number) =>
+      `${settled.toLocaleString()} were read, ${failed.toLocaleString()} still cannot be.`,
+    discard: (settled: number, _failed: number) => `${settled.toLocaleString()} were discarded.`,
+  },
   letterOf: (action: string, topic: string) => `${action}: ${topic}`,
 };
