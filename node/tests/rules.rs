@@ -154,6 +154,72 @@ async fn what_came_before_approval_is_never_evaluated() {
     node.stop().await;
 }
 
+/// Reads `radar/<device>` by a script, whose result is the level; `before` is done first.
+async fn use_script(node: &Node, before: &str) {
+    let source = format!(
+        "function decodeUplink(input) {{ {before} return {{ data: {{ level: input.bytes[0] }} }}; }}"
+    );
+    let entries = json!([{
+        "topic": "radar/+", "format": "script", "device": "{2}", "script": { "source": source },
+    }]);
+    let entries = serde_json::from_value(entries).unwrap();
+    node.app
+        .use_decoders(entries, std::path::Path::new("."))
+        .await
+        .unwrap();
+}
+
+/// The only dead letter, once it is in that state.
+async fn letter_that_is(node: &Node, state: &str) -> Value {
+    eventually("the dead letter", || async {
+        match node.dead_letters().await.as_slice() {
+            [letter] if letter["state"] == state => Ok(letter.clone()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_in_a_message_that_the_node_can_read_only_a_moment_later_is_raised() {
+    let node = Node::start().await;
+    node.create(Kind::Rule, high_water()).await;
+    node.approve("river-01").await;
+    // Too slow by the clock: few steps, each of which compares a megabyte.
+    let slow = "const a = 'x'.repeat(1e6) + '1', b = 'x'.repeat(1e6) + '2'; while (a !== b);";
+    use_script(&node, slow).await;
+    let mut sensor = Sensor::connect(&node).await;
+    sensor.raw.publish("radar/river-01", &[9], 1, false).await;
+    let letter = letter_that_is(&node, "open").await;
+    assert!(letter["retry_at"].is_string(), "{letter}");
+    use_script(&node, "").await;
+    let raised = incident_of(&node, "river-01").await;
+    assert_eq!(raised["peak"]["value"], 9.0);
+    letter_that_is(&node, "replayed").await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_replays_is_stored_and_raises_nothing() {
+    let node = Node::start().await;
+    node.create(Kind::Rule, high_water()).await;
+    node.approve("river-01").await;
+    let mut sensor = Sensor::connect(&node).await;
+    sensor.raw.publish("radar/river-01", &[9], 900, false).await;
+    let letter = letter_that_is(&node, "open").await;
+    assert_eq!(letter["retry_at"], Value::Null);
+    use_script(&node, "").await;
+    let id = letter["id"].as_str().unwrap();
+    node.app
+        .replay_dead_letter(&Caller::socket(), id)
+        .await
+        .unwrap();
+    assert_eq!(node.count("river-01").await, 1);
+    evaluated(&node, &mut sensor, "river-marker").await;
+    assert!(incidents_of(&node, "river-01").await.is_empty());
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_is_switched_off_is_quiet_from_then_on() {
     let node = Node::start().await;

@@ -11,6 +11,12 @@ pub struct Clock {
     ahead_ms: Option<&'static AtomicU64>,
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::start()
+    }
+}
+
 impl Clock {
     /// Starts counting uptime now.
     pub fn start() -> Self {

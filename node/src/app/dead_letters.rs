@@ -3,21 +3,22 @@
 //! Invariants:
 //! - A letter is tried [`ATTEMPTS_MAX`] times by itself at most, ever later, and only for a cause that can pass without
 //!   anybody doing something about it. What is wrong with a message or with the configuration does not pass.
-//! - Its readings and its new state are one commit, and of several who replay it at once one stores them. Rules do not
-//!   look at them: they are old news.
+//! - Its readings and its new state are one commit, and of several who replay it at once one stores them.
+//! - What a person replays is old news: rules do not look at it. What the node itself reads a moment later is news as
+//!   long as it would have been when it came ([`Retry::is_news`]): a busy machine must not swallow an alarm.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use sensor_drivers::{DecodeError, Decoded, MUSTER_DECODER, Message, Route, UnitString};
+use sensor_drivers::{DecodeError, Decoded, MUSTER_DECODER, Message, Quality, Route, UnitString};
 use store::{
     CommitError, DeadLetter, DeadLetterFailure, DeviceWrites, IngestBatch, NewReading, NewText,
     OddClock, Queueing, SeriesNames, SeriesRefused, flags,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::devices::Reserved;
+use super::devices::{DeviceEntry, Reserved};
 use super::ingest::{judged, new_reading, odd_clock, reserve_texts};
 use super::messages::device_text;
 use super::readings::{blocking, fault};
@@ -32,6 +33,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Tried at one look: none of them is urgent, and what comes in now is.
 const AT_ONCE_MAX: usize = 16;
+/// A letter that the node reads by itself is news for so long: four pauses and a restart. What is older is history, and
+/// people who were not told then are not helped by an alarm about it now.
+const NEWS_MS_MAX: i64 = 5 * 60_000;
 /// So many that nobody has looked after are worth a warning: a sensor that speaks another language makes a hundred in an
 /// hour, one bad message does not.
 pub(in crate::app) const OPEN_WARN: u64 = 100;
@@ -58,6 +62,29 @@ impl Attempt {
             Attempt::Failed(_) => "failed",
             Attempt::Settled => "settled",
         }
+    }
+}
+
+/// Who tries to read a dead letter again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::app) enum Retry {
+    /// The node itself, at that time (Unix milliseconds).
+    ByItself { now_ms: i64 },
+    /// A person asked for it, perhaps after months.
+    ByPerson,
+}
+
+impl Retry {
+    /// Whether rules are to look at what a letter says of a device, as they would have when it came.
+    fn is_news(self, letter: &DeadLetter, device: &DeviceEntry, quality: Quality) -> bool {
+        let Retry::ByItself { now_ms } = self else {
+            return false;
+        };
+        let age_ms = now_ms.saturating_sub(letter.received_ms);
+        age_ms <= NEWS_MS_MAX
+            && !letter.kept
+            && quality == Quality::Good
+            && device.was_approved_at(letter.received_ms)
     }
 }
 
@@ -165,7 +192,8 @@ impl App {
         })
         .await?;
         for letter in due {
-            let outcome = self.try_dead_letter(&letter).await?.name();
+            let retry = Retry::ByItself { now_ms };
+            let outcome = self.try_dead_letter(&letter, retry).await?.name();
             metrics::counter!("muster_dead_letter_retries_total", "outcome" => outcome)
                 .increment(1);
         }
@@ -179,10 +207,11 @@ impl App {
     pub(in crate::app) async fn try_dead_letter(
         self: &Arc<Self>,
         letter: &DeadLetter,
+        retry: Retry,
     ) -> Result<Attempt, AppError> {
         let (app, again) = (Arc::clone(self), letter.clone());
         // A script may take its time.
-        let decoded = tokio::task::spawn_blocking(move || app.decode_again(&again));
+        let decoded = tokio::task::spawn_blocking(move || app.decode_again(&again, retry));
         let (decoder, decoded) = decoded.await.map_err(|error| AppError::Fault {
             context: "replay a dead letter",
             source: Box::new(error),
@@ -230,7 +259,11 @@ impl App {
     }
 
     /// With the decoders of now, whose name comes with the outcome.
-    fn decode_again(&self, letter: &DeadLetter) -> (String, Result<Replayed, Unreadable>) {
+    fn decode_again(
+        &self,
+        letter: &DeadLetter,
+        retry: Retry,
+    ) -> (String, Result<Replayed, Unreadable>) {
         let active = self.decoders.now();
         let decoder = match active.table.route(&letter.topic) {
             Some(Route::Entry(entry)) => format!("{} {}", entry.name(), entry.version()),
@@ -244,7 +277,7 @@ impl App {
         });
         let decoded = decoded.map_err(Unreadable::from).and_then(|decoded| {
             let (texts, places) = self.old_texts(&decoded, letter.received_ms)?;
-            let (readings, odd_clocks) = self.old_readings(&decoded, letter.received_ms)?;
+            let (readings, odd_clocks) = self.old_readings(&decoded, letter, retry)?;
             let devices = DeviceWrites {
                 texts,
                 odd_clocks,
@@ -284,8 +317,10 @@ impl App {
     fn old_readings(
         &self,
         decoded: &Decoded,
-        received_ms: i64,
+        letter: &DeadLetter,
+        retry: Retry,
     ) -> Result<(Vec<NewReading>, Vec<OddClock>), Unreadable> {
+        let received_ms = letter.received_ms;
         let mut readings = Vec::new();
         let mut odd_clocks = Vec::new();
         for (device, sample) in decoded.samples() {
@@ -302,7 +337,8 @@ impl App {
             let series = readings_file.intern_series(&names, entry.owner(), received_ms)?;
             let judged = judged(sample.device_time_ms, received_ms);
             odd_clocks.extend(odd_clock(&judged, readings.len()));
-            let flags = flags::of(entry.is_approved(), false);
+            let is_news = retry.is_news(letter, &entry, sample.quality);
+            let flags = flags::of(entry.is_approved(), is_news);
             let reading = new_reading(series, &judged, received_ms, sample.value, flags);
             readings.push(reading);
         }
@@ -312,6 +348,10 @@ impl App {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
+    use serde_json::json;
+
+    use super::super::devices::Devices;
     use super::*;
 
     #[test]
@@ -320,6 +360,44 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(pause(4, 1.0), Duration::from_secs(4));
         assert_eq!(pause(1, 1.0), PAUSE_MIN);
+    }
+
+    #[test]
+    fn what_was_no_news_when_it_came_is_none_when_it_is_read_by_itself() {
+        let devices = Devices::default();
+        let fields = json!({"name": "gauge", "state": "approved"});
+        devices.document_committed(fields.as_object().expect("an object"), false);
+        let approved = devices.entry("gauge").expect("room");
+        let unknown = devices.entry("stranger").expect("room");
+        let received_ms = i64::MAX / 2;
+        let letter = |kept| DeadLetter {
+            id: 1,
+            source: String::new(),
+            topic: String::new(),
+            decoder: String::new(),
+            reason: String::new(),
+            code: String::new(),
+            received_ms,
+            kept,
+            payload: Vec::new(),
+            attempts: 1,
+            state: store::DeadLetterState::Open,
+            retry_at_ms: None,
+        };
+        let soon = Retry::ByItself {
+            now_ms: received_ms + 1000,
+        };
+        let late = Retry::ByItself {
+            now_ms: received_ms + NEWS_MS_MAX + 1,
+        };
+        let is_news =
+            |retry: Retry, kept, device, quality| retry.is_news(&letter(kept), device, quality);
+        assert!(is_news(soon, false, &approved, Quality::Good));
+        assert!(!is_news(soon, true, &approved, Quality::Good));
+        assert!(!is_news(soon, false, &approved, Quality::Suspect));
+        assert!(!is_news(soon, false, &unknown, Quality::Good));
+        assert!(!is_news(late, false, &approved, Quality::Good));
+        assert!(!is_news(Retry::ByPerson, false, &approved, Quality::Good));
     }
 
     #[test]

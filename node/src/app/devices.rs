@@ -28,6 +28,7 @@ pub(in crate::app) use self::claims::Claims;
 pub(in crate::app) use self::overlay::{Freshness, Overlay, Timed, age_s};
 pub(in crate::app) use self::standing::Standing;
 pub(in crate::app) use self::texts::{DeviceTexts, Reserved};
+use super::clock::Clock;
 
 use self::presence::Presence;
 use self::standing::AtomicStanding;
@@ -50,6 +51,8 @@ const NEVER: i64 = i64::MIN;
 #[derive(Debug)]
 pub(in crate::app) struct DeviceEntry {
     standing: AtomicStanding,
+    /// Since when it is approved or not, Unix milliseconds; [`NEVER`] for before this start.
+    approved_since_ms: AtomicI64,
     first_seen_ms: AtomicI64,
     last_seen_ms: AtomicI64,
     battery_pct: Mutex<Option<Timed<f64>>>,
@@ -68,6 +71,7 @@ impl Default for DeviceEntry {
     fn default() -> Self {
         DeviceEntry {
             standing: AtomicStanding::default(),
+            approved_since_ms: AtomicI64::new(NEVER),
             first_seen_ms: AtomicI64::new(NEVER),
             last_seen_ms: AtomicI64::new(NEVER),
             battery_pct: Mutex::default(),
@@ -93,6 +97,11 @@ impl DeviceEntry {
         } else {
             SeriesOwner::Stranger
         }
+    }
+
+    /// Whether it is approved and was when something of it came at that time: what came before is never evaluated.
+    pub(in crate::app) fn was_approved_at(&self, received_ms: i64) -> bool {
+        self.is_approved() && self.approved_since_ms.load(Ordering::Relaxed) <= received_ms
     }
 
     /// A reading of it came in at `received_ms`.
@@ -223,6 +232,7 @@ pub(in crate::app) struct UnknownDevice {
 pub(in crate::app) struct Devices {
     claims: Claims,
     barred: Arc<Notify>,
+    clock: Clock,
     texts: Arc<DeviceTexts>,
     by_name: Arc<RwLock<HashMap<Box<str>, Arc<DeviceEntry>>>>,
 }
@@ -297,6 +307,10 @@ impl Devices {
         }
         let waiting = readings.device_text_counts()?;
         self.texts.count(waiting, |name| self.is_approved(name));
+        // What the documents say at a start was so before.
+        for entry in self.by_name.read().values() {
+            entry.approved_since_ms.store(NEVER, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -324,9 +338,13 @@ impl Devices {
             .expected_interval_ms
             .store(expected_interval_s.saturating_mul(1_000), Ordering::Relaxed);
         let standing = Standing::of_document(fields, deleted);
+        let approved = standing == Standing::Approved;
+        if entry.is_approved() != approved {
+            let now_ms = self.clock.wall_ms().cast_signed();
+            entry.approved_since_ms.store(now_ms, Ordering::Relaxed);
+        }
         let before = entry.standing.swap(standing);
-        if (before == Standing::Approved) != (standing == Standing::Approved) {
-            let approved = standing == Standing::Approved;
+        if (before == Standing::Approved) != approved {
             tracing::info!(device = name, approved, "device approval changed");
             // What it said before it was approved may be written down now.
             self.texts.wake();
@@ -504,6 +522,8 @@ mod tests {
         assert!(!entry.is_approved());
         devices.document_committed(&document("gauge", "approved"), false);
         assert!(entry.is_approved());
+        assert!(!entry.was_approved_at(1000), "long before it was approved");
+        assert!(entry.was_approved_at(devices.clock.wall_ms().cast_signed()));
         devices.document_committed(&document("gauge", "disabled"), false);
         assert!(!entry.is_approved());
         devices.document_committed(&document("gauge", "approved"), false);

@@ -48,6 +48,8 @@ pub struct DeadLetter {
     /// See [`NewDeadLetter`].
     pub code: String,
     pub received_ms: i64,
+    /// See [`NewDeadLetter`].
+    pub kept: bool,
     pub payload: Vec<u8>,
     /// How often it was tried to read it.
     pub attempts: u32,
@@ -230,8 +232,8 @@ fn copy_number(payload: &[u8]) -> i64 {
     i64::from_le_bytes(number)
 }
 
-const COLUMNS: &str =
-    "id, source, topic, reason, received_ms, payload, attempts, state, decoder, code, retry_at_ms";
+/// A copy that a broker kept is one that has a number.
+const COLUMNS: &str = "id, source, topic, reason, received_ms, payload, attempts, state, decoder, code, retry_at_ms, copy IS NOT NULL";
 
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     Ok(DeadLetter {
@@ -250,6 +252,7 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
         decoder: row.get(8)?,
         code: row.get(9)?,
         retry_at_ms: row.get(10)?,
+        kept: row.get(11)?,
     })
 }
 

@@ -13,7 +13,7 @@ use store::{DeadLetter, DeadLetterQuery, DeadLetterState};
 
 use super::{blocking, fault};
 use crate::app::clock::rfc3339;
-use crate::app::dead_letters::Attempt;
+use crate::app::dead_letters::{Attempt, Retry};
 use crate::app::types::{cursor_of, limit_of};
 use crate::app::{App, AppError, Caller, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, Page};
 
@@ -109,7 +109,7 @@ impl App {
         let letter = self.open_letter(id).await?;
         self.note_audit(caller, "dead-letter.replay", json!({ "dead_letter": id }))
             .await?;
-        match self.try_dead_letter(&letter).await? {
+        match self.try_dead_letter(&letter, Retry::ByPerson).await? {
             Attempt::Read => self.letter(id).await.map(|letter| letter_value(&letter)),
             Attempt::Failed(reason) => Err(AppError::Conflict(format!(
                 "it still cannot be read: {reason}"

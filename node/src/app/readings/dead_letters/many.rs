@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::DeadLetterFilter;
-use crate::app::dead_letters::Attempt;
+use crate::app::dead_letters::{Attempt, Retry};
 use crate::app::readings::{blocking, fault};
 use crate::app::{App, AppError, Caller};
 
@@ -147,7 +147,7 @@ impl App {
         })
         .await?;
         match letter {
-            Some(letter) => self.try_dead_letter(&letter).await,
+            Some(letter) => self.try_dead_letter(&letter, Retry::ByPerson).await,
             None => Ok(Attempt::Settled),
         }
     }
