@@ -12,22 +12,28 @@ const PLAUSIBLE_MS: i64 = 24 * 60 * 60 * 1000;
 /// A clock that runs ahead by more than this must not make later, correct samples look late.
 const AHEAD_MS: i64 = 60_000;
 
-/// The time that counts for a reading: its own where that is plausible, else the time of receipt.
-pub fn effective_time_ms(sample_ms: Option<i64>, received_ms: i64) -> i64 {
-    match sample_ms {
-        Some(at_ms) if at_ms.abs_diff(received_ms) <= PLAUSIBLE_MS.unsigned_abs() => at_ms,
-        _ => received_ms,
+/// The time on which durations run: a sample's own where that is plausible, else the time of receipt.
+pub fn effective_time_ms(at_ms: i64, received_ms: i64) -> i64 {
+    if at_ms.abs_diff(received_ms) <= PLAUSIBLE_MS.unsigned_abs() {
+        at_ms
+    } else {
+        received_ms
     }
 }
 
-fn bounded_time_ms(sample: &Sample) -> i64 {
-    sample
-        .at_ms
-        .min(sample.received_ms.saturating_add(AHEAD_MS))
+/// Where a sample stands in a window: a buffer of last week is compared with itself, as it was measured, and not taken
+/// for a rise within the second in which it came.
+pub(super) fn window_time_ms(sample: &Sample) -> i64 {
+    bounded_ms(sample.at_ms, sample)
 }
 
-/// What durations are measured on. They run on the samples' own time; from and to a sample that is older than the
-/// newest (a buffer sent late, a clock that was set back or ran ahead) they run on the time of receipt, so that a rule is never blind.
+fn bounded_ms(at_ms: i64, sample: &Sample) -> i64 {
+    at_ms.min(sample.received_ms.saturating_add(AHEAD_MS))
+}
+
+/// What durations are measured on. They run on the samples' own time where it is plausible; from and to a sample that is
+/// older than the newest (a buffer sent late, a clock that was set back or ran ahead) they run on the time of receipt, so
+/// that a rule is never blind.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Time {
     /// Time of the newest sample; `None` before the first.
@@ -44,7 +50,7 @@ impl Time {
     /// Moves on to a sample. True when the sample is older than the newest, and than the receipt of those before it: what a
     /// clock that runs ahead says of the future makes no later sample late.
     pub(super) fn advance(&mut self, sample: &Sample) -> bool {
-        let at_ms = bounded_time_ms(sample);
+        let at_ms = bounded_ms(effective_time_ms(sample.at_ms, sample.received_ms), sample);
         let late = self
             .newest_ms
             .is_some_and(|newest_ms| at_ms < newest_ms.min(self.received_ms));
@@ -93,7 +99,7 @@ pub(super) struct Stretch {
 impl Stretch {
     /// Moves on to a sample.
     pub(super) fn advance(&mut self, sample: &Sample) -> Place {
-        let at_ms = bounded_time_ms(sample);
+        let at_ms = window_time_ms(sample);
         let receipt_ms = sample.received_ms.saturating_sub(self.received_ms).max(0);
         self.received_ms = self.received_ms.max(sample.received_ms);
         let Some(newest_ms) = self.newest_ms else {

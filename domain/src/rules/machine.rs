@@ -137,6 +137,8 @@ pub(super) struct Cleared {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) at_ms: i64,
+    /// When this node heard of it.
+    pub(super) received_ms: i64,
     /// What it rests on: time and place of the sample. For silence, of the last one that was heard.
     pub(super) from_ms: i64,
     pub(super) position: u64,
@@ -195,6 +197,7 @@ impl Machine {
                         due: false,
                     },
                 };
+                start.from_ms = start.from_ms.min(moment.from_ms);
                 start.peak = worse(limits, start.peak, here);
                 start.due = now_ms - start.elapsed_ms >= limits.for_ms;
                 if start.due && !moment.silenced {
@@ -211,7 +214,7 @@ impl Machine {
                     let since_ms = *raised.clearing_since_ms.get_or_insert(now_ms);
                     if now_ms - since_ms >= limits.hold_ms {
                         let raised = *raised;
-                        return Some(self.clear(&raised, moment.at_ms));
+                        return Some(self.clear(&raised, moment));
                     }
                 }
                 told_peak(limits, raised, now_ms)
@@ -270,7 +273,7 @@ impl Machine {
         let severity_steps = limits.severity_steps(peak.value);
         let before_steps = again.map_or(0, |before| before.severity_steps);
         let raised = Raised {
-            from_ms: again.map_or(start.from_ms, |before| before.from_ms),
+            from_ms: again.map_or(start.from_ms, |before| before.from_ms.min(start.from_ms)),
             peak,
             recorded: peak,
             recorded_elapsed_ms: now_ms,
@@ -285,7 +288,7 @@ impl Machine {
                 at_ms: here.at_ms,
                 value: here.value,
                 peak,
-                evidence_from_ms: before.from_ms,
+                evidence_from_ms: raised.from_ms,
                 severity_steps: (severity_steps > before_steps).then_some(severity_steps),
                 again_from_position: start.position,
             },
@@ -300,7 +303,13 @@ impl Machine {
         }
     }
 
-    fn clear(&mut self, raised: &Raised, at_ms: i64) -> RuleEvent {
+    fn clear(&mut self, raised: &Raised, moment: &Moment) -> RuleEvent {
+        // A clock that was set back by days ends nothing before it began.
+        let at_ms = if moment.at_ms < raised.from_ms {
+            moment.received_ms
+        } else {
+            moment.at_ms
+        };
         self.phase = Phase::Clear;
         self.cleared = raised.incident.map(|incident| Cleared {
             elapsed_ms: self.time.elapsed_ms,

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::{Place, Stretch};
+use super::clock::{Place, Stretch, window_time_ms};
 use super::formula::Formula;
 use super::machine::{Machine, Moment, Phase, RuleEvent};
 use super::normal::Normal;
@@ -18,7 +18,7 @@ use super::{Level, Rule};
 pub struct Sample {
     /// The value.
     pub value: f64,
-    /// From [`super::effective_time_ms`].
+    /// The time it is stored under, which is what people see of it: its own, or that of its receipt.
     pub at_ms: i64,
     /// When this node received it.
     pub received_ms: i64,
@@ -260,6 +260,7 @@ pub fn step(
     let RuleState { machine, memory } = state;
     let mut moment = Moment {
         at_ms: sample.at_ms,
+        received_ms: sample.received_ms,
         from_ms: sample.at_ms,
         position: sample.position,
         late: false,
@@ -351,6 +352,7 @@ pub fn tick(rule: &Rule, state: &mut RuleState, tick: &Tick) -> Option<RuleEvent
         machine.time.elapsed_ms = machine.time.elapsed_ms.max(tick.uptime_ms);
         let moment = Moment {
             at_ms: tick.at_ms,
+            received_ms: tick.at_ms,
             from_ms: heard.at_ms,
             position: heard.position,
             // Below the limit it says nothing yet; whether it is over, the next reading says.
@@ -433,7 +435,7 @@ impl InputMemory {
             self.past = Past::Hours(Box::default());
         }
         if let Past::Hours(hours) = &mut self.past {
-            hours.push(sample.at_ms, sample.value);
+            hours.push(window_time_ms(sample), sample.value);
             self.value = hours
                 .nowcast()
                 .map(|concentration| weather::aqi(breakpoints, concentration));

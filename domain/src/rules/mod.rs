@@ -24,7 +24,6 @@ mod window;
 
 use serde_json::{Map, Value};
 
-pub use clock::effective_time_ms;
 pub use fold::{Fold, RaisedIncident, fold};
 pub(crate) use formula::FORMULA_BYTES_MAX;
 pub use formula::Formula;

@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::clock::effective_time_ms;
 use super::*;
 
 mod kinds;
@@ -246,14 +247,54 @@ fn a_correct_value_clears_what_a_clock_that_ran_ahead_has_raised() {
 fn a_samples_own_time_counts_within_a_day_of_its_receipt() {
     let day_ms = 24 * 60 * 60 * 1000;
     let now_ms = 1_763_640_000_000;
+    assert_eq!(effective_time_ms(now_ms - day_ms, now_ms), now_ms - day_ms);
+    assert_eq!(effective_time_ms(now_ms - day_ms - 1, now_ms), now_ms);
+    assert_eq!(effective_time_ms(now_ms + day_ms + 1, now_ms), now_ms);
+    assert_eq!(effective_time_ms(i64::MIN, now_ms), now_ms);
+}
+
+#[test]
+fn a_flood_of_last_week_is_raised_and_cleared_when_it_was_measured() {
+    const WEEK_S: i64 = 7 * 86_400;
+    let now_s = 10 * WEEK_S;
+    let rule = rule(json!({"for_s": 60}));
+    let mut state = RuleState::default();
+    // Every ten minutes, received within a second each.
+    let mut buffered = |n: i64, value: f64| {
+        let sample = Sample {
+            value,
+            at_ms: (now_s - WEEK_S + n * 600) * 1000,
+            received_ms: (now_s + n * 60) * 1000,
+            position: n.unsigned_abs(),
+            uptime_ms: 0,
+        };
+        step(&rule, &mut state, &[], &sample).map(word)
+    };
+    let at = |n: i64| now_s - WEEK_S + n * 600;
+    assert_eq!(buffered(0, 5.0), None, "a minute of receipt has not passed");
     assert_eq!(
-        effective_time_ms(Some(now_ms - day_ms), now_ms),
-        now_ms - day_ms
+        buffered(1, 6.0),
+        Some(format!("raise at {} peak 6 since {}", at(1), at(0)))
     );
-    assert_eq!(effective_time_ms(Some(now_ms - day_ms - 1), now_ms), now_ms);
-    assert_eq!(effective_time_ms(Some(now_ms + day_ms + 1), now_ms), now_ms);
-    assert_eq!(effective_time_ms(Some(i64::MIN), now_ms), now_ms);
-    assert_eq!(effective_time_ms(None, now_ms), now_ms);
+    assert_eq!(buffered(2, 1.0), Some(format!("clear at {} peak 6", at(2))));
+}
+
+#[test]
+fn nothing_ends_before_it_began() {
+    let rule = rule(json!({}));
+    let mut state = RuleState::default();
+    let now_s = 1_000_000;
+    run(&rule, &mut state, &[(now_s, 5.0)]);
+    // A clock that was set back by a week: only the time of receipt is known.
+    let behind = Sample {
+        value: 1.0,
+        at_ms: (now_s - 604_800) * 1000,
+        received_ms: (now_s + 60) * 1000,
+        position: 9,
+        uptime_ms: 0,
+    };
+    let cleared = step(&rule, &mut state, &[], &behind).map(word);
+    assert_eq!(cleared, Some(format!("clear at {} peak 5", now_s + 60)));
 }
 
 #[test]

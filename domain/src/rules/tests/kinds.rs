@@ -129,6 +129,29 @@ fn a_buffer_that_is_emptied_late_is_no_rise() {
 }
 
 #[test]
+fn a_buffer_of_last_week_is_no_rise_within_the_second_in_which_it_came() {
+    let rule = of_kind(json!({
+        "kind": "rate", "raise_above": 1, "clear_below": 0.1, "window_s": 900,
+    }));
+    let day_ms = 86_400_000;
+    let rises_in = |step_ms: i64| {
+        let mut state = RuleState::default();
+        step(&rule, &mut state, &[], &sample(10 * day_ms, 1.0));
+        let events = (0..40).filter_map(|n| {
+            let old = Sample {
+                received_ms: 10 * day_ms + n,
+                ..sample(3 * day_ms + n * step_ms, 1.0 + n as f64 * 0.2)
+            };
+            step(&rule, &mut state, &[], &old)
+        });
+        events.count()
+    };
+    // 0.2 m an hour, and 0.2 m a minute.
+    assert_eq!(rises_in(3_600_000), 0);
+    assert_eq!(rises_in(60_000), 1);
+}
+
+#[test]
 fn a_clock_that_was_set_back_does_not_make_a_rate_blind() {
     let rule = of_kind(json!({
         "kind": "rate", "raise_above": 1, "clear_below": 0.1, "window_s": 900,

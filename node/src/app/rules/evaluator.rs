@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use domain::rules::{
-    Measure, Rule, RuleEvent, RuleState, Sample, Scope, Tick, effective_time_ms, needs_ticks,
-    peak_field, rfc3339, step, tick,
+    Measure, Rule, RuleEvent, RuleState, Sample, Scope, Tick, needs_ticks, peak_field, rfc3339,
+    step, tick,
 };
 use domain::{Kind, RecordId};
 use sensor_drivers::Calibrations;
@@ -216,10 +216,7 @@ impl Evaluator {
         }
         let sample = Sample {
             value: watched.value(reading, around.calibrations),
-            at_ms: effective_time_ms(
-                (reading.flags & flags::DEVICE_TIME != 0).then_some(reading.at_ms),
-                reading.received_ms,
-            ),
+            at_ms: reading.at_ms,
             received_ms: reading.received_ms,
             position: reading.position.unsigned_abs(),
             uptime_ms: self.uptime_ms,
