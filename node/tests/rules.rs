@@ -398,6 +398,13 @@ async fn a_test_run_tells_what_a_rule_would_have_done_and_does_nothing() {
         .await
         .unwrap();
     assert_eq!(run["fired"], 1, "{run}");
+    // In the days before it was first heard nobody missed it.
+    let week = node
+        .app
+        .test_rule(&Caller::socket(), silence, None, None)
+        .await
+        .unwrap();
+    assert_eq!(week["fired"], 1, "{week}");
     let firing = &run["firings"][0];
     let time_ms = |name: &str| {
         let at: jiff::Timestamp = firing[name].as_str().unwrap().parse().unwrap();

@@ -139,7 +139,19 @@ fn run(app: &App, rule: Rule, from_ms: i64, to_ms: i64) -> Result<Value, StoreEr
         .filter(|reading| reading.flags & flags::APPROVED == 0)
         .count();
     let (read, series) = (readings.len() - passed_over, known.len());
+    let mut heard_before = Vec::new();
+    if rule.is_about_time() {
+        for (series, names) in &known {
+            if was_heard_before(app, *series, from_ms)? {
+                heard_before.push((*series, names.clone()));
+            }
+        }
+    }
     let end_ms = to_ms.min(wall_ms(app));
+    let known = Known {
+        names: known.into_iter().collect(),
+        heard_before,
+    };
     let firings = evaluate(app, rule, known, &readings, (from_ms, end_ms));
     let told: Vec<Value> = firings.iter().take(FIRINGS_MAX).map(Firing::told).collect();
     Ok(json!({
@@ -183,6 +195,17 @@ fn points(
     }
 }
 
+/// Whether the rules had a reading of a series before the range began: nobody misses what was never heard.
+fn was_heard_before(app: &App, series: SeriesId, from_ms: i64) -> Result<bool, StoreError> {
+    let before_ms = from_ms.saturating_sub(1);
+    let page = app
+        .store
+        .readings()
+        .points(series, i64::MIN, before_ms, 1)?;
+    let last = page.points.last();
+    Ok(last.is_some_and(|point| point.flags & flags::APPROVED != 0))
+}
+
 /// Its place follows when all of them are in order.
 fn stored(series: SeriesId, point: &Point) -> StoredReading {
     StoredReading {
@@ -195,20 +218,27 @@ fn stored(series: SeriesId, point: &Point) -> StoredReading {
     }
 }
 
+/// The series of a run.
+struct Known {
+    names: HashMap<SeriesId, Names>,
+    /// Those that a rule about silence waits for from the beginning; it waits for others from their first reading on.
+    heard_before: Vec<(SeriesId, Names)>,
+}
+
 fn evaluate(
     app: &App,
     rule: Rule,
-    known: Vec<(SeriesId, Names)>,
+    known: Known,
     readings: &[StoredReading],
     (from_ms, end_ms): (i64, i64),
 ) -> Vec<Firing> {
     let about_silence = rule.measure == Measure::NoData;
     let mut evaluator = Evaluator::new([0; 16], app.node_id().to_string());
     evaluator.set_rules(&[(rule.id, Arc::new(rule))].into());
-    let names: HashMap<SeriesId, Names> = known.iter().cloned().collect();
     let approved = |device: &str| app.devices.is_approved(device);
-    let heard_of = known.into_iter().filter(|(_, names)| approved(&names.0));
-    evaluator.listen(heard_of, from_ms, 0);
+    let mut heard_before = known.heard_before;
+    heard_before.retain(|(_, names)| approved(&names.0));
+    evaluator.listen(heard_before.into_iter(), from_ms, 0);
     let around = Surroundings {
         location: &|_| None,
         approved: &approved,
@@ -233,7 +263,7 @@ fn evaluate(
         if evaluator.is_about_time() {
             pass(&mut evaluator, reading.at_ms, &mut effects);
         }
-        let mut names = |series| names.get(&series).cloned();
+        let mut names = |series| known.names.get(&series).cloned();
         evaluator.evaluate(reading, &mut names, &around, &mut effects);
         firings.take(&mut effects);
     }
