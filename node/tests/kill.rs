@@ -207,7 +207,7 @@ async fn every_acknowledged_reading_and_every_raise_survives_kill_nine_once() {
     .await;
     let rule = json!({
         "name": "high water", "match": {"device": "river-*", "channel": "level"}, "kind": "threshold",
-        "raise_above": 4.0, "clear_below": 3.0, "for_s": 0, "hold_s": 0,
+        "raise_above": 4.0, "clear_below": 3.0, "for_s": 0, "hold_s": 0, "reopen_s": 0,
         "incident": {"title": "{device}: {value} m", "category": "Met", "severity": "severe"},
     });
     api.post("/v1/rules", rule).await;

@@ -12,7 +12,7 @@ fn high_water() -> Value {
     json!({
         "name": "high water", "kind": "threshold",
         "match": {"device": "river-*", "channel": "level"},
-        "raise_above": 4.0, "clear_below": 3.0, "for_s": 0, "hold_s": 0,
+        "raise_above": 4.0, "clear_below": 3.0, "for_s": 0, "hold_s": 0, "reopen_s": 0,
         "incident": {"title": "High water at {device}: {value} m", "category": "Met", "severity": "severe"},
     })
 }

@@ -33,7 +33,7 @@ pub use measure::{
     Expression, Function, Input, Measure, RuleState, Sample, Tick, needs_ticks, step, tick,
 };
 pub use old::StateV1;
-pub(crate) use parse::{INPUTS_MAX, check};
+pub(crate) use parse::{INPUTS_MAX, REOPEN_S, check};
 pub use pattern::Pattern;
 pub use silence::Silence;
 

@@ -16,6 +16,10 @@ use super::{Pattern, Rule, RuleFault};
 use crate::RecordId;
 use crate::schema::FieldError;
 
+/// How soon after it cleared an alarm goes on in the same incident where nothing is said: a value that flaps around its
+/// levels for minutes is one thing for people to look at.
+pub(crate) const REOPEN_S: i64 = 600;
+
 /// Which fields a kind has beside those that all have.
 struct KindFields {
     kind: &'static str,
@@ -178,7 +182,11 @@ fn read(
         clear,
         for_ms: milliseconds("for_s"),
         hold_ms: milliseconds("hold_s"),
-        reopen_ms: milliseconds("reopen_s"),
+        reopen_ms: if given(fields, "reopen_s") {
+            milliseconds("reopen_s")
+        } else {
+            REOPEN_S.saturating_mul(1000)
+        },
         severities: severities(fields, raise, errors),
     };
     for name in ["for_s", "hold_s", "reopen_s"] {

@@ -481,6 +481,27 @@ fn nothing_is_raised_while_a_rule_is_silenced_and_what_is_true_at_its_end_raises
 }
 
 #[test]
+fn an_alarm_that_flaps_is_one_incident_where_the_rule_says_nothing() {
+    let opened = |rule: &Rule| {
+        let mut state = RuleState::default();
+        let mut opened = 0;
+        for n in 0..8_i64 {
+            let value = if n % 2 == 0 { 5.0 } else { 1.0 };
+            if let Some(RuleEvent::Raise { .. }) = step(rule, &mut state, &[], &heard(n, value)) {
+                state.attach_incident([n as u8; 16]);
+                opened += 1;
+            }
+        }
+        opened
+    };
+    let levels = json!({"kind": "threshold", "raise_above": 4, "clear_below": 3});
+    assert_eq!(opened(&of_kind(levels.clone())), 1);
+    let mut never = levels;
+    never["reopen_s"] = json!(0);
+    assert_eq!(opened(&of_kind(never)), 4);
+}
+
+#[test]
 fn an_alarm_that_comes_back_soon_is_the_same_incident() {
     let rule = of_kind(json!({
         "kind": "threshold", "raise_above": 4, "clear_below": 3, "reopen_s": 600,

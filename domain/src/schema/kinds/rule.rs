@@ -5,7 +5,7 @@
 //! something that nobody wrote. Lists and the expression are one register each: their parts only make sense together.
 
 use super::{CAP_CATEGORIES, FieldSpec, NAME_BYTES_MAX, SEVERITIES};
-use crate::rules::{FORMULA_BYTES_MAX, INPUTS_MAX, check};
+use crate::rules::{FORMULA_BYTES_MAX, INPUTS_MAX, REOPEN_S, check};
 use crate::schema::{Fallback, Kind, KindSpec, Part, ValueSpec};
 
 /// Which readings it looks at; `*` stands for any characters.
@@ -174,7 +174,7 @@ pub(in crate::schema) static SPEC: KindSpec = KindSpec {
         FieldSpec::register("sta_s", ValueSpec::Float),
         FieldSpec::register("lta_s", ValueSpec::Float),
         FieldSpec::register("expression", ValueSpec::Object(EXPRESSION)),
-        FieldSpec::register("reopen_s", WAIT).default(Fallback::Int(0)),
+        FieldSpec::register("reopen_s", WAIT).default(Fallback::Int(REOPEN_S)),
         FieldSpec::register(
             "severities",
             ValueSpec::List {

@@ -54,7 +54,8 @@ export const emptyRule: RuleForm = {
   clear: "",
   wait: NONE,
   hold: NONE,
-  reopen: NONE,
+  // What the node takes where nothing is said.
+  reopen: { amount: "10", unit: "min" },
   window: { amount: "15", unit: "min" },
   after: { amount: "30", unit: "min" },
   spreadMin: "",
