@@ -238,6 +238,45 @@ async fn a_rule_that_is_switched_off_is_quiet_from_then_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_incident_ends_although_its_rule_was_switched_off_or_deleted_meanwhile() {
+    let node = Node::start().await;
+    let mut marker_rule = high_water();
+    marker_rule["match"] = json!({"device": "marker", "channel": "level"});
+    node.create(Kind::Rule, marker_rule).await;
+    let mut sensor = Sensor::connect(&node).await;
+    let mut rules = Vec::new();
+    for device in ["river-off", "river-gone"] {
+        let mut rule = high_water();
+        rule["match"]["device"] = json!(device);
+        rules.push(node.create(Kind::Rule, rule).await);
+        node.approve(device).await;
+        sensor.level(device, 6.0).await;
+        incident_of(&node, device).await;
+    }
+    node.patch(Kind::Rule, &rules[0], json!({"enabled": false}))
+        .await;
+    let caller = Caller::socket();
+    let id = rules[1]["id"].as_str().unwrap();
+    let version = rules[1]["version"].as_str();
+    node.app
+        .delete(&caller, Kind::Rule, id, version)
+        .await
+        .unwrap();
+    let node = node.restart().await;
+    let mut sensor = Sensor::connect(&node).await;
+    for device in ["river-off", "river-gone"] {
+        sensor.level(device, 2.0).await;
+        sensor.level(device, 7.0).await;
+    }
+    evaluated(&node, &mut sensor, "marker").await;
+    for device in ["river-off", "river-gone"] {
+        let ended = incident_of(&node, device).await;
+        assert!(ended["cleared_at"].is_string(), "{ended}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_incident_does_not_hold_up_the_others() {
     let node = Node::start().await;
     node.create(Kind::Rule, high_water()).await;

@@ -264,7 +264,7 @@ pub fn step(
         from_ms: sample.at_ms,
         position: sample.position,
         late: false,
-        silenced: rule.silence.covers(sample.received_ms),
+        silenced: !rule.is_on || rule.silence.covers(sample.received_ms),
     };
     let value = match &rule.measure {
         Measure::Value => {
@@ -339,7 +339,9 @@ pub fn step(
             expression.value(memory, inputs, sample)
         }
     };
-    machine.judge(&rule.limits, &moment, value?)
+    let event = machine.judge(&rule.limits, &moment, value?)?;
+    // The end brings the peak with it.
+    (rule.is_on || matches!(event, RuleEvent::Clear { .. })).then_some(event)
 }
 
 /// Evaluates that time has passed: a silence that lasts too long, and the end of a time in which nothing was to be
@@ -369,7 +371,7 @@ pub fn tick(rule: &Rule, state: &mut RuleState, tick: &Tick) -> Option<RuleEvent
 
 /// Whether ticks can mean anything to a rule in this state.
 pub fn needs_ticks(rule: &Rule, state: &RuleState) -> bool {
-    rule.measure == Measure::NoData || state.machine.is_due()
+    rule.is_on && (rule.measure == Measure::NoData || state.machine.is_due())
 }
 
 impl Expression {

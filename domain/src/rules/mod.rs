@@ -46,6 +46,8 @@ pub struct Rule {
     pub id: RecordId,
     /// Its name.
     pub name: String,
+    /// False for one that is switched off or deleted: what it has raised can still end, and it does nothing else.
+    pub is_on: bool,
     /// Which devices, by name.
     pub device: Pattern,
     /// Which channels; for an expression, the name of the value that it gives.
@@ -139,7 +141,7 @@ impl Rule {
 
     /// Whether time alone can make it raise.
     pub fn is_about_time(&self) -> bool {
-        self.measure == Measure::NoData || !self.silence.is_empty()
+        self.is_on && (self.measure == Measure::NoData || !self.silence.is_empty())
     }
 
     /// The severity after so many levels.

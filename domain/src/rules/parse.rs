@@ -89,17 +89,11 @@ pub(crate) fn check(fields: &Map<String, Value>) -> Vec<FieldError> {
 }
 
 impl Rule {
-    /// From the fields of a rule document's view. `Ok(None)` when it is switched off.
+    /// From the fields of a rule document's view.
     ///
     /// # Errors
     /// What a person has to look at; the document stays as it is.
-    pub fn from_fields(
-        id: RecordId,
-        fields: &Map<String, Value>,
-    ) -> Result<Option<Self>, RuleFault> {
-        if fields.get("enabled") == Some(&Value::Bool(false)) {
-            return Ok(None);
-        }
+    pub fn from_fields(id: RecordId, fields: &Map<String, Value>) -> Result<Self, RuleFault> {
         let kind = text(fields, "kind").ok_or(RuleFault::Field("kind"))?;
         if KINDS.iter().all(|known| known.kind != kind) {
             return Err(RuleFault::UnknownKind(kind.to_owned()));
@@ -122,8 +116,9 @@ impl Rule {
         };
         let needed =
             |field: &'static str, name: &str| part(field, name).ok_or(RuleFault::Field(field));
-        Ok(Some(Rule {
+        Ok(Rule {
             id,
+            is_on: fields.get("enabled") != Some(&Value::Bool(false)),
             name: text(fields, "name").unwrap_or_default().to_owned(),
             device: Pattern::new(&needed("match", "device")?),
             channel: Pattern::new(&needed("match", "channel")?),
@@ -133,7 +128,7 @@ impl Rule {
             title: needed("incident", "title")?,
             category: part("incident", "category").unwrap_or_else(|| "Other".into()),
             severity: part("incident", "severity").unwrap_or_else(|| "unknown".into()),
-        }))
+        })
     }
 }
 

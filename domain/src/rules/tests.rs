@@ -27,9 +27,7 @@ fn fields(more: Value) -> Map<String, Value> {
 }
 
 fn rule(more: Value) -> Rule {
-    Rule::from_fields(RecordId([1; 16]), &fields(more))
-        .unwrap()
-        .unwrap()
+    Rule::from_fields(RecordId([1; 16]), &fields(more)).unwrap()
 }
 
 /// Feeds (seconds, value), received as measured; gives each event as a word with its time.
@@ -321,13 +319,27 @@ fn an_incident_stays_attached_from_raise_to_clear() {
 }
 
 #[test]
+fn a_rule_that_is_off_ends_what_it_raised_and_does_nothing_else() {
+    let on = rule(json!({}));
+    let off = rule(json!({"enabled": false}));
+    let mut state = RuleState::default();
+    run(&on, &mut state, &[(0, 5.0)]);
+    assert_eq!(
+        run(&off, &mut state, &[(600, 9.0), (601, 1.0)]),
+        ["clear at 601 peak 9"],
+        "without a peak in between"
+    );
+    assert!(run(&off, &mut state, &[(700, 9.0)]).is_empty());
+    assert!(!needs_ticks(&off, &state), "there is nothing to wait for");
+}
+
+#[test]
 fn what_cannot_be_evaluated_says_why() {
     let from = |more: Value| Rule::from_fields(RecordId([1; 16]), &fields(more));
     let unfit = |more: Value| match from(more) {
         Err(RuleFault::Unfit { pointer, .. }) => pointer,
         other => panic!("{other:?}"),
     };
-    assert_eq!(from(json!({"enabled": false})), Ok(None));
     assert_eq!(
         from(json!({"kind": "dream"})),
         Err(RuleFault::UnknownKind("dream".into()))

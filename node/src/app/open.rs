@@ -406,8 +406,9 @@ impl Followers {
             loop {
                 let mut query = DocumentQuery::new(kind.spec().code, PAGE);
                 query.after = after;
-                // A deleted device's account has to go, also where the node stopped before it went.
-                query.include_deleted = kind == Kind::Device;
+                // A deleted device's account has to go, also where the node stopped before it went; a deleted rule still
+                // ends what it has raised.
+                query.include_deleted = matches!(kind, Kind::Device | Kind::Rule);
                 let rows = store.read(|reader| reader.list_documents(&query))?;
                 for row in &rows {
                     match serde_json::from_str::<RowView>(&row.view) {

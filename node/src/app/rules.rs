@@ -9,7 +9,8 @@
 //! - Each reading is evaluated exactly once: effects and the cursor behind them are one transaction, and evaluation
 //!   from a cursor is deterministic.
 //! - The runner never holds up an acknowledgement: what it cannot take in time it reads from the store later.
-//! - A rule that was changed or switched off counts from the next reading on.
+//! - A rule that was changed or switched off counts from the next reading on. One that is off, or deleted, still ends what
+//!   it has raised: an incident whose cause is over says so, whoever switched off what.
 
 mod evaluator;
 mod folding;
@@ -113,20 +114,15 @@ impl Rules {
         fields: &Map<String, Value>,
         deleted: bool,
     ) {
-        let rule = if deleted {
-            None
-        } else {
-            Rule::from_fields(id, fields).unwrap_or_else(|fault| {
-                tracing::warn!(rule = %id, %fault, "a rule is not evaluated");
-                None
-            })
-        };
+        let rule = Rule::from_fields(id, fields);
         let mut documents = self.documents.lock();
         match rule {
-            Some(rule) => {
+            Ok(mut rule) => {
+                rule.is_on &= !deleted;
                 documents.insert(id, Arc::new(rule));
             }
-            None => {
+            Err(fault) => {
+                tracing::warn!(rule = %id, %fault, "a rule is not evaluated");
                 documents.remove(&id);
             }
         }

@@ -16,9 +16,7 @@ fn of_kind(more: Value) -> Rule {
     let mut given = fields.clone();
     given.remove("enabled");
     crate::check_create(crate::Kind::Rule, &given).unwrap();
-    Rule::from_fields(RecordId([1; 16]), fields)
-        .unwrap()
-        .unwrap()
+    Rule::from_fields(RecordId([1; 16]), fields).unwrap()
 }
 
 fn sample(at_ms: i64, value: f64) -> Sample {

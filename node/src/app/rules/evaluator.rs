@@ -6,7 +6,7 @@
 //! - A reading that was not approved when it arrived has no effect, whatever is approved later.
 //! - Ticks only raise: what clears is data.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use domain::rules::{
@@ -134,20 +134,30 @@ impl Evaluator {
     }
 
     /// Goes on with other rules from the next reading on. A rule that was changed keeps what it has seen, so that an
-    /// incident that is open can still clear; one that is gone or switched off forgets it.
+    /// incident that is open can still clear; one that is switched off keeps what it has raised, and one that is gone
+    /// nothing.
     pub(super) fn set_rules(&mut self, rules: &BTreeMap<RecordId, Arc<Rule>>) {
         self.park();
-        self.rules = rules.values().cloned().collect();
+        self.parked.retain(|(rule, _), state| {
+            rules
+                .get(rule)
+                .is_some_and(|rule| rule.is_on || state.is_raised())
+        });
+        let ending: BTreeSet<RecordId> = self.parked.keys().map(|(rule, _)| *rule).collect();
+        let looks = |rule: &&Arc<Rule>| rule.is_on || ending.contains(&rule.id);
+        self.rules = rules.values().filter(looks).cloned().collect();
         self.about_time = self.rules.iter().any(|rule| rule.is_about_time());
-        self.parked.retain(|(rule, _), _| rules.contains_key(rule));
     }
 
     fn park(&mut self) {
         self.series.clear();
         self.by_key.clear();
         for instance in self.instances.drain(..) {
-            self.parked
-                .insert((instance.rule.id, instance.key), instance.state);
+            // What a rule saw while it was off is nothing when it is switched on again.
+            if instance.rule.is_on || instance.state.is_raised() {
+                self.parked
+                    .insert((instance.rule.id, instance.key), instance.state);
+            }
         }
     }
 
@@ -304,6 +314,10 @@ impl Evaluator {
                 }
             };
             let whole = (rule.id, key);
+            let is_known = self.by_key.contains_key(&whole) || self.parked.contains_key(&whole);
+            if !rule.is_on && !is_known {
+                continue;
+            }
             let instance = match self.by_key.get(&whole) {
                 Some(instance) => *instance,
                 None => {

@@ -97,11 +97,8 @@ fn read_rule(fields: &Map<String, Value>) -> Result<Rule, AppError> {
     if fields.get("kind").is_none_or(Value::is_null) {
         fields.insert("kind".into(), json!("threshold"));
     }
-    match Rule::from_fields(RecordId([0; 16]), &fields) {
-        Ok(Some(rule)) => Ok(rule),
-        Ok(None) => Err(invalid("/rule/enabled", "is off")),
-        Err(fault) => Err(invalid("/rule", &fault.to_string())),
-    }
+    Rule::from_fields(RecordId([0; 16]), &fields)
+        .map_err(|fault| invalid("/rule", &fault.to_string()))
 }
 
 fn invalid(pointer: &str, detail: &str) -> AppError {

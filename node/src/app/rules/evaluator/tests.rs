@@ -8,9 +8,7 @@ use super::*;
 const RULE: RecordId = RecordId([7; 16]);
 
 fn rules(fields: Value) -> BTreeMap<RecordId, Arc<Rule>> {
-    let rule = Rule::from_fields(RULE, fields.as_object().unwrap())
-        .unwrap()
-        .unwrap();
+    let rule = Rule::from_fields(RULE, fields.as_object().unwrap()).unwrap();
     BTreeMap::from([(RULE, Arc::new(rule))])
 }
 
@@ -221,6 +219,47 @@ fn a_changed_rule_keeps_what_it_saw_and_one_that_is_gone_forgets_it() {
     assert!(effects(&mut evaluator, &[reading(5, 1.0)]).is_empty());
 }
 
+#[test]
+fn a_rule_that_is_switched_off_ends_what_it_raised_also_after_a_restart() {
+    let mut before = evaluator();
+    let [RuleEffect::Open { incident_id, .. }] = &effects(&mut before, &[reading(1, 5.0)])[..]
+    else {
+        panic!("no incident")
+    };
+    let mut off = high_water();
+    Arc::make_mut(off.get_mut(&RULE).unwrap()).is_on = false;
+    before.set_rules(&off);
+    let mut evaluator = Evaluator::new([1; 16], "node".into());
+    evaluator.restore(&before.save()).unwrap();
+    evaluator.set_rules(&off);
+    assert!(effects(&mut evaluator, &[reading(2, 9.0)]).is_empty());
+    let cleared = effects(&mut evaluator, &[reading(3, 1.0)]);
+    let [
+        RuleEffect::Update {
+            incident_id: id,
+            fields,
+        },
+    ] = &cleared[..]
+    else {
+        panic!("{cleared:?}")
+    };
+    assert_eq!((id, &fields["peak"]["value"]), (incident_id, &json!(9.0)));
+    assert!(effects(&mut evaluator, &[reading(4, 9.0)]).is_empty());
+    // What it saw meanwhile is nothing: the next look at the rules finds no work, and on again it begins anew.
+    evaluator.set_rules(&off);
+    assert!(evaluator.is_idle());
+    evaluator.set_rules(&high_water());
+    let [
+        RuleEffect::Open {
+            incident_id: id, ..
+        },
+    ] = &effects(&mut evaluator, &[reading(5, 6.0)])[..]
+    else {
+        panic!("no incident")
+    };
+    assert_ne!(id, incident_id);
+}
+
 /// What the last version with format 1 wrote after a rule with `for_s` 60 and `hold_s` 30 had raised on series 1 (an
 /// incident of reading 6) and had begun to wait on series 3.
 const FORMAT_1: &str = "0102070707070707070707070707070707070301a09ab7949567a09ab79495670080e50801c0a907e0deb594\
@@ -289,10 +328,7 @@ fn every_kind() -> BTreeMap<RecordId, Arc<Rule>> {
         let mut fields = common.as_object().unwrap().clone();
         fields.extend(kind.as_object().unwrap().clone());
         let id = RecordId([n; 16]);
-        (
-            id,
-            Arc::new(Rule::from_fields(id, &fields).unwrap().unwrap()),
-        )
+        (id, Arc::new(Rule::from_fields(id, &fields).unwrap()))
     });
     rules.collect()
 }
