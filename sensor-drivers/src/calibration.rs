@@ -9,6 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ucum::UnitFit;
+
 /// Points of one curve: a laboratory certificate has 5 to 20, a rating curve of a river gauge some 40.
 pub const POINTS_MAX: usize = 64;
 
@@ -20,6 +22,38 @@ pub enum Curve {
     Linear { scale: f64, offset: f64 },
     /// Straight lines between (raw, true) points; beyond the first and last the outer lines go on.
     Points(Vec<(f64, f64)>),
+}
+
+impl Curve {
+    /// The same curve, written in the unit `unit` of its raw values and of what it makes of them, for a channel whose
+    /// values are in `said`. `None` where one does not convert into the other. Conversions are straight lines, so that a
+    /// curve of straight lines stays one.
+    pub fn for_values_in(&self, said: &str, unit: Option<&str>) -> Option<Curve> {
+        let to_unit = UnitFit::of(said, unit);
+        let back = match to_unit {
+            UnitFit::AsItIs => return Some(self.clone()),
+            UnitFit::Foreign => return None,
+            UnitFit::Converted(_) => UnitFit::of(unit?, Some(said)),
+        };
+        match self {
+            Curve::Linear { scale, offset } => {
+                let of_zero = to_unit.apply(0.0)?.mul_add(*scale, *offset);
+                Some(Curve::Linear {
+                    scale: *scale,
+                    offset: back.apply(of_zero)?,
+                })
+            }
+            Curve::Points(points) => {
+                let point =
+                    |(raw, value): &(f64, f64)| Some((back.apply(*raw)?, back.apply(*value)?));
+                points
+                    .iter()
+                    .map(point)
+                    .collect::<Option<_>>()
+                    .map(Curve::Points)
+            }
+        }
+    }
 }
 
 /// Names a calibration: the id of the document that says it.
@@ -185,6 +219,38 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_curve_in_one_unit_counts_for_values_in_another_that_measures_the_same() {
+        let line = Curve::Linear {
+            scale: 1.1,
+            offset: -5.0,
+        };
+        let made = |curve: &Curve, raw: f64| {
+            let calibration = Calibration {
+                id: [1; 16],
+                valid_from_ms: 0,
+                curve: curve.clone(),
+            };
+            calibration.apply(raw).unwrap().value
+        };
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        let metres = line.for_values_in("m", Some("cm")).unwrap();
+        assert!(close(made(&metres, 3.0), 3.25), "325 cm");
+        let bent = Curve::Points(vec![(0.0, 0.0), (100.0, 200.0), (200.0, 210.0)]);
+        let metres = bent.for_values_in("m", Some("cm")).unwrap();
+        assert!(close(made(&metres, 0.5), 1.0) && close(made(&metres, 1.5), 2.05));
+        // A scale has its zero: 0 °C is not 0 °F.
+        let kelvin = Curve::Linear {
+            scale: 2.0,
+            offset: 1.0,
+        };
+        let celsius = kelvin.for_values_in("Cel", Some("K")).unwrap();
+        assert!(close(made(&celsius, 0.0), 273.15 + 1.0));
+        assert_eq!(line.for_values_in("Pa", Some("cm")), None);
+        assert_eq!(line.for_values_in("m", None), Some(line.clone()));
+        assert_eq!(line.for_values_in("", Some("cm")), Some(line.clone()));
+    }
 
     fn linear(id: u8, valid_from_ms: i64, scale: f64, offset: f64) -> Calibration {
         Calibration {

@@ -87,6 +87,8 @@ pub struct Input {
     pub device: Option<String>,
     /// The channel.
     pub channel: String,
+    /// The unit in which the formula wants it.
+    pub unit: Option<String>,
     /// What is taken of it.
     pub function: Function,
 }

@@ -52,6 +52,8 @@ pub struct Rule {
     pub device: Pattern,
     /// Which channels; for an expression, the name of the value that it gives.
     pub channel: Pattern,
+    /// The unit of its levels, as a person wrote it; inputs of an expression have units of their own.
+    pub unit: Option<String>,
     /// What value it looks at.
     pub measure: Measure,
     /// When that value raises and clears.
@@ -101,6 +103,8 @@ pub struct Watch<'a> {
     pub scope: Scope<'a>,
     /// Which inputs of an expression the series is; empty for other kinds.
     pub inputs: Vec<u8>,
+    /// The unit in which it wants the values.
+    pub unit: Option<&'a str>,
 }
 
 impl Rule {
@@ -109,6 +113,7 @@ impl Rule {
         let whole = |scope| Watch {
             scope,
             inputs: Vec::new(),
+            unit: self.unit.as_deref(),
         };
         match &self.measure {
             Measure::Expression(expression) => {
@@ -122,12 +127,16 @@ impl Rule {
                     .filter(|(_, input)| is_input(input))
                     .map(|(index, _)| index)
                     .collect();
+                // Those of one series have one unit: it is checked when the rule is read.
+                let first = inputs.first().map(|index| usize::from(*index));
+                let first = first.and_then(|index| expression.inputs.get(index));
                 let named = expression.inputs.iter().any(|input| input.device.is_some());
                 // Where devices are named, `match.device` is one name, too: that of the virtual device.
                 let owner = if named { self.device.as_str() } else { device };
                 (!inputs.is_empty()).then_some(Watch {
                     scope: Scope::Device(owner),
                     inputs,
+                    unit: first.and_then(|input| input.unit.as_deref()),
                 })
             }
             Measure::NoData if self.channel.as_str() == "*" => self

@@ -122,6 +122,10 @@ impl Rule {
             name: text(fields, "name").unwrap_or_default().to_owned(),
             device: Pattern::new(&needed("match", "device")?),
             channel: Pattern::new(&needed("match", "channel")?),
+            unit: text(fields, "unit")
+                .map(str::trim)
+                .filter(|unit| !unit.is_empty())
+                .map(str::to_owned),
             measure,
             limits,
             silence,
@@ -147,6 +151,16 @@ fn read(
                 &format!("does not belong to a rule of kind {kind}"),
             ));
         }
+    }
+    // Silence has no unit, and what a formula gives has the unit of its levels.
+    if matches!(kind, "no_data" | "expression") && given(fields, "unit") {
+        errors.push(FieldError::new(
+            "/unit",
+            match kind {
+                "expression" => "belongs to each input of an expression",
+                _ => "does not belong to a rule of kind no_data",
+            },
+        ));
     }
     for field in of_kind.needed.iter().filter(|field| !given(fields, field)) {
         errors.push(FieldError::new(

@@ -20,7 +20,26 @@ const CALIBRATIONS_MAX: usize = 20_000;
 struct Entry {
     device: Box<str>,
     channel: Box<str>,
+    written: Written,
+}
+
+/// A calibration as it is written.
+#[derive(Debug, Clone, PartialEq)]
+struct Written {
     calibration: Calibration,
+    /// Of its raw values and of what it makes of them; `None` for whatever the channel says.
+    unit: Option<Box<str>>,
+}
+
+impl Written {
+    /// As it counts for values in that unit; `None` where it does not.
+    fn for_values_in(&self, unit: &str) -> Option<Calibration> {
+        let curve = &self.calibration.curve;
+        Some(Calibration {
+            curve: curve.for_values_in(unit, self.unit.as_deref())?,
+            ..self.calibration.clone()
+        })
+    }
 }
 
 /// All calibrations. Cheap to clone.
@@ -43,8 +62,20 @@ struct Book {
 
 #[derive(Debug, Default)]
 struct Channel {
-    all: BTreeMap<RecordId, Calibration>,
-    in_use: Arc<Calibrations>,
+    all: BTreeMap<RecordId, Written>,
+    /// What counts whatever the unit is; `None` where that depends on it.
+    in_use: Option<Arc<Calibrations>>,
+}
+
+impl Channel {
+    fn in_use(&self, unit: &str) -> Arc<Calibrations> {
+        if let Some(in_use) = &self.in_use {
+            return Arc::clone(in_use);
+        }
+        let all = self.all.values();
+        let counting = all.filter_map(|written| written.for_values_in(unit));
+        Arc::new(Calibrations::new(counting.collect()))
+    }
 }
 
 impl CalibrationBook {
@@ -73,7 +104,7 @@ impl CalibrationBook {
                 );
             } else {
                 book.change(&entry.device, &entry.channel, |all| {
-                    all.insert(id, entry.calibration.clone());
+                    all.insert(id, entry.written.clone());
                 });
                 book.documents.insert(id, entry);
             }
@@ -86,9 +117,16 @@ impl CalibrationBook {
         self.0.version.load(Ordering::Acquire)
     }
 
-    /// What counts for a channel; `None` where nothing does.
-    pub(in crate::app) fn of(&self, device: &str, channel: &str) -> Option<Arc<Calibrations>> {
-        self.0.book.read().in_use(device, channel).cloned()
+    /// What counts for a channel's values in that unit (empty for none); `None` where nothing does.
+    pub(in crate::app) fn of(
+        &self,
+        device: &str,
+        channel: &str,
+        unit: &str,
+    ) -> Option<Arc<Calibrations>> {
+        let book = self.0.book.read();
+        let in_use = book.channel(device, channel)?.in_use(unit);
+        (!in_use.is_empty()).then_some(in_use)
     }
 
     /// What this node says beside a calibration's document: whether another one counts instead.
@@ -103,10 +141,12 @@ impl CalibrationBook {
         let Entry {
             device,
             channel,
-            calibration,
+            written: Written { calibration, unit },
         } = book.documents.get(&id)?;
-        let counts = book
-            .in_use(device, channel)?
+        let in_use = book
+            .channel(device, channel)?
+            .in_use(unit.as_deref().unwrap_or_default());
+        let counts = in_use
             .in_use()
             .iter()
             .find(|other| other.valid_from_ms == calibration.valid_from_ms)?;
@@ -115,16 +155,15 @@ impl CalibrationBook {
 }
 
 impl Book {
-    fn in_use(&self, device: &str, channel: &str) -> Option<&Arc<Calibrations>> {
-        let channel = self.channels.get(device)?.get(channel)?;
-        Some(&channel.in_use)
+    fn channel(&self, device: &str, channel: &str) -> Option<&Channel> {
+        self.channels.get(device)?.get(channel)
     }
 
     fn change(
         &mut self,
         device: &str,
         channel: &str,
-        change: impl FnOnce(&mut BTreeMap<RecordId, Calibration>),
+        change: impl FnOnce(&mut BTreeMap<RecordId, Written>),
     ) {
         let channels = self.channels.entry(device.into()).or_default();
         let of_channel = channels.entry(channel.into()).or_default();
@@ -135,8 +174,12 @@ impl Book {
                 self.channels.remove(device);
             }
         } else {
-            let all = of_channel.all.values().cloned().collect();
-            of_channel.in_use = Arc::new(Calibrations::new(all));
+            let any_unit = of_channel.all.values().map(|written| {
+                let without_unit = written.unit.is_none();
+                without_unit.then(|| written.calibration.clone())
+            });
+            let any_unit: Option<Vec<Calibration>> = any_unit.collect();
+            of_channel.in_use = any_unit.map(|all| Arc::new(Calibrations::new(all)));
         }
     }
 }
@@ -159,10 +202,14 @@ fn entry_of(id: RecordId, fields: &Map<String, Value>) -> Option<Entry> {
         tracing::warn!(calibration = %id, %fault, "a calibration is not applied");
         return None;
     }
+    let unit = text("unit").map(str::trim).filter(|unit| !unit.is_empty());
     Some(Entry {
         device: device.into(),
         channel: channel.into(),
-        calibration,
+        written: Written {
+            calibration,
+            unit: unit.map(Into::into),
+        },
     })
 }
 
@@ -206,16 +253,16 @@ mod tests {
         let book = CalibrationBook::default();
         let offset = fields(NEW_YEAR, json!({"offset": -0.5}));
         book.document_committed(id(1), &offset, false);
-        let level = book.of("gauge", "level").unwrap();
+        let level = book.of("gauge", "level", "").unwrap();
         assert_eq!(level.apply(2.0, NEW_YEAR_MS).unwrap().value, 1.5);
         assert_eq!(level.apply(2.0, NEW_YEAR_MS - 1), None);
         let points = json!({"points": [{"raw": 0, "value": 0}, {"raw": 1, "value": 3}]});
         book.document_committed(id(1), &fields(NEW_YEAR, points), false);
-        let level = book.of("gauge", "level").unwrap();
+        let level = book.of("gauge", "level", "").unwrap();
         assert_eq!(level.apply(2.0, NEW_YEAR_MS).unwrap().value, 6.0);
         book.document_committed(id(1), &offset, true);
-        assert!(book.of("gauge", "level").is_none());
-        assert!(book.of("gauge", "rain").is_none());
+        assert!(book.of("gauge", "level", "").is_none());
+        assert!(book.of("gauge", "rain", "").is_none());
     }
 
     #[test]
@@ -239,8 +286,35 @@ mod tests {
         }
         assert_eq!(book.superseded_by(id(1)), Some(id(2)));
         assert_eq!(book.superseded_by(id(2)), None);
-        let level = book.of("gauge", "level").unwrap();
+        let level = book.of("gauge", "level", "").unwrap();
         assert_eq!(level.apply(1.0, NEW_YEAR_MS).unwrap().id, id(2).0);
+    }
+
+    #[test]
+    fn a_calibration_with_a_unit_counts_where_values_convert_into_it() {
+        let book = CalibrationBook::default();
+        let mut centimetres = fields(NEW_YEAR, json!({"offset": -5.0}));
+        centimetres.insert("unit".into(), json!("cm"));
+        book.document_committed(id(1), &centimetres, false);
+        let level = |unit: &str, raw| {
+            let level = book.of("gauge", "level", unit)?;
+            level.apply(raw, NEW_YEAR_MS).map(|made| made.value)
+        };
+        assert_eq!(level("cm", 300.0), Some(295.0));
+        assert_eq!(level("m", 3.5), Some(3.45));
+        assert_eq!(level("", 300.0), Some(295.0), "nobody said otherwise");
+        assert_eq!(level("Cel", 300.0), None);
+        // One without a unit, from the same time: for centimetres that with the greater id counts, for degrees the other.
+        let doubled = fields(NEW_YEAR, json!({"scale": 2.0}));
+        book.document_committed(id(0), &doubled, false);
+        let level = |unit: &str| {
+            book.of("gauge", "level", unit)
+                .unwrap()
+                .at(NEW_YEAR_MS)
+                .unwrap()
+                .id
+        };
+        assert_eq!((level("cm"), level("Cel")), (id(1).0, id(0).0));
     }
 
     #[test]
@@ -248,10 +322,10 @@ mod tests {
         let book = CalibrationBook::default();
         for curve in [json!({}), json!({"scale": 0.0}), json!({"points": []})] {
             book.document_committed(id(1), &fields(NEW_YEAR, curve), false);
-            assert!(book.of("gauge", "level").is_none());
+            assert!(book.of("gauge", "level", "").is_none());
         }
         let never = fields("soon", json!({"scale": 2.0}));
         book.document_committed(id(1), &never, false);
-        assert!(book.of("gauge", "level").is_none());
+        assert!(book.of("gauge", "level", "").is_none());
     }
 }

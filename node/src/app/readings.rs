@@ -108,8 +108,12 @@ impl App {
         values: Values,
     ) -> Result<Option<AskedSeries>, StoreError> {
         let here = self.series_here(key);
-        let (device, channel) = match &here {
-            Some(here) => (here.device.to_string(), here.channel.to_string()),
+        let (device, channel, unit) = match &here {
+            Some(here) => (
+                here.device.to_string(),
+                here.channel.to_string(),
+                here.unit.to_string(),
+            ),
             None => {
                 let elsewhere = self.store.read(|reader| {
                     let heard = self.heard_elsewhere(reader, key)?;
@@ -117,13 +121,13 @@ impl App {
                     Ok(series.filter(|_| !heard.is_empty()))
                 })?;
                 match elsewhere {
-                    Some(series) => (series.device, series.channel),
+                    Some(series) => (series.device, series.channel, series.unit),
                     None => return Ok(None),
                 }
             }
         };
         let calibrations = match values {
-            Values::Calibrated => self.calibrations.of(&device, &channel),
+            Values::Calibrated => self.calibrations.of(&device, &channel, &unit),
             Values::Raw => None,
         };
         Ok(Some(AskedSeries {
@@ -209,7 +213,8 @@ impl App {
 
     fn series_value(&self, series: &store::SeriesInfo) -> Value {
         let last = series.last.map(|last| {
-            let calibrations = self.calibrations.of(&series.device, &series.channel);
+            let (device, channel, unit) = (&series.device, &series.channel, &series.unit);
+            let calibrations = self.calibrations.of(device, channel, unit);
             let freshness = self.devices.freshness(&series.device);
             let now_ms = self.clock.wall_ms().cast_signed();
             calibrated::last(last, calibrations.as_deref(), &freshness, now_ms)

@@ -302,7 +302,7 @@ impl Runner {
                     known
                         .into_iter()
                         .filter(|series| self.app.devices.is_approved(&series.device))
-                        .map(|series| (series.id, (series.device, series.channel))),
+                        .map(|series| (series.id, series.into())),
                     wall_ms(&self.app),
                     self.position,
                 );
@@ -406,7 +406,7 @@ impl Runner {
                             return Some(names.clone());
                         }
                         let info = app.store.readings().series_info(series)?;
-                        let names: Names = (info.device, info.channel);
+                        let names = Names::from(info);
                         cache.insert(series, names.clone());
                         Some(names)
                     },
@@ -420,6 +420,10 @@ impl Runner {
                 if self.effects.len() >= EFFECTS_MAX {
                     self.commit(stop).await;
                 }
+            }
+            let other_unit = self.evaluator.take_other_unit();
+            if other_unit > 0 {
+                metrics::counter!("muster_rules_other_unit_total").increment(other_unit);
             }
             if !self.effects.is_empty() {
                 self.commit(stop).await;

@@ -26,7 +26,7 @@ async fn a_rule_of_every_kind_comes_back_as_it_was_written() {
         fields
     };
     for fields in [
-        levels(json!({ "kind": "threshold", "reopen_s": 600 })),
+        levels(json!({ "kind": "threshold", "reopen_s": 0, "unit": "m" })),
         levels(json!({ "kind": "rate", "window_s": 900, "for_s": 30, "hold_s": 60 })),
         json!({ "kind": "no_data", "after_s": 3600 }),
         levels(
@@ -38,7 +38,7 @@ async fn a_rule_of_every_kind_comes_back_as_it_was_written() {
             "expression": {
                 "formula": "heat_index(t, rh)", "fresh_s": 600,
                 "inputs": [
-                    { "name": "t", "channel": "temperature", "function": "mean", "window_s": 300 },
+                    { "name": "t", "channel": "temperature", "unit": "Cel", "function": "mean", "window_s": 300 },
                     { "name": "rh", "channel": "humidity" },
                 ],
             },

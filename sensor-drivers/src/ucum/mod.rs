@@ -8,9 +8,11 @@
 //! never guessed, it stays what the sensor says.
 
 mod alias;
+mod fit;
 mod table;
 
 pub use alias::{ucum_code, ucum_code_of_senml};
+pub use fit::UnitFit;
 
 use table::{Fraction, UNITS, Unit};
 

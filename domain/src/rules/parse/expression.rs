@@ -61,10 +61,22 @@ pub(super) fn expression(
                 ));
             }
         }
+        let unit = of("unit").map(str::trim).filter(|unit| !unit.is_empty());
+        let same_series =
+            |input: &&Input| input.device.as_deref() == of("device") && input.channel == channel;
+        if let Some(other) = inputs.iter().find(same_series)
+            && other.unit.as_deref() != unit
+        {
+            errors.push(FieldError::new(
+                &format!("{pointer}/unit"),
+                "must be that of the other input of this channel",
+            ));
+        }
         names.push(name);
         inputs.push(Input {
             device: of("device").map(str::to_owned),
             channel: channel.to_owned(),
+            unit: unit.map(str::to_owned),
             function: function(input, &pointer, errors)?,
         });
     }

@@ -370,7 +370,8 @@ fn a_virtual_sensor_can_compare_devices() {
         rule.watch("gauge-2", "flow").unwrap(),
         Watch {
             scope: Scope::Device("valley"),
-            inputs: vec![1]
+            inputs: vec![1],
+            unit: None,
         }
     );
     assert!(rule.watch("valley", "flow").is_none());
@@ -660,9 +661,9 @@ fn a_rule_that_cannot_mean_anything_is_refused_where_it_is_wrong() {
         ),
         (
             expression(
-                json!({"formula": "x", "inputs": [{"name": "x", "channel": "c", "unit": "m"}]}),
+                json!({"formula": "x", "inputs": [{"name": "x", "channel": "c", "colour": "red"}]}),
             ),
-            vec!["/expression/inputs/0/unit"],
+            vec!["/expression/inputs/0/colour"],
         ),
         (
             levels(json!({"severities": [{"level": 5}]})),
@@ -677,6 +678,20 @@ fn a_rule_that_cannot_mean_anything_is_refused_where_it_is_wrong() {
         (levels(json!({"severities": 7})), vec!["/severities"]),
         (levels(json!({"silence": [{}]})), vec!["/silence/0/from"]),
         (levels(json!({"reopen_s": -1})), vec!["/reopen_s"]),
+        (
+            json!({"kind": "no_data", "after_s": 60, "unit": "m"}),
+            vec!["/unit"],
+        ),
+        (
+            levels(json!({
+                "kind": "expression", "unit": "m", "match": {"device": "camp", "channel": "t"},
+                "expression": {"formula": "a + b", "inputs": [
+                    {"name": "a", "channel": "t", "unit": "Cel"},
+                    {"name": "b", "channel": "t", "unit": "K", "function": "max", "window_s": 60},
+                ]},
+            })),
+            vec!["/unit", "/expression/inputs/1/unit"],
+        ),
     ] {
         assert_eq!(refused(fields.clone()), pointers, "{fields}");
     }

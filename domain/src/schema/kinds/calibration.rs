@@ -58,6 +58,8 @@ pub(in crate::schema) static SPEC: KindSpec = KindSpec {
         // Unset: from the first reading on.
         FieldSpec::register("valid_from", ValueSpec::Time),
         FieldSpec::register("curve", ValueSpec::Object(CURVE)).required(),
+        // Of the raw values and of what they are made into.
+        FieldSpec::register("unit", ValueSpec::Str { max_bytes: 32 }),
         FieldSpec::register(
             "note",
             ValueSpec::Str {

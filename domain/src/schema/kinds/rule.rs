@@ -48,6 +48,7 @@ const INPUT: &[Part] = &[
     part("name", ValueSpec::Str { max_bytes: 32 }, true),
     part("device", ValueSpec::Str { max_bytes: 128 }, false),
     part("channel", ValueSpec::Str { max_bytes: 128 }, true),
+    part("unit", UNIT, false),
     part(
         "function",
         ValueSpec::Enum(&[
@@ -111,6 +112,8 @@ const WINDOW: ValueSpec = ValueSpec::Int {
     min: 1,
     max: 604_800,
 };
+/// As sensors name it, UCUM where it can be (`Cel`, `m3/s`): as long as a reading's unit may be.
+const UNIT: ValueSpec = ValueSpec::Str { max_bytes: 32 };
 const WAIT: ValueSpec = ValueSpec::Int {
     min: 0,
     max: WAIT_S_MAX,
@@ -174,6 +177,8 @@ pub(in crate::schema) static SPEC: KindSpec = KindSpec {
         FieldSpec::register("sta_s", ValueSpec::Float),
         FieldSpec::register("lta_s", ValueSpec::Float),
         FieldSpec::register("expression", ValueSpec::Object(EXPRESSION)),
+        // A register of its own beside `match`: a node that does not know it can still be told another device.
+        FieldSpec::register("unit", UNIT),
         FieldSpec::register("reopen_s", WAIT).default(Fallback::Int(REOPEN_S)),
         FieldSpec::register(
             "severities",

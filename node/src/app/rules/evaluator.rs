@@ -15,8 +15,9 @@ use domain::rules::{
 };
 use domain::{Kind, RecordId};
 use sensor_drivers::Calibrations;
+use sensor_drivers::ucum::UnitFit;
 use serde_json::{Map, Value, json};
-use store::{SeriesId, StoredReading, flags};
+use store::{SeriesId, SeriesInfo, StoredReading, flags};
 
 use super::saved::{self, Key};
 use crate::app::calibrations::CalibrationBook;
@@ -30,8 +31,24 @@ const STATES_MAX: usize = 200_000;
 /// with each alarm. Past either bound a state that is clear begins anew, which loses no incident.
 const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Device and channel of a series.
-pub(super) type Names = (Arc<str>, Arc<str>);
+/// What a series is called.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    pub(super) device: Arc<str>,
+    pub(super) channel: Arc<str>,
+    /// Empty for none.
+    pub(super) unit: Arc<str>,
+}
+
+impl From<SeriesInfo> for Names {
+    fn from(series: SeriesInfo) -> Self {
+        Names {
+            device: series.device,
+            channel: series.channel,
+            unit: series.unit,
+        }
+    }
+}
 
 /// What evaluation leads to.
 #[derive(Debug, Clone)]
@@ -76,11 +93,15 @@ pub(super) struct Evaluator {
     uptime_ms: i64,
     /// What the states took when they were saved last.
     state_bytes: usize,
+    /// See [`Evaluator::take_other_unit`].
+    other_unit: u64,
 }
 
 /// A series that was heard.
 struct Watched {
     slots: Vec<Slot>,
+    /// How many rules would look at it if its unit converted into theirs.
+    other_unit: u32,
     names: Names,
     calibrations: Option<Arc<Calibrations>>,
     /// The version of the book that they are from.
@@ -93,7 +114,7 @@ impl Watched {
     fn value(&mut self, reading: &StoredReading, book: &CalibrationBook) -> f64 {
         let version = Some(book.version());
         if self.calibrations_version != version {
-            self.calibrations = book.of(&self.names.0, &self.names.1);
+            self.calibrations = book.of(&self.names.device, &self.names.channel, &self.names.unit);
             self.calibrations_version = version;
         }
         self.calibrations
@@ -105,6 +126,8 @@ impl Watched {
 
 struct Slot {
     instance: usize,
+    /// How its values become those that the rule wants.
+    unit: UnitFit,
     /// Which inputs of the instance's expression.
     inputs: Vec<u8>,
 }
@@ -113,7 +136,8 @@ struct Slot {
 struct Instance {
     rule: Arc<Rule>,
     key: Key,
-    names: Names,
+    /// Device and channel that its incidents name.
+    shown: (Arc<str>, Arc<str>),
     state: RuleState,
 }
 
@@ -130,6 +154,7 @@ impl Evaluator {
             parked: HashMap::new(),
             uptime_ms: 0,
             state_bytes: 0,
+            other_unit: 0,
         }
     }
 
@@ -184,9 +209,9 @@ impl Evaluator {
         }
         let rules = self.rules.clone();
         for (series, names) in known {
-            let wanted = rules
-                .iter()
-                .any(|rule| rule.is_about_time() && rule.watch(&names.0, &names.1).is_some());
+            let wanted = rules.iter().any(|rule| {
+                rule.is_about_time() && rule.watch(&names.device, &names.channel).is_some()
+            });
             if wanted && !self.series.contains_key(&series) {
                 self.watch(series, &names);
             }
@@ -221,6 +246,7 @@ impl Evaluator {
         let Some(watched) = self.series.get_mut(&reading.series) else {
             return;
         };
+        self.other_unit += u64::from(watched.other_unit);
         if watched.slots.is_empty() {
             return;
         }
@@ -235,6 +261,11 @@ impl Evaluator {
             let Some(instance) = self.instances.get_mut(slot.instance) else {
                 continue;
             };
+            let Some(value) = slot.unit.apply(sample.value) else {
+                self.other_unit += 1;
+                continue;
+            };
+            let sample = Sample { value, ..sample };
             let event = step(&instance.rule, &mut instance.state, &slot.inputs, &sample);
             if let Some(event) = event {
                 let id = instance.incident_id(&self.file_id, reading.position);
@@ -266,7 +297,7 @@ impl Evaluator {
             }
             // Nobody waits for a device that is switched off. (A virtual device has no document.)
             let about_silence = instance.rule.measure == Measure::NoData;
-            if about_silence && !(around.approved)(&instance.names.0) {
+            if about_silence && !(around.approved)(&instance.shown.0) {
                 instance.state.pause_listening(now.uptime_ms);
                 continue;
             }
@@ -285,6 +316,12 @@ impl Evaluator {
         self.uptime_ms = self.uptime_ms.saturating_add(passed_ms.max(0));
     }
 
+    /// Readings that a rule passed over since this was asked last, because their unit does not convert into the rule's;
+    /// one that two rules passed over counts twice.
+    pub(super) fn take_other_unit(&mut self) -> u64 {
+        std::mem::take(&mut self.other_unit)
+    }
+
     /// What was to go on in one incident goes on in another.
     pub(super) fn reattach(&mut self, from: [u8; 16], to: [u8; 16]) {
         for instance in &mut self.instances {
@@ -299,12 +336,21 @@ impl Evaluator {
             self.forget_clear();
         }
         let mut slots = Vec::new();
+        let mut other_unit = 0;
         for rule in &self.rules {
-            let Some(watch) = rule.watch(&names.0, &names.1) else {
+            let Some(watch) = rule.watch(&names.device, &names.channel) else {
                 continue;
             };
+            let unit = UnitFit::of(&names.unit, watch.unit);
+            if unit == UnitFit::Foreign {
+                other_unit += u32::from(rule.is_on);
+                continue;
+            }
             let (key, shown) = match watch.scope {
-                Scope::Series => (Key::Series(series.0), names.clone()),
+                Scope::Series => (
+                    Key::Series(series.0),
+                    (Arc::clone(&names.device), Arc::clone(&names.channel)),
+                ),
                 Scope::Device(device) => {
                     let device: Arc<str> = device.into();
                     (
@@ -324,7 +370,7 @@ impl Evaluator {
                     self.instances.push(Instance {
                         rule: Arc::clone(rule),
                         key: whole.1.clone(),
-                        names: shown,
+                        shown,
                         state: self.parked.remove(&whole).unwrap_or_default(),
                     });
                     self.by_key.insert(whole, self.instances.len() - 1);
@@ -333,11 +379,13 @@ impl Evaluator {
             };
             slots.push(Slot {
                 instance,
+                unit,
                 inputs: watch.inputs,
             });
         }
         let watched = Watched {
             slots,
+            other_unit,
             names: names.clone(),
             calibrations: None,
             calibrations_version: None,
@@ -419,7 +467,7 @@ impl Instance {
     ) {
         let rule = &self.rule;
         let open = |at_ms, value, peak: domain::rules::Peak, from_ms, steps| {
-            let (device, channel) = (&self.names.0, &self.names.1);
+            let (device, channel) = (&self.shown.0, &self.shown.1);
             let mut fields = rule.incident_fields(device, channel, at_ms, value, steps);
             fields.insert("status".into(), json!("reported"));
             fields.insert("peak".into(), peak_field(peak.at_ms, peak.value));

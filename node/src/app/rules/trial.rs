@@ -116,7 +116,7 @@ fn run(app: &App, rule: Rule, from_ms: i64, to_ms: i64) -> Result<Value, StoreEr
         .series(&all)
         .into_iter()
         .filter(|series| rule.watch(&series.device, &series.channel).is_some())
-        .map(|series| (series.id, (series.device, series.channel)))
+        .map(|series| (series.id, series.into()))
         .collect();
     let mut truncated = known.len() > RUN_SERIES_MAX;
     known.truncate(RUN_SERIES_MAX);
@@ -131,11 +131,11 @@ fn run(app: &App, rule: Rule, from_ms: i64, to_ms: i64) -> Result<Value, StoreEr
     for (position, reading) in (1..).zip(&mut readings) {
         reading.position = position;
     }
-    let passed_over = readings
+    let unapproved = readings
         .iter()
         .filter(|reading| reading.flags & flags::APPROVED == 0)
         .count();
-    let (read, series) = (readings.len() - passed_over, known.len());
+    let series = known.len();
     let mut heard_before = Vec::new();
     if rule.is_about_time() {
         for (series, names) in &known {
@@ -149,7 +149,9 @@ fn run(app: &App, rule: Rule, from_ms: i64, to_ms: i64) -> Result<Value, StoreEr
         names: known.into_iter().collect(),
         heard_before,
     };
-    let firings = evaluate(app, rule, known, &readings, (from_ms, end_ms));
+    let (firings, other_unit) = evaluate(app, rule, known, &readings, (from_ms, end_ms));
+    let passed_over = unapproved + usize::try_from(other_unit).unwrap_or(usize::MAX);
+    let read = readings.len().saturating_sub(passed_over);
     let told: Vec<Value> = firings.iter().take(FIRINGS_MAX).map(Firing::told).collect();
     Ok(json!({
         "fired": firings.len(),
@@ -222,19 +224,20 @@ struct Known {
     heard_before: Vec<(SeriesId, Names)>,
 }
 
+/// What the rule fires, and how many readings it passed over because of their unit.
 fn evaluate(
     app: &App,
     rule: Rule,
     known: Known,
     readings: &[StoredReading],
     (from_ms, end_ms): (i64, i64),
-) -> Vec<Firing> {
+) -> (Vec<Firing>, u64) {
     let about_silence = rule.measure == Measure::NoData;
     let mut evaluator = Evaluator::new([0; 16], app.node_id().to_string());
     evaluator.set_rules(&[(rule.id, Arc::new(rule))].into());
     let approved = |device: &str| app.devices.is_approved(device);
     let mut heard_before = known.heard_before;
-    heard_before.retain(|(_, names)| approved(&names.0));
+    heard_before.retain(|(_, names)| approved(&names.device));
     evaluator.listen(heard_before.into_iter(), from_ms, 0);
     let around = Surroundings {
         location: &|_| None,
@@ -268,7 +271,7 @@ fn evaluate(
         pass(&mut evaluator, end_ms, &mut effects);
         firings.take(&mut effects);
     }
-    firings.all
+    (firings.all, evaluator.take_other_unit())
 }
 
 #[derive(Default)]

@@ -139,6 +139,15 @@ function Input({ index, input, errors, onChange, onRemove }: InputProps) {
           autoComplete="off"
           optional
         />
+        <TextField
+          label={texts.inputUnit}
+          hint={texts.inputUnitHint}
+          value={input.unit}
+          onChange={set("unit")}
+          error={at("unit")}
+          autoComplete="off"
+          optional
+        />
         <SelectField
           label={texts.inputFunction}
           value={input.function}

@@ -9,13 +9,15 @@ export interface InputForm {
   /** Empty: the device that the rule looks at. */
   device: string;
   channel: string;
+  /** Empty: as the sensor sends it. */
+  unit: string;
   function: string;
   window: Duration;
 }
 
 const QUARTER: Duration = { amount: "15", unit: "min" };
 
-export const emptyInput: InputForm = { name: "", device: "", channel: "", function: "last", window: QUARTER };
+export const emptyInput: InputForm = { name: "", device: "", channel: "", unit: "", function: "last", window: QUARTER };
 
 /** As many as the node takes. */
 export const INPUTS_MAX = 16;
@@ -48,6 +50,7 @@ export function parseExpression(
       channel: need(`${at}.channel`, input.channel),
     };
     if (input.device.trim() !== "") parsed.device = input.device.trim();
+    if (input.unit.trim() !== "") parsed.unit = input.unit.trim();
     if (input.function !== "last") parsed.function = input.function as RuleFunction;
     if (isWindowed(input.function)) parsed.window_s = seconds(`${at}.window_s`, input.window);
     return parsed;
@@ -62,12 +65,14 @@ export const formOfInput = (input: {
   name: string;
   device?: string;
   channel: string;
+  unit?: string;
   function?: string;
   window_s?: number;
 }): InputForm => ({
   name: input.name,
   device: input.device ?? "",
   channel: input.channel,
+  unit: input.unit ?? "",
   function: input.function ?? "last",
   window: input.window_s === undefined ? QUARTER : durationOf(input.window_s),
 });

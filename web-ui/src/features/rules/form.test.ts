@@ -34,6 +34,8 @@ describe("what is sent", () => {
       Object.keys(creationOf(input(form))).filter((key) => !["for_s", "hold_s", "reopen_s", "incident"].includes(key));
     expect(sent(filled).sort()).toEqual(["clear_below", "kind", "match", "name", "raise_above"]);
     expect(sent({ ...filled, kind: "rate", window })).toContain("window_s");
+    expect(input({ ...filled, unit: " m " }).unit).toBe("m");
+    expect(sent({ ...filled, kind: "no_data", unit: "m" })).not.toContain("unit");
     expect(sent({ ...filled, kind: "no_data" }).sort()).toEqual(["after_s", "kind", "match", "name"]);
     expect(sent({ ...filled, kind: "sta_lta" })).toEqual(expect.arrayContaining(["sta_s", "lta_s"]));
     expect(sent({ ...filled, kind: "deviation", direction: "either", spreadMin: "0.1" })).toEqual(

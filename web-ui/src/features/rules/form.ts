@@ -21,6 +21,8 @@ export interface RuleForm {
   kind: RuleKind;
   device: string;
   channel: string;
+  /** Of the levels; empty: whatever the sensor says. */
+  unit: string;
   direction: Direction;
   raise: string;
   clear: string;
@@ -49,6 +51,7 @@ export const emptyRule: RuleForm = {
   kind: "threshold",
   device: "",
   channel: "",
+  unit: "",
   direction: "above",
   raise: "",
   clear: "",
@@ -85,6 +88,9 @@ export function withKind(form: RuleForm, kind: RuleKind): RuleForm {
 /** A fall and what lies below the normal are negative numbers to the node; people say “a fall of more than 0.5”. */
 export const isMirrored = (kind: string, direction: Direction): boolean =>
   direction === "below" && (kind === "rate" || kind === "deviation");
+
+/** Inputs of a formula have units of their own. */
+export const hasUnit = (kind: string): boolean => hasLevels(kind) && kind !== "expression";
 
 export const hasLevels = (kind: string): boolean => kind !== "no_data";
 
@@ -136,6 +142,7 @@ export function parseRule(form: RuleForm): { input: RuleInput } | { errors: Reco
     input[raiseKey] = signed(sign, raise);
     input[clearKey] = signed(sign, clear);
   }
+  if (hasUnit(kind) && form.unit.trim() !== "") input.unit = form.unit.trim();
   if (kind === "rate" || kind === "deviation") input.window_s = seconds("window_s", form.window, 1);
   if (kind === "no_data") input.after_s = seconds("after_s", form.after, 1);
   if (kind === "deviation") {
@@ -164,6 +171,7 @@ const signed = (sign: number, value: number): number => (value === 0 ? 0 : sign 
 
 /** Fields that belong to some kinds only, or that a rule may lack. */
 const nothing = {
+  unit: null,
   raise_above: null,
   clear_below: null,
   raise_below: null,
@@ -199,6 +207,7 @@ export function formOf(rule: Rule): RuleForm {
     kind,
     device: rule.match?.device ?? "",
     channel: rule.match?.channel ?? "",
+    unit: rule.unit ?? "",
     direction,
     raise: level(direction === "below" ? rule.raise_below : rule.raise_above),
     clear: level(direction === "below" ? rule.clear_above : rule.clear_below),
@@ -241,6 +250,7 @@ export function shownKeys(form: RuleForm): ReadonlySet<string> {
       shown.push(`severities.${at}`, `severities.${at}.level`, `severities.${at}.severity`);
     });
   }
+  if (hasUnit(form.kind)) shown.push("unit");
   if (form.kind === "rate" || form.kind === "deviation") shown.push("window_s");
   if (form.kind === "no_data") shown.push("after_s");
   if (form.kind === "deviation") shown.push("spread_min");
@@ -250,7 +260,7 @@ export function shownKeys(form: RuleForm): ReadonlySet<string> {
     if (form.inputs.length === 0) shown.push("expression.inputs");
     form.inputs.forEach((_, at) => {
       const input = `expression.inputs.${at}`;
-      shown.push(input, ...["name", "device", "channel", "function"].map((field) => `${input}.${field}`));
+      shown.push(input, ...["name", "device", "channel", "unit", "function"].map((field) => `${input}.${field}`));
       if (isWindowed(form.inputs[at]?.function ?? "")) shown.push(`${input}.window_s`);
     });
   }

@@ -6,7 +6,7 @@ import type { FieldErrors } from "../../ui/field-errors.ts";
 import { label } from "../../ui/texts.ts";
 import { unitText } from "../../ui/value.tsx";
 import { ExpressionFields } from "./expression-fields.tsx";
-import { type Direction, hasLevels, isMirrored, levelKeys, type RuleForm, withKind } from "./form.ts";
+import { type Direction, hasLevels, hasUnit, isMirrored, levelKeys, type RuleForm, withKind } from "./form.ts";
 import { KindFields } from "./kind-fields.tsx";
 import { channelNames, deviceNames, unitOf } from "./matching.ts";
 import { SilenceFields } from "./silence-fields.tsx";
@@ -24,7 +24,8 @@ const options = (values: readonly string[]) => values.map((value) => ({ value, l
 export function RuleFields({ form, onChange, errors }: RuleFieldsProps) {
   const series = useSeries();
   const set = (field: keyof RuleForm) => (value: string) => onChange({ ...form, [field]: value });
-  const valueUnit = unitOf({ device: form.device, channel: form.channel }, series.data);
+  const heard = unitOf({ device: form.device, channel: form.channel }, series.data);
+  const valueUnit = hasUnit(form.kind) && form.unit.trim() !== "" ? form.unit.trim() : heard;
   const unit = levelUnit(form.kind, valueUnit);
   const isFormula = form.kind === "expression";
   return (
@@ -61,6 +62,18 @@ export function RuleFields({ form, onChange, errors }: RuleFieldsProps) {
           required
         />
       </div>
+      {hasUnit(form.kind) && (
+        <TextField
+          label={texts.unit}
+          hint={texts.unitHint}
+          value={form.unit}
+          onChange={set("unit")}
+          error={errors.unit}
+          suggestions={heard === null ? [] : [heard]}
+          autoComplete="off"
+          optional
+        />
+      )}
       {hasLevels(form.kind) && <LevelFields form={form} onChange={onChange} errors={errors} unit={unit} />}
       <KindFields
         form={form}

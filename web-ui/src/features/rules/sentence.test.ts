@@ -57,6 +57,7 @@ test("what a formula is made of stands in the notes", () => {
     "Severe from 200 on.",
     "Extreme from 300 on.",
     "In the formula, aqi is the air quality index of PM2.5 (NowCast) of pm2_5.",
+    "True again within 10 min, it goes on in the same incident.",
   ]);
 });
 

@@ -79,6 +79,9 @@ export const texts = {
   channel: "Channel",
   channelOfFormula: "How the computed value is called.",
   channelOfSilence: "* means that nothing at all comes.",
+  unit: "Unit of the levels",
+  unitHint:
+    "A UCUM code such as m, Cel, hPa. Values in another unit are converted, or passed over. Empty: as the sensor sends them.",
   direction: "When the value",
   directions: {
     threshold: { above: "is above", below: "is below" },
@@ -120,6 +123,8 @@ export const texts = {
   inputDevice: "Of device",
   inputDeviceHint: "Empty: the device that the rule looks at.",
   inputChannel: "Channel",
+  inputUnit: "In the unit",
+  inputUnitHint: "Empty: as the sensor sends it.",
   inputFunction: "Takes the",
   inputWindow: "Last",
   functions,

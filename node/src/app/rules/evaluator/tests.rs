@@ -39,13 +39,21 @@ fn reading(position: i64, value: f64) -> StoredReading {
     }
 }
 
-/// Series 1 is a river's level, 2 its battery; others are unknown.
+/// Series 1 is a river's level in metres, 2 its battery, 3 to 5 its level in other units; others are unknown.
 fn names(series: SeriesId) -> Option<Names> {
-    match series.0 {
-        1 => Some(("river-01".into(), "level".into())),
-        2 => Some(("river-01".into(), "battery_pct".into())),
-        _ => None,
-    }
+    let (channel, unit) = match series.0 {
+        1 => ("level", "m"),
+        2 => ("battery_pct", "%"),
+        3 => ("level", "cm"),
+        4 => ("level", ""),
+        5 => ("level", "Cel"),
+        _ => return None,
+    };
+    Some(Names {
+        device: "river-01".into(),
+        channel: channel.into(),
+        unit: unit.into(),
+    })
 }
 
 static CALIBRATIONS: LazyLock<CalibrationBook> = LazyLock::new(CalibrationBook::default);
@@ -156,6 +164,60 @@ fn a_flood_is_one_incident_with_raise_peak_and_clear() {
     for fields in [fields, cleared] {
         domain::check_node_fields(domain::Kind::Incident, fields).unwrap();
     }
+}
+
+#[test]
+fn a_rule_with_a_unit_judges_readings_in_it_and_passes_over_what_does_not_convert() {
+    let mut metres = high_water();
+    Arc::make_mut(metres.get_mut(&RULE).unwrap()).unit = Some("m".into());
+    let judged = |rules: &BTreeMap<RecordId, Arc<Rule>>, series: u32, value: f64| {
+        let mut evaluator = Evaluator::new([1; 16], "node".into());
+        evaluator.set_rules(rules);
+        let reading = StoredReading {
+            series: SeriesId(series),
+            ..reading(1, value)
+        };
+        let effects = effects(&mut evaluator, &[reading]);
+        let title = effects.first().map(|effect| match effect {
+            RuleEffect::Open { fields, .. } => fields["title"].as_str().unwrap().to_owned(),
+            other => panic!("{other:?}"),
+        });
+        (title, evaluator.take_other_unit())
+    };
+    let raised = |value: &str| (Some(format!("river-01 at {value} m")), 0);
+    assert_eq!(judged(&metres, 1, 5.0), raised("5"));
+    assert_eq!(judged(&metres, 3, 500.0), raised("5"), "500 cm");
+    assert_eq!(judged(&metres, 3, 300.0), (None, 0), "300 cm");
+    assert_eq!(
+        judged(&metres, 4, 5.0),
+        raised("5"),
+        "nobody said otherwise"
+    );
+    assert_eq!(judged(&metres, 5, 25.0), (None, 1), "degrees are no metres");
+    assert_eq!(
+        judged(&high_water(), 3, 300.0),
+        raised("300"),
+        "a rule without a unit"
+    );
+}
+
+#[test]
+fn an_expression_has_each_input_in_the_unit_that_it_wants() {
+    let mut evaluator = Evaluator::new([1; 16], "node".into());
+    evaluator.set_rules(&rules(json!({
+        "name": "deep", "enabled": true, "kind": "expression",
+        "match": {"device": "river-*", "channel": "depth"},
+        "expression": {"formula": "level * 2", "inputs": [{"name": "level", "channel": "level", "unit": "m"}]},
+        "raise_above": 8.0, "clear_below": 6.0, "incident": {"title": "{value}"},
+    })));
+    let centimetres = StoredReading {
+        series: SeriesId(3),
+        ..reading(1, 500.0)
+    };
+    let [RuleEffect::Open { fields, .. }] = &effects(&mut evaluator, &[centimetres])[..] else {
+        panic!("no incident")
+    };
+    assert_eq!(fields["title"], "10");
 }
 
 #[test]
@@ -287,7 +349,7 @@ fn a_cursor_of_format_1_goes_on_where_it_stood() {
     };
     let mut seen = Vec::new();
     for reading in [gauge(1, 100, 1.0), gauge(3, 170, 5.0), gauge(1, 171, 1.0)] {
-        let mut names = |_| Some(("river-01".into(), "level".into()));
+        let mut names = |_| names(SeriesId(1));
         evaluator.evaluate(&reading, &mut names, &around(), &mut seen);
     }
     let [
@@ -484,7 +546,11 @@ fn states_that_do_not_fit_begin_anew_and_what_is_raised_stays() {
     evaluator.save();
     assert!(evaluator.state_bytes > 2000);
     evaluator.state_bytes = STATE_BYTES_MAX + 1;
-    evaluator.watch(SeriesId(3), &("river-03".into(), "level".into()));
+    let names = Names {
+        device: "river-03".into(),
+        ..names(SeriesId(1)).unwrap()
+    };
+    evaluator.watch(SeriesId(3), &names);
     assert!(evaluator.state_bytes < STATE_BYTES_MAX);
     let after = evaluator
         .instances

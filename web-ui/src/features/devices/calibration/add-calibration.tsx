@@ -35,10 +35,11 @@ export function AddCalibration({ series, form, onForm, onAdded }: AddCalibration
   const write = useWrite((input: CalibrationInput, key) => api.post<Calibration>(paths.calibrations(), input, key));
   const remote = fieldErrors(write.error);
   const { errors, setLocal, ref } = useFormErrors(remote);
-  const set = (field: "scale" | "offset" | "validFrom" | "note") => (value: string) =>
+  const set = (field: "scale" | "offset" | "unit" | "validFrom" | "note") => (value: string) =>
     onForm({ ...form, [field]: value });
   const of = { device: series.device, channel: series.channel };
-  const unit = series.unit === null ? undefined : unitText(series.unit);
+  const unitSaid = form.unit.trim() === "" ? series.unit : form.unit.trim();
+  const unit = unitSaid === null ? undefined : unitText(unitSaid);
 
   const submit = async () => {
     const parsed = parseCalibration(form, of);
@@ -104,6 +105,14 @@ export function AddCalibration({ series, form, onForm, onAdded }: AddCalibration
           error={errors.valid_from}
         />
         <TextField
+          label={texts.unit}
+          hint={texts.unitHint}
+          optional
+          value={form.unit}
+          onChange={set("unit")}
+          error={errors.unit}
+        />
+        <TextField
           label={texts.note}
           hint={texts.noteHint}
           optional
@@ -122,6 +131,8 @@ function Preview({ series, form }: { series: Series; form: CalibrationForm }) {
   const raw = series.last?.raw;
   const parsed = parseCalibration(form, { device: series.device, channel: series.channel });
   if (raw === undefined || "errors" in parsed) return null;
+  // The node converts between units, this page does not.
+  if (series.unit !== null && (parsed.input.unit ?? series.unit) !== series.unit) return null;
   const value = applied(parsed.input.curve, raw);
   if (value === null) return null;
   const unit = series.unit === null ? "" : ` ${unitText(series.unit)}`;

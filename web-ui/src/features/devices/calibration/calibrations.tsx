@@ -47,7 +47,7 @@ export function Calibrations({ series }: { series: Series }) {
           className="button justify-self-start max-sm:w-full"
           onClick={() => {
             setAdded(null);
-            setDraft(emptyCalibration);
+            setDraft({ ...emptyCalibration, unit: series.unit ?? "" });
           }}
         >
           {texts.add}

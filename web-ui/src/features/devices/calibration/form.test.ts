@@ -23,6 +23,11 @@ test("a line goes as factor and offset, a decimal comma is one", () => {
   });
 });
 
+test("a unit goes where one is given", () => {
+  expect(parse({ unit: " cm " })).toMatchObject({ input: { unit: "cm" } });
+  expect(parse({ unit: " " })).toEqual({ input: { ...OF, curve: { scale: 1, offset: 0 } } });
+});
+
 test("points are sent by their raw values, in whatever order they were measured", () => {
   const points = [
     { raw: "10", value: "10.4" },

@@ -14,6 +14,8 @@ export interface CalibrationForm {
   scale: string;
   offset: string;
   points: PointForm[];
+  /** Of the raw values and of what they mean; empty: whatever the sensor says. */
+  unit: string;
   /** As `datetime-local` has it; empty: from the first reading on. */
   validFrom: string;
   note: string;
@@ -30,6 +32,7 @@ export const emptyCalibration: CalibrationForm = {
   scale: "1",
   offset: "0",
   points: [emptyPoint, emptyPoint],
+  unit: "",
   validFrom: "",
   note: "",
 };
@@ -58,6 +61,7 @@ export function parseCalibration(
   if (Object.keys(errors).length > 0) return { errors };
   const input: CalibrationInput = { ...of, curve };
   if (validFrom !== null) input.valid_from = validFrom;
+  if (form.unit.trim() !== "") input.unit = form.unit.trim();
   if (form.note.trim() !== "") input.note = form.note.trim();
   return { input };
 }
@@ -121,5 +125,5 @@ export function shownKeys(form: CalibrationForm): ReadonlySet<string> {
     `curve.points.${at}.value`,
   ]);
   const curve = form.kind === "line" ? ["curve.scale", "curve.offset"] : ["curve.points", ...points];
-  return new Set(["valid_from", "note", ...curve]);
+  return new Set(["unit", "valid_from", "note", ...curve]);
 }

@@ -24,6 +24,8 @@ export const texts = {
   removePoint: (index: number) => `Remove point ${index + 1}`,
   validFrom: "Valid from",
   validFromHint: "Empty: from the first reading on.",
+  unit: "Unit",
+  unitHint: "Of raw and true values. Values in another unit are converted, or left as they are. Empty: for any unit.",
   note: "Note",
   noteHint: "Who measured it, or the number of a certificate.",
   submit: "Add",
