@@ -255,10 +255,12 @@ pub(super) enum DlqCommand {
 
 /// One dead letter, or all open ones of a kind.
 #[derive(Debug, ClapArgs)]
-#[group(id = "which", required = true, multiple = true)]
 pub(super) struct DlqWhich {
     /// Its id
-    #[arg(conflicts_with_all = ["source", "topic", "code", "all"])]
+    #[arg(
+        conflicts_with_all = ["source", "topic", "code", "all"],
+        required_unless_present_any = ["source", "topic", "code", "all"],
+    )]
     pub(super) id: Option<String>,
     #[command(flatten)]
     pub(super) kind: DlqKind,
@@ -341,6 +343,27 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn dead_letters_are_settled_one_by_one_or_all_of_a_kind() {
+        let parses =
+            |words: &[&str]| Args::try_parse_from(["muster", "dlq"].iter().chain(words)).is_ok();
+        for action in ["replay", "discard"] {
+            assert!(parses(&[action, "12"]));
+            assert!(parses(&[
+                action,
+                "--topic",
+                "lamp",
+                "--code",
+                "unknown-topic"
+            ]));
+            assert!(parses(&[action, "--all"]));
+            assert!(!parses(&[action]), "not all of them by accident");
+            assert!(!parses(&[action, "12", "--all"]));
+        }
+        assert!(parses(&["list", "--source", "mqtt"]));
+        assert!(parses(&["list"]));
     }
 
     #[test]

@@ -225,6 +225,14 @@ async fn a_malformed_payload_is_kept_with_its_bytes_and_acknowledged() -> anyhow
         node.command(&["dlq", "show", id, "--json"]).await?.json()?["state"],
         "discarded"
     );
+    let kind = node
+        .command(&["dlq", "discard", "--topic", "lamp", "--json"])
+        .await?;
+    assert_eq!(kind.json()?["settled"], 1);
+    let open = node
+        .command(&["dlq", "list", "--state", "open", "--json"])
+        .await?;
+    assert_eq!(open.json()?["items"], serde_json::json!([]));
     Ok(())
 }
 
