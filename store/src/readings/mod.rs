@@ -174,6 +174,8 @@ impl Readings {
             "readings-blocks",
             Box::new(move || keeper.run(&woken)),
         )?);
+        // What was not put in order before the last end is not to wait for the next reading.
+        let _ = wake.try_send(());
         Ok(Readings {
             shared,
             jobs: Mutex::new(Some(jobs)),

@@ -600,6 +600,34 @@ fn a_damaged_block_holds_up_neither_other_series_nor_the_keeper() {
 }
 
 #[test]
+fn what_was_not_put_in_order_before_a_restart_is_after_it_without_another_reading() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), Limits::default());
+    let series = readings
+        .intern_series(&names("d", "c", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
+    let rows = (0..300).map(|n| reading(series, START_MS + n * 1_000, n as f64));
+    ingest(&readings, rows.collect());
+    assert_eq!(readings.tail_len(), 300);
+    let seen = RuleCursor {
+        file_id: readings.file_id(),
+        position: 300,
+        evaluated: Evaluated::default(),
+        state: Vec::new(),
+    };
+    readings.close();
+    let options = OpenOptions::default();
+    let readings =
+        Readings::open_with(&source(dir.path()), &options, Some(&seen), small()).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while readings.tail_len() >= 40 {
+        let left = readings.tail_len();
+        assert!(std::time::Instant::now() < until, "{left} are left");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn whoever_asks_for_upkeep_hears_of_a_fault_instead_of_waiting_for_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let readings = open(dir.path(), small());
