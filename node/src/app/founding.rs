@@ -409,3 +409,17 @@ fn trust_run(run: VerifiedRun) -> RunWrite {
         .collect();
     RunWrite { run, entries }
 }
+
+/// An operation of one node, with its key beside it.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) async fn found_for_test(data_dir: &Path) {
+    let founding = Founding {
+        name: "test".into(),
+        role: "hq".parse().unwrap(),
+        title: "Test".into(),
+    };
+    found(data_dir, &KeySource::DataDir, founding)
+        .await
+        .unwrap();
+}

@@ -15,7 +15,7 @@ use store::{QUEUE_READINGS_MAX, flags};
 use tempfile::TempDir;
 
 use super::{Delivery, IngestSession, Message, SessionKey, Submission};
-use crate::app::founding::{self, Founding};
+use crate::app::founding;
 use crate::app::{App, AppError, Caller, KeySource, OpenConfig, RecordKind};
 
 /// Nothing takes longer on a loaded machine.
@@ -31,14 +31,7 @@ struct Still {
 impl Still {
     async fn start() -> Still {
         let directory = TempDir::new().unwrap();
-        let founding = Founding {
-            name: "test".into(),
-            role: "hq".parse().unwrap(),
-            title: "Test".into(),
-        };
-        founding::found(directory.path(), &KeySource::DataDir, founding)
-            .await
-            .unwrap();
+        founding::found_for_test(directory.path()).await;
         let app = App::open(OpenConfig::new(directory.path(), KeySource::DataDir))
             .await
             .unwrap();

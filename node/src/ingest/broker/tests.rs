@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::breaker::Pauses;
 use super::{BrokerSettings, link};
 use crate::app::brokers::BrokerView;
-use crate::app::founding::{self, Founding};
+use crate::app::founding;
 use crate::app::{App, Caller, KeySource, OpenConfig, RecordKind};
 
 /// Nothing takes longer on a loaded machine.
@@ -129,14 +129,7 @@ struct Node {
 impl Node {
     async fn listening(broker: &Broker, pauses: Pauses) -> Node {
         let directory = TempDir::new().unwrap();
-        let founding = Founding {
-            name: "test".into(),
-            role: "hq".parse().unwrap(),
-            title: "Test".into(),
-        };
-        founding::found(directory.path(), &KeySource::DataDir, founding)
-            .await
-            .unwrap();
+        founding::found_for_test(directory.path()).await;
         let app = App::open(OpenConfig::new(directory.path(), KeySource::DataDir))
             .await
             .unwrap();

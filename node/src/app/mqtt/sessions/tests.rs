@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{OpenRequest, Opened};
-use crate::app::founding::{self, Founding};
+use crate::app::founding;
 use crate::app::mqtt::session::Receiver;
 use crate::app::mqtt::{Mqtt, Rights};
 use crate::app::{App, Clock, KeySource, OpenConfig};
@@ -38,14 +38,7 @@ async fn open(mqtt: &Mqtt, client: usize) -> Opened {
 async fn a_session_that_begins_while_the_one_before_it_ends_is_still_there_after_a_restart() {
     static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
     let directory = TempDir::new().unwrap();
-    let founding = Founding {
-        name: "test".into(),
-        role: "hq".parse().unwrap(),
-        title: "Test".into(),
-    };
-    founding::found(directory.path(), &KeySource::DataDir, founding)
-        .await
-        .unwrap();
+    founding::found_for_test(directory.path()).await;
     let app: Arc<App> = App::open(OpenConfig {
         clock: Clock::start_ahead(&AHEAD_MS),
         ..OpenConfig::new(directory.path(), KeySource::DataDir)
