@@ -78,8 +78,10 @@ enum Becomes {
     /// A reading, at the time of receipt.
     AbsurdClock,
     Reading,
+    /// A reading beside another one with its time.
+    Contradiction,
 }
-use Becomes::{AbsurdClock, Letter, Reading};
+use Becomes::{AbsurdClock, Contradiction, Letter, Reading};
 
 fn script(topic: &str, body: &str) -> Value {
     json!({
@@ -132,6 +134,12 @@ async fn every_payload_has_its_answer_and_its_counter() {
         (TOPIC, br#"{"v":1,"t":0}"#, AbsurdClock),
         (TOPIC, br#"{"v":2,"t":"2106-02-07T06:28:15Z"}"#, AbsurdClock),
         (TOPIC, br#"{"v":3,"t":-86400000}"#, AbsurdClock),
+        (TOPIC, br#"{"v":3,"t":"2026-03-01T12:00:00Z"}"#, Reading),
+        (
+            TOPIC,
+            br#"{"v":4,"t":"2026-03-01T12:00:00Z"}"#,
+            Contradiction,
+        ),
         (
             TOPIC,
             br#"{"v":4,"t":99999999999999999999}"#,
@@ -161,6 +169,7 @@ async fn every_payload_has_its_answer_and_its_counter() {
             Letter("") => "muster_ingest_dead_letters_total".to_owned(),
             Letter(code) => format!("muster_ingest_dead_letters_total{{reason=\"{code}\"}}"),
             AbsurdClock => "muster_ingest_absurd_clocks_total".to_owned(),
+            Contradiction => "muster_ingest_contradictions_total".to_owned(),
             Reading => "muster_ingest_readings_total".to_owned(),
         };
         let before = figures.get(&begins).await;

@@ -16,6 +16,9 @@ pub const DEVICES_MAX: usize = 16;
 /// Texts in one message; the formats carry one.
 pub const TEXTS_MAX: usize = 4;
 
+/// Warnings of one message, and errors of a script; published decoders give one or two.
+pub const WARNINGS_MAX: usize = 8;
+
 /// Longest text message in bytes. Meshtastic's radio carries 237.
 pub const TEXT_BYTES_MAX: usize = 2048;
 
@@ -135,6 +138,8 @@ pub struct Decoded {
     pub devices: Vec<DeviceReport>,
     /// Members that hold nothing we can keep (words where a number would be, a battery of 255 %): to be counted.
     pub skipped: u32,
+    /// What the source says against the values, which are [`Quality::Suspect`] then: at most [`WARNINGS_MAX`].
+    pub warnings: Vec<String>,
     /// The message belongs to the format and says nothing about any device, for this reason: to be counted, and no dead
     /// letter.
     pub noise: Option<&'static str>,

@@ -36,7 +36,7 @@ pub use calibration::{
 };
 pub use decoded::{
     ChannelSample, DEVICES_MAX, Decoded, DeviceFacts, DeviceReport, LABEL_BYTES_MAX, Location,
-    Quality, SAMPLES_MAX, TEXT_BYTES_MAX, TEXTS_MAX, TextMessage,
+    Quality, SAMPLES_MAX, TEXT_BYTES_MAX, TEXTS_MAX, TextMessage, WARNINGS_MAX,
 };
 pub use decoder::{Decoder, Message};
 pub use error::DecodeError;

@@ -485,6 +485,10 @@ pub struct Readings {
     /// that can be true; null where it said nothing.
     #[schema(value_type = Vec<(String, Option<String>)>, required = false)]
     pub times: Option<Vec<Value>>,
+    /// Only of raw readings: for each point, in words, what is to be known about it besides its value. Left out where there
+    /// is nothing about any of them, unless `times=all` is asked for.
+    #[schema(required = false)]
+    pub flags: Option<Vec<Vec<ReadingFlag>>>,
     /// `calibrated` where a calibration was applied to some of them, else `raw`.
     pub values: String,
     /// The calibrations that were applied, by the time from which they are valid.
@@ -496,6 +500,26 @@ pub struct Readings {
     /// Only of rollups: a curve that bends was applied to some least, greatest and mean, because the readings themselves
     /// are no longer kept.
     pub approximate: bool,
+}
+
+/// What is to be known about a reading besides its value.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub enum ReadingFlag {
+    /// Another value with the same time is stored too; both are kept, and both say so.
+    Contradicts,
+    /// Its source doubts it: a decoder's script gave it with warnings. Rules do not look at it.
+    Suspect,
+    /// It came as a copy that a broker kept for whoever subscribes (RETAIN). Rules do not look at it.
+    Retained,
+    /// It came in a message that was sent again, and was not there yet.
+    Redelivered,
+    /// Its device was not approved when it came: rules did not look at it, and it is in no minutes, quarters and hours.
+    Unapproved,
+    /// Rules did not look at it: it is suspect or retained, or was read long after it came.
+    NotNews,
+    /// Only with `times=all`: the device stated a time that cannot be true, so that its receipt counts.
+    AbsurdClock,
 }
 
 /// A calibration that was applied to readings.

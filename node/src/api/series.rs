@@ -67,7 +67,7 @@ pub async fn read(
         ("to" = Option<String>, Query, format = DateTime, description = "Not after this time (RFC 3339)."),
         ("resolution" = Option<dto::Resolution>, Query, description = "raw where nothing is said. The others answer the whole minutes, quarters or hours that have part in the range; one without readings is not there."),
         ("values" = Option<dto::Values>, Query, description = "calibrated where nothing is said: as the calibrations of this channel say, which are applied to what is stored when it is read. raw: as they came."),
-        ("times" = Option<String>, Query, pattern = "^all$", description = "all: with the time of receipt and the device's own beside each reading."),
+        ("times" = Option<String>, Query, pattern = "^all$", description = "all: with the time of receipt and the device's own beside each reading, and what is to be known about it besides. Only what this node heard itself."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000),
     ),
     responses((status = 200, description = "The readings, oldest first.", body = dto::Readings)),

@@ -5,21 +5,22 @@
 //!   anybody doing something about it. What is wrong with a message or with the configuration does not pass.
 //! - Its readings and its new state are one commit, and of several who replay it at once one stores them.
 //! - What a person replays is old news: rules do not look at it. What the node itself reads a moment later is news as
-//!   long as it would have been when it came ([`Retry::is_news`]): a busy machine must not swallow an alarm.
+//!   long as it would have been when it came ([`Retry::coming`]): a busy machine must not swallow an alarm.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use sensor_drivers::{DecodeError, Decoded, MUSTER_DECODER, Message, Quality, Route, UnitString};
+use store::flags::Coming;
 use store::{
     CommitError, DeadLetter, DeadLetterFailure, DeviceWrites, IngestBatch, NewReading, NewText,
-    OddClock, Queueing, SeriesNames, SeriesRefused, flags,
+    OddClock, Queueing, SeriesNames, SeriesRefused,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::devices::{DeviceEntry, Reserved};
-use super::ingest::{judged, new_reading, odd_clock, reserve_texts};
+use super::ingest::{count_contradictions, judged, new_reading, odd_clock, reserve_texts};
 use super::messages::device_text;
 use super::readings::{blocking, fault};
 use super::{App, AppError};
@@ -75,16 +76,21 @@ pub(in crate::app) enum Retry {
 }
 
 impl Retry {
-    /// Whether rules are to look at what a letter says of a device, as they would have when it came.
-    fn is_news(self, letter: &DeadLetter, device: &DeviceEntry, quality: Quality) -> bool {
-        let Retry::ByItself { now_ms } = self else {
-            return false;
+    /// How what a letter says of a device comes: rules look at it as they would have when the letter came.
+    fn coming(self, letter: &DeadLetter, device: &DeviceEntry, quality: Quality) -> Coming {
+        let is_late = match self {
+            Retry::ByItself { now_ms } => {
+                now_ms.saturating_sub(letter.received_ms) > NEWS_MS_MAX
+                    || !device.was_approved_at(letter.received_ms)
+            }
+            Retry::ByPerson => true,
         };
-        let age_ms = now_ms.saturating_sub(letter.received_ms);
-        age_ms <= NEWS_MS_MAX
-            && !letter.kept
-            && quality == Quality::Good
-            && device.was_approved_at(letter.received_ms)
+        Coming {
+            approved: device.is_approved(),
+            suspect: quality == Quality::Suspect,
+            retained: letter.kept,
+            late: is_late,
+        }
     }
 }
 
@@ -248,7 +254,10 @@ impl App {
         self.devices.texts().wake();
         match stored {
             Ok(ingested) if ingested.settled_before => Ok(Attempt::Settled),
-            Ok(_) => Ok(Attempt::Read),
+            Ok(ingested) => {
+                count_contradictions(&ingested);
+                Ok(Attempt::Read)
+            }
             Err(CommitError::DiskFull) => Err(AppError::DiskFull),
             Err(CommitError::Busy { .. }) => Err(AppError::Busy { retry_after_s: 1 }),
             Err(other) => Err(AppError::Fault {
@@ -337,9 +346,8 @@ impl App {
             let series = readings_file.intern_series(&names, entry.owner(), received_ms)?;
             let judged = judged(sample.device_time_ms, received_ms);
             odd_clocks.extend(odd_clock(&judged, readings.len()));
-            let is_news = retry.is_news(letter, &entry, sample.quality);
-            let flags = flags::of(entry.is_approved(), is_news);
-            let reading = new_reading(series, &judged, received_ms, sample.value, flags);
+            let coming = retry.coming(letter, &entry, sample.quality);
+            let reading = new_reading(series, &judged, received_ms, sample.value, coming);
             readings.push(reading);
         }
         Ok((readings, odd_clocks))
@@ -350,6 +358,7 @@ impl App {
 mod tests {
     #![allow(clippy::expect_used)]
     use serde_json::json;
+    use store::flags;
 
     use super::super::devices::Devices;
     use super::*;
@@ -390,14 +399,18 @@ mod tests {
         let late = Retry::ByItself {
             now_ms: received_ms + NEWS_MS_MAX + 1,
         };
-        let is_news =
-            |retry: Retry, kept, device, quality| retry.is_news(&letter(kept), device, quality);
-        assert!(is_news(soon, false, &approved, Quality::Good));
-        assert!(!is_news(soon, true, &approved, Quality::Good));
-        assert!(!is_news(soon, false, &approved, Quality::Suspect));
-        assert!(!is_news(soon, false, &unknown, Quality::Good));
-        assert!(!is_news(late, false, &approved, Quality::Good));
-        assert!(!is_news(Retry::ByPerson, false, &approved, Quality::Good));
+        let flags = |retry: Retry, kept, device, quality| {
+            retry.coming(&letter(kept), device, quality).flags()
+        };
+        let (good, suspect) = (Quality::Good, Quality::Suspect);
+        let retained = flags::KEPT | flags::RETAINED;
+        let doubted = flags::KEPT | flags::SUSPECT;
+        assert_eq!(flags(soon, false, &approved, good), flags::APPROVED);
+        assert_eq!(flags(soon, true, &approved, good), retained);
+        assert_eq!(flags(soon, false, &approved, suspect), doubted);
+        assert_eq!(flags(soon, false, &unknown, good), 0);
+        assert_eq!(flags(late, false, &approved, good), flags::KEPT);
+        assert_eq!(flags(Retry::ByPerson, false, &approved, good), flags::KEPT);
     }
 
     #[test]

@@ -402,6 +402,7 @@ fn decoded_value(decoder: &str, decoded: &Decoded) -> Value {
         "decoder": decoder,
         "devices": devices,
         "skipped": decoded.skipped,
+        "warnings": decoded.warnings,
         "noise": decoded.noise,
     })
 }

@@ -37,6 +37,7 @@ pub(in crate::app) use formats::reserve_texts;
 pub use places::{IngestPlaces, IngestPlacesError};
 pub use session::IngestSession;
 pub use submission::Submission;
+pub(in crate::app) use submission::count_contradictions;
 pub(in crate::app) use times::{judged, new_reading, odd_clock};
 
 /// The way into the store for everything that hears sensors. Cheap to clone.

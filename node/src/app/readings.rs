@@ -7,6 +7,7 @@ mod archive;
 mod calibrated;
 mod dead_letters;
 mod elsewhere;
+mod flagged;
 mod list;
 mod times;
 
@@ -66,7 +67,8 @@ impl App {
 
     /// Readings of a series with `from_ms ≤ at ≤ to_ms`, oldest first: `{"points": [[at, value], …], "truncated"}`, or
     /// `[at, min, mean, max, count]` of the minutes, quarters or hours that have part in the range. Where there are more
-    /// than `limit`, these are the newest, and `truncated` is true. Values are as their calibrations say, or as they came;
+    /// than `limit`, these are the newest, and `truncated` is true. `flags` says for each reading in words what speaks
+    /// against it, and is left out where nothing speaks against any. Values are as their calibrations say, or as they came;
     /// the answer tells which calibrations were used.
     ///
     /// Quarters and hours are filled in from what other nodes said of the same series, readings and minutes from what they
@@ -162,6 +164,10 @@ impl App {
         let told = calibrated::points(&asked.calibrations, &mut page);
         let mut answer = answers::raw(id, &page, expected_interval_ms);
         told.lay_over(&mut answer);
+        let flagged = flagged::of_points(&page.points);
+        if flagged.iter().any(|words| !words.is_empty()) {
+            answer["flags"] = json!(flagged);
+        }
         answer["sources"] = sources;
         Ok(answer)
     }

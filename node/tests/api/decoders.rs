@@ -59,6 +59,7 @@ async fn a_decoder_is_added_tried_out_and_there_at_the_next_look() {
     assert_eq!(device["device"], "bridge", "{}", tried.body);
     assert_eq!(device["readings"][0]["channel"], "level");
     assert_eq!(device["readings"][0]["value"], 2.5);
+    assert_eq!(tried.body["warnings"], json!([]));
     let unknown = try_out(&node, "elsewhere/x", b"1").await.expect(422);
     assert!(
         unknown.body["errors"][0]["detail"]
@@ -66,6 +67,20 @@ async fn a_decoder_is_added_tried_out_and_there_at_the_next_look() {
             .unwrap_or("")
             .contains("[[decoders]]")
     );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_script_warns_of_is_told_to_who_tries_it() {
+    let node = Node::start().await;
+    let script = "function decodeUplink() { return { data: { v: 1 }, warnings: ['battery low', 'old firmware'] }; }";
+    let entry = json!({
+        "topic": "radar/+/raw", "format": "script", "device": "{2}", "script": { "source": script }
+    });
+    put(&node, json!({ "items": [entry] })).await.expect(200);
+    let tried = try_out(&node, "radar/bridge/raw", &[25]).await.expect(200);
+    let warnings = json!(["battery low", "old firmware"]);
+    assert_eq!(tried.body["warnings"], warnings, "{}", tried.body);
     node.stop().await;
 }
 

@@ -103,8 +103,8 @@ pub struct ScriptInput<'a> {
 #[derive(Debug, PartialEq)]
 pub(crate) struct ScriptOutput {
     data: Value<'static>,
-    /// It returned `warnings` that are not empty.
-    warned: bool,
+    /// What it warns of: at most [`WARNINGS_MAX`](crate::WARNINGS_MAX), each cut.
+    warnings: Vec<String>,
 }
 
 impl Script {
@@ -164,7 +164,8 @@ impl ScriptOutput {
         time_ms: Option<i64>,
     ) -> Result<(), DecodeError> {
         add_leaves(decoded, device, &self.data, time_ms, &|_| None)?;
-        if self.warned {
+        if !self.warnings.is_empty() {
+            decoded.warnings.clone_from(&self.warnings);
             for report in &mut decoded.devices {
                 report
                     .samples

@@ -12,7 +12,7 @@ use super::{
     ARRAY_LENGTH_MAX, BUDGET_STEPS, STACK_BYTES_MAX, Script, ScriptInput, ScriptOutput, WALL_MAX,
 };
 use crate::tree::{Members, NODES_MAX, Value};
-use crate::{DEPTH_MAX, DecodeError};
+use crate::{DEPTH_MAX, DecodeError, WARNINGS_MAX};
 
 /// Besides the language: no `Proxy` (an array's length must be what it says), no clock, no weak references.
 type Intrinsics = (
@@ -32,7 +32,7 @@ const GUARD: &str = include_str!("guard.js");
 /// QuickJS asks its interrupt handler after so many steps (`JS_INTERRUPT_COUNTER_INIT`).
 const STEPS_PER_INTERRUPT: u64 = 10_000;
 
-/// Longest text of an exception that is kept.
+/// Longest text of an exception, an error or a warning that is kept.
 const DETAIL_CHARS_MAX: usize = 300;
 
 /// Text in a result, bytes: it becomes no value, but is copied.
@@ -196,11 +196,13 @@ fn output(result: &JsValue<'_>) -> Result<ScriptOutput, Failure> {
         return Err(not_a_result(format!("it is {}", result.type_name())).into());
     };
     let errors: JsValue<'_> = object.get("errors")?;
-    if let Some(detail) = list_of_words(&errors)? {
+    let errors = list_of_words(&errors)?;
+    if !errors.is_empty() {
+        let detail = cut(&errors.join(", "));
         return Err(DecodeError::ScriptRefused { detail }.into());
     }
     let warnings: JsValue<'_> = object.get("warnings")?;
-    let warned = list_of_words(&warnings)?.is_some();
+    let warnings = list_of_words(&warnings)?;
     let data: JsValue<'_> = object.get("data")?;
     if !matches!(data.type_of(), Type::Object) {
         return Err(not_a_result(format!("its data is {}", data.type_name())).into());
@@ -210,23 +212,23 @@ fn output(result: &JsValue<'_>) -> Result<ScriptOutput, Failure> {
         text_bytes: RESULT_TEXT_BYTES_MAX,
     };
     let data = walk.value(&data, 0)?;
-    Ok(ScriptOutput { data, warned })
+    Ok(ScriptOutput { data, warnings })
 }
 
-/// The elements of a list in one line; `None` for no list and for an empty one.
-fn list_of_words(value: &JsValue<'_>) -> Result<Option<String>, Failure> {
-    let Some(list) = value.as_array().filter(|list| !list.is_empty()) else {
-        return Ok(None);
+/// The first [`WARNINGS_MAX`] elements of a list, each cut; none for no list.
+fn list_of_words(value: &JsValue<'_>) -> Result<Vec<String>, Failure> {
+    let Some(list) = value.as_array() else {
+        return Ok(Vec::new());
     };
     let mut words = Vec::new();
-    for at in 0..list.len().min(8) {
+    for at in 0..list.len().min(WARNINGS_MAX) {
         let word: JsValue<'_> = list.get(at)?;
         match word.as_string() {
-            Some(word) => words.push(word.to_string()?),
+            Some(word) => words.push(cut(&word.to_string()?)),
             None => words.push(word.type_name().to_owned()),
         }
     }
-    Ok(Some(cut(&words.join(", "))))
+    Ok(words)
 }
 
 /// Bounds for what a script returns, as for any payload.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::WARNINGS_MAX;
 
 fn script(source: &str) -> Script {
     Script::new(source, &BTreeMap::new(), ScriptHost::default()).unwrap()
@@ -379,7 +380,7 @@ fn nothing_is_left_behind_for_the_next_message() {
 #[test]
 fn warnings_make_values_suspect() {
     let source = "function decodeUplink(input) { return { data: { v: 1 }, warnings: input.fPort > 1 ? ['old firmware'] : [] }; }";
-    let quality = |f_port| {
+    let decoded = |f_port| {
         let output = script(source).run(&ScriptInput {
             bytes: &[],
             f_port,
@@ -388,10 +389,24 @@ fn warnings_make_values_suspect() {
         let mut decoded = Decoded::default();
         let device = decoded.device("d").unwrap();
         output.unwrap().add_to(&mut decoded, device, None).unwrap();
-        decoded.devices[0].samples[0].quality
+        (decoded.devices[0].samples[0].quality, decoded.warnings)
     };
-    assert_eq!(quality(1), Quality::Good);
-    assert_eq!(quality(2), Quality::Suspect);
+    assert_eq!(decoded(1), (Quality::Good, Vec::new()));
+    let warnings = vec!["old firmware".to_owned()];
+    assert_eq!(decoded(2), (Quality::Suspect, warnings));
+}
+
+#[test]
+fn of_a_flood_of_warnings_a_few_are_kept_and_each_is_cut() {
+    let source = "function decodeUplink() { return { data: { v: 1 }, warnings: Array(1000).fill('x'.repeat(5000)) }; }";
+    let output = script(source).run(&ScriptInput {
+        bytes: &[],
+        f_port: 1,
+        received_ms: 0,
+    });
+    let warnings = output.unwrap().warnings;
+    assert_eq!(warnings.len(), WARNINGS_MAX);
+    assert!(warnings.iter().all(|warning| warning.len() == 300));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A day of readings as a Parquet file: for programs that know nothing of Muster.
 //!
 //! Columns: `device`, `channel`, `unit` (UCUM; empty where none was said), `at` and `received` (timestamps in milliseconds,
-//! UTC), `value`, `flags` (see [`super::types::flags`]). One series stands after the other; a series' readings stand in
+//! UTC), `value`, `flags` (see [`super::flags`]; the file names its bits too). One series stands after the other; a series' readings stand in
 //! the order of time, but for late ones, which may stand behind.
 //!
 //! Always holds: a file with its final name is whole and on the disk; what was broken off has the name with `.partial`
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use parquet::basic::{Compression, Encoding};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
@@ -26,6 +27,7 @@ use rusqlite::Connection;
 
 use super::block::{DAY_MS, Kind};
 use super::catalogue::Catalogue;
+use super::flags;
 use super::types::{SeriesId, StoredReading};
 use super::writer::{Shared, meta_i64};
 use super::{blocks, query};
@@ -41,6 +43,8 @@ const SCHEMA: &str = "message readings {
   required double value;
   required int32 flags (INTEGER(8, false));
 }";
+/// Key of the file's metadata under which the bits of `flags` are named.
+const FLAGS_KEY: &str = "muster.flags";
 /// Rows of a row group: what is held in memory at once, some 10 MB.
 const GROUP_ROWS: usize = 131_072;
 /// Readings of the day that may still be in the tail: normally a few late ones. They are held in memory.
@@ -167,6 +171,12 @@ fn tail_rows(
     Ok(by_series)
 }
 
+/// What the bits mean, for whoever has nothing but the file: `1 approved, 2 redelivered, …`.
+fn named_flags() -> String {
+    let named = flags::WORDS.map(|(bit, word)| format!("{bit} {word}"));
+    named.join(", ")
+}
+
 /// The file being written.
 struct Out<'a> {
     writer: SerializedFileWriter<File>,
@@ -184,7 +194,11 @@ impl<'a> Out<'a> {
         let times = [ColumnPath::from("at"), ColumnPath::from("received")];
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
-            .set_created_by(concat!("muster ", env!("CARGO_PKG_VERSION")).to_owned());
+            .set_created_by(concat!("muster ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_key_value_metadata(Some(vec![KeyValue::new(
+                FLAGS_KEY.to_owned(),
+                named_flags(),
+            )]));
         for column in times {
             properties = properties
                 .set_column_dictionary_enabled(column.clone(), false)

@@ -14,8 +14,9 @@
 //! read.
 
 use super::column::{ColumnsIn, ColumnsOut};
+use super::flags;
 use super::rollup::{Bucket, QUARTER_MS};
-use super::types::{SeriesId, StoredReading, flags};
+use super::types::{SeriesId, StoredReading};
 
 /// Readings in a block: a query decodes whole blocks, so they stay near a tenth of a millisecond.
 pub(crate) const BLOCK_READINGS_MAX: usize = 4_096;

@@ -8,10 +8,11 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::catalogue::Catalogue;
 use super::dead_letters::{DeadLetters, Room};
 use super::dedup::{Deliveries, StoredKey};
+use super::flags;
 use super::mqtt::Unreleased;
 use super::query::stored_reading;
 use super::tail::Tail;
-use super::types::{Point, SeriesId, SessionNo, flags};
+use super::types::{Point, SeriesId, SessionNo};
 use super::writer::meta_i64;
 use crate::error::{Doing, StoreError};
 

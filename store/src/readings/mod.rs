@@ -13,6 +13,7 @@ mod dead_letters;
 mod dedup;
 mod devices;
 mod due;
+pub mod flags;
 mod gaps;
 mod inbox;
 mod keeper;
@@ -62,7 +63,7 @@ pub use self::types::{
     CommittedReadings, Delivery, DeviceSeen, IngestBatch, Ingested, NAME_BYTES_MAX, NewDeadLetter,
     NewReading, Point, PointPage, SERIES_MAX, SERIES_OF_UNAPPROVED_MAX, SERIES_PER_DEVICE_MAX,
     SERIES_PER_UNAPPROVED_MAX, SenderId, SeriesId, SeriesInfo, SeriesKey, SeriesNames, SeriesOwner,
-    SeriesQuery, SeriesRefused, SessionNo, StoredReading, flags,
+    SeriesQuery, SeriesRefused, SessionNo, StoredReading,
 };
 use self::writer::{Job, Reply, Shared, Writer};
 use crate::checkpoint::Checkpointer;

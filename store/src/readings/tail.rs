@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
+use super::flags;
 use super::only_in_file::OnlyInFile;
-use super::types::{Point, SeriesId, StoredReading, flags};
+use super::types::{Point, SeriesId, StoredReading};
 
 /// Readings held in memory, 24 bytes each (10 MB). Normally the tail is shorter than this; when the rules lag behind and
 /// nothing may be moved to blocks, the oldest are only in the file.

@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod devices;
+mod flagged;
 
 use std::collections::BTreeMap;
 

@@ -61,31 +61,6 @@ pub enum SenderId {
     Unnamed(u64),
 }
 
-/// What is known about a reading besides its value; bits of `flags`.
-pub mod flags {
-    /// The device was approved when the reading came: rules look at it.
-    pub const APPROVED: u8 = 1;
-    /// It came in a message marked as redelivered, and was not there yet.
-    pub const REDELIVERED: u8 = 2;
-    /// Another value with the same time is stored too. Set by the store.
-    pub const CONTRADICTS: u8 = 4;
-    /// Its time is the device's own. Set by the store from [`super::NewReading::device_time`].
-    pub const DEVICE_TIME: u8 = 8;
-    /// Not for the rules to look at, but of an approved device: kept and counted like its other readings. A replayed
-    /// dead letter is old news, and no reading of a stranger.
-    pub const KEPT: u8 = 16;
-
-    /// Of a reading that came now: whether its device is approved, and whether it is news, so that rules look at it. What
-    /// came from a copy that a broker kept, what its source doubts and what is read late is none.
-    pub const fn of(is_approved: bool, is_news: bool) -> u8 {
-        match (is_approved, is_news) {
-            (true, true) => APPROVED,
-            (true, false) => KEPT,
-            (false, _) => 0,
-        }
-    }
-}
-
 /// A decoded sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NewReading {
@@ -96,7 +71,7 @@ pub struct NewReading {
     pub device_time: bool,
     pub received_ms: i64,
     pub value: f64,
-    /// See [`flags`].
+    /// See [`super::flags`].
     pub flags: u8,
     /// Index into [`IngestBatch::messages`] of the message that brought it, where redelivery is possible.
     pub message: Option<u32>,
@@ -219,7 +194,7 @@ pub struct StoredReading {
     pub at_ms: i64,
     pub received_ms: i64,
     pub value: f64,
-    /// See [`flags`].
+    /// See [`super::flags`].
     pub flags: u8,
 }
 
@@ -237,7 +212,7 @@ pub struct CommittedReadings {
 pub struct Point {
     pub at_ms: i64,
     pub value: f64,
-    /// See [`flags`].
+    /// See [`super::flags`].
     pub flags: u8,
 }
 

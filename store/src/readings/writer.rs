@@ -18,13 +18,14 @@ use super::blocks::Rewrite;
 use super::catalogue::Catalogue;
 use super::dead_letters::DeadLetters;
 use super::dedup::Deliveries;
+use super::flags;
 use super::inbox::Inbox;
 use super::mqtt::{MqttChange, Unreleased};
 use super::query;
 use super::tail::Tail;
 use super::types::{
     CommittedReadings, Delivery, IngestBatch, Ingested, NewReading, Point, SenderId, SeriesId,
-    StoredReading, flags,
+    StoredReading,
 };
 use crate::checkpoint::Committing;
 use crate::error::{CommitError, Doing, StoreError};

@@ -73,6 +73,9 @@ pub struct DecodedMessage {
     pub devices: Vec<DecodedDevice>,
     /// Members that hold nothing that is kept.
     pub skipped: u32,
+    /// What the decoder's script says against the values, at most 8 texts of 300 characters. Where there is any, the values
+    /// are stored as `suspect`, and rules do not look at them.
+    pub warnings: Vec<String>,
     /// Why a message of the format says nothing about any device.
     #[schema(required)]
     pub noise: Option<String>,

@@ -9,7 +9,8 @@ use std::time::Instant;
 use sensor_drivers::{
     ChannelSample, Decoded, DeviceFacts, Entry, JudgedTime, Quality, TextMessage, UnitString,
 };
-use store::{NewReading, NewText, SeriesNames, flags};
+use store::flags::Coming;
+use store::{NewReading, NewText, SeriesNames};
 
 use super::session::shown;
 use super::times::{is_own_time, judged, new_reading, odd_clock};
@@ -159,13 +160,16 @@ impl IngestSession {
         };
         let readings = self.shared.store.readings();
         let series = readings.intern_series(&names, device.owner(), self.now_ms)?;
-        // What its source doubts opens no incident.
-        let is_news = !message.kept && sample.quality == Quality::Good;
-        let flags = flags::of(device.is_approved(), is_news);
+        let coming = Coming {
+            approved: device.is_approved(),
+            suspect: sample.quality == Quality::Suspect,
+            retained: message.kept,
+            late: false,
+        };
         Ok(Some(Ready {
             health: Health::of_channel(&sample.channel),
             judged,
-            reading: new_reading(series, &judged, self.now_ms, sample.value, flags),
+            reading: new_reading(series, &judged, self.now_ms, sample.value, coming),
             device: Arc::clone(device),
         }))
     }

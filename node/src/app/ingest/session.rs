@@ -11,9 +11,8 @@ use std::time::Duration;
 use sensor_drivers::{
     DecodeError, Entry, MUSTER_DECODER, Route, UnitString, decode_payload, decode_topic,
 };
-use store::{
-    IngestBatch, NewDeadLetter, NewReading, SenderId, SeriesId, SeriesNames, SessionNo, flags,
-};
+use store::flags::Coming;
+use store::{IngestBatch, NewDeadLetter, NewReading, SenderId, SeriesId, SeriesNames, SessionNo};
 
 use super::hash::message_hash;
 use super::places::Source;
@@ -277,8 +276,12 @@ impl IngestSession {
                 series
             }
         };
-        let flags = flags::of(known.device.is_approved(), !kept);
-        let mut reading = new_reading(series, &judged, self.now_ms, measurement.value, flags);
+        let coming = Coming {
+            approved: known.device.is_approved(),
+            retained: kept,
+            ..Coming::default()
+        };
+        let mut reading = new_reading(series, &judged, self.now_ms, measurement.value, coming);
         if !kept {
             if !self.absent {
                 known.device.heard(self.now_ms);

@@ -52,6 +52,12 @@ enum State {
     Committed,
 }
 
+/// Counts what was stored beside another value with the same time.
+pub(in crate::app) fn count_contradictions(ingested: &Ingested) {
+    metrics::counter!("muster_ingest_contradictions_total")
+        .increment(u64::from(ingested.contradictions));
+}
+
 /// Counts the batches of one session that are on their way.
 pub(super) struct OnItsWay(Arc<AtomicUsize>);
 
@@ -209,6 +215,7 @@ impl Submission {
         metrics::counter!("muster_ingest_readings_total").increment(u64::from(ingested.stored));
         metrics::counter!("muster_ingest_duplicates_total")
             .increment(u64::from(ingested.duplicates));
+        count_contradictions(&ingested);
         metrics::histogram!("muster_ingest_commit_seconds")
             .record(self.submitted_at.elapsed().as_secs_f64());
         self.repeated = ingested.repeated;

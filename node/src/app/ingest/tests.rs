@@ -239,7 +239,8 @@ async fn a_kept_copy_is_an_approved_devices_reading_and_no_news() {
         });
     }
     let flags: Vec<u8> = broker.batch.readings.iter().map(|new| new.flags).collect();
-    assert_eq!(flags, [flags::APPROVED, flags::KEPT, 0]);
+    let of_broker = flags::KEPT | flags::RETAINED;
+    assert_eq!(flags, [flags::APPROVED, of_broker, flags::RETAINED]);
     let submission = broker.submit(true).unwrap();
     still.finish([submission]).await;
 }

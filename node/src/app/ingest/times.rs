@@ -1,6 +1,7 @@
 //! How far the clocks of sensors are believed, and which time of a reading counts.
 
 use sensor_drivers::{JudgedTime, TimeLimits, judge_time};
+use store::flags::Coming;
 use store::{NewReading, OddClock, SeriesId};
 
 /// How far ahead of the receipt a sensor's clock may run. One that is set by NTP, GPS or LoRaWAN is right within seconds,
@@ -29,7 +30,7 @@ pub(in crate::app) fn new_reading(
     judged: &JudgedTime,
     received_ms: i64,
     value: f64,
-    flags: u8,
+    coming: Coming,
 ) -> NewReading {
     NewReading {
         series,
@@ -37,7 +38,7 @@ pub(in crate::app) fn new_reading(
         device_time: is_own_time(judged),
         received_ms,
         value,
-        flags,
+        flags: coming.flags(),
         message: None,
     }
 }

@@ -131,7 +131,8 @@ pub(super) fn raw(
             .map(|(at_ms, value)| Point {
                 at_ms,
                 value,
-                flags: 0,
+                // Of approved devices only; how else it came is not told.
+                flags: store::flags::APPROVED,
             })
             .collect();
         if !points.is_empty() {

@@ -6,12 +6,13 @@ use domain::permissions::{Action, Subject};
 use serde_json::{Value, json};
 use store::{PointPage, TimedPoint};
 
-use super::{Asked, Values, answers, blocking, calibrated, no_series, series_key};
+use super::{Asked, Values, answers, blocking, calibrated, flagged, no_series, series_key};
 use crate::app::clock::rfc3339;
 use crate::app::{App, AppError, Caller};
 
 impl App {
-    /// As [`App::readings`] of single readings, with `"times": [[received_at, device_time], …]`, one for each point.
+    /// As [`App::readings`] of single readings, with `"times": [[received_at, device_time], …]`, one for each point, and
+    /// always with `flags`, which tell then also whose clock is not believed.
     /// `device_time` is what the device said, whether or not it can be true; null where it said nothing. For somebody who
     /// looks into a clock: it takes longer than a chart may.
     ///
@@ -50,6 +51,7 @@ impl App {
             let mut answer = answers::raw(&name, &page, expected_interval_ms);
             told.lay_over(&mut answer);
             answer["times"] = timed.iter().map(times).collect();
+            answer["flags"] = json!(flagged::of_timed_points(&timed));
             Ok(Some(answer))
         })
         .await?;

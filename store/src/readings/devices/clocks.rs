@@ -6,8 +6,9 @@ use rusqlite::{Connection, params};
 
 use super::super::block::Kind;
 use super::super::blocks;
+use super::super::flags;
 use super::super::query::stored_reading;
-use super::super::types::{Point, SeriesId, StoredReading, flags};
+use super::super::types::{Point, SeriesId, StoredReading};
 use super::super::writer::meta_i64;
 use crate::error::{Doing, StoreError};
 

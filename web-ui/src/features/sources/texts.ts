@@ -70,6 +70,8 @@ export const texts = {
   payloadWrong: (encoding: string) => `This is not ${encoding}.`,
   tryRun: "Try",
   tryRefused: "This message would become a dead letter",
+  tryWarned: "Its decoder warns",
+  tryWarnedNext: "The values are kept as doubted ones: rules do not look at them.",
   readBy: (decoder: string) => (decoder === "" ? "No decoder covers this topic." : `Read by ${decoder}`),
   noise: (why: string) => `It says nothing about a device: ${why}`,
   nothing: "It holds no values.",

@@ -103,6 +103,16 @@ function Decoded({ message }: { message: DecodedMessage }) {
       <p className="font-semibold">{texts.readBy(message.decoder)}</p>
       {message.noise !== null && <p>{texts.noise(message.noise)}</p>}
       {message.noise === null && message.devices.length === 0 && <p>{texts.nothing}</p>}
+      {message.warnings.length > 0 && (
+        <Notice tone="warn" title={texts.tryWarned}>
+          <ul className="list-disc pl-6">
+            {[...new Set(message.warnings)].map((warning) => (
+              <li key={warning}>{warning}</li>
+            ))}
+          </ul>
+          <p>{texts.tryWarnedNext}</p>
+        </Notice>
+      )}
       {message.devices.map((device) => (
         <div key={device.device} className="rounded-lg border border-line p-3">
           <p className="font-bold">{device.device}</p>

@@ -8,7 +8,19 @@ import { ErrorNotice, Notice } from "../../../ui/notice.tsx";
 import { common } from "../../../ui/texts.ts";
 import { numberText, unitText } from "../../../ui/value.tsx";
 import { Plot } from "./plot.tsx";
-import { type Gap, gapsOf, meanOf, type Sample, samplesOf, silentAfterMs, summaryOf } from "./samples.ts";
+import {
+  countFlagged,
+  type Gap,
+  gapsOf,
+  indexOfPlace,
+  meanOf,
+  type Place,
+  placeOf,
+  type Sample,
+  samplesOf,
+  silentAfterMs,
+  summaryOf,
+} from "./samples.ts";
 import { resolutionOf, SPANS, type Span, widthMs } from "./span.ts";
 import { SamplesTable } from "./table.tsx";
 import { texts } from "./texts.ts";
@@ -78,7 +90,7 @@ interface DrawnProps {
 }
 
 function Drawn({ series, charted, expectedIntervalS }: DrawnProps) {
-  const [chosenMs, setChosenMs] = useState<number | null>(null);
+  const [chosen, setChosen] = useState<Place | null>(null);
   const { answer, span, toMs } = charted;
   const samples = samplesOf(answer);
   const summary = summaryOf(samples);
@@ -98,16 +110,18 @@ function Drawn({ series, charted, expectedIntervalS }: DrawnProps) {
   const width = widthMs(answer.resolution as ReturnType<typeof resolutionOf>) ?? 0;
   const gaps = gapsOf(samples, silentAfterMs(samples, width, expectedIntervalS), toMs);
   const fromMs = charted.fromMs ?? samples[0]?.atMs ?? toMs;
-  const found = chosenMs === null ? -1 : samples.findIndex((sample) => sample.atMs === chosenMs);
+  const found = chosen === null ? -1 : indexOfPlace(samples, chosen);
   const index = found < 0 ? samples.length - 1 : found;
   const looked = samples[index];
-  const choose = (at: number) => setChosenMs(samples[at]?.atMs ?? null);
+  const choose = (at: number) => setChosen(placeOf(samples, at));
+  const doubts = texts.doubts(countFlagged(samples, "contradicts"), countFlagged(samples, "suspect"));
   const words = [
     texts.lowest(value(summary.min.min), moment(summary.min.atMs)),
     texts.highest(value(summary.max.max), moment(summary.max.atMs)),
     texts.mean(value(meanOf(summary.mean, summary.min.min, summary.max.max))),
     texts.readings(summary.count),
     texts.gaps(gaps.length),
+    ...doubts,
   ].join(", ");
   const label = `${texts.label(series.channel, series.device, texts.spanLong(span))}: ${words}`;
   return (
@@ -127,6 +141,7 @@ function Drawn({ series, charted, expectedIntervalS }: DrawnProps) {
           <p className="tabular text-lg font-bold">
             {texts.looked(moment(looked.atMs), value(meanOf(looked.mean, looked.min, looked.max)))}
           </p>
+          {looked.flags.length > 0 && <p className="font-semibold text-warn">{texts.flagged(looked.flags)}</p>}
           {looked.count > 1 && (
             <p className="tabular text-sm">{texts.between(value(looked.min), value(looked.max), looked.count)}</p>
           )}
@@ -195,6 +210,7 @@ function Meaning({ answer }: { answer: Readings }) {
 
 function lookedText(sample: Sample, value: (number: number) => string): string {
   const mean = texts.looked(moment(sample.atMs), value(meanOf(sample.mean, sample.min, sample.max)));
+  if (sample.flags.length > 0) return `${mean}, ${texts.flagged(sample.flags)}`;
   return sample.count > 1 ? `${mean}, ${texts.between(value(sample.min), value(sample.max), sample.count)}` : mean;
 }
 

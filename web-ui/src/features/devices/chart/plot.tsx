@@ -3,13 +3,15 @@
  * Everything that it shows is also said in words and in a table beside it, so it is one image to a screen reader. */
 import { type PointerEvent, useId, useLayoutEffect, useRef, useState } from "react";
 import type { Gap, Sample } from "./samples.ts";
-import { nearest, stretchesOf } from "./samples.ts";
+import { isDoubted, nearest, stretchesOf } from "./samples.ts";
 import { timeTicks, valueRange, valueTicks } from "./scale.ts";
 
 const HEIGHT_PX = 260;
 const MARGIN = { left: 52, right: 10, top: 10, bottom: 28 };
 /** A tick of time and its text need so much. */
 const TIME_TICK_PX = 72;
+/** From the middle to the tips of the mark on a doubted value. */
+const MARK_PX = 5;
 
 interface PlotProps {
   samples: Sample[];
@@ -36,6 +38,14 @@ export function Plot({ samples, gaps, fromMs, toMs, label, chosen, onChoose }: P
   const y = (value: number) => bottom - ((value - low) / (high - low)) * (bottom - MARGIN.top);
   const middle = (sample: Sample) => x((sample.atMs + sample.endMs) / 2);
   const looked = chosen === null ? undefined : samples[chosen];
+  // One shape for all of them: there may be thousands.
+  const marks = samples
+    .filter(isDoubted)
+    .map((sample) => {
+      const [left, top] = [middle(sample) - MARK_PX, y(sample.mean)];
+      return `M${left.toFixed(1)},${top.toFixed(1)}l${MARK_PX},${-MARK_PX}l${MARK_PX},${MARK_PX}l${-MARK_PX},${MARK_PX}z`;
+    })
+    .join("");
 
   const choose = (event: PointerEvent<SVGSVGElement>) => {
     const left = event.currentTarget.getBoundingClientRect().left;
@@ -99,6 +109,9 @@ export function Plot({ samples, gaps, fromMs, toMs, label, chosen, onChoose }: P
         {stretchesOf(samples, gaps).map((stretch) => (
           <Stretch key={stretch[0]?.atMs} stretch={stretch} x={middle} y={y} />
         ))}
+        {marks !== "" && (
+          <path data-testid="doubted" d={marks} className="fill-warn-soft stroke-warn" strokeWidth="2" />
+        )}
         {looked && (
           <g>
             <line

@@ -1,5 +1,17 @@
 import { describe, expect, test } from "vitest";
-import { gapsOf, meanOf, nearest, type Sample, samplesOf, silentAfterMs, stretchesOf, summaryOf } from "./samples.ts";
+import {
+  gapsOf,
+  indexOfPlace,
+  isDoubted,
+  meanOf,
+  nearest,
+  placeOf,
+  type Sample,
+  samplesOf,
+  silentAfterMs,
+  stretchesOf,
+  summaryOf,
+} from "./samples.ts";
 
 const MINUTE = 60_000;
 const sample = (minute: number, value = 1, width = 0): Sample => ({
@@ -9,6 +21,7 @@ const sample = (minute: number, value = 1, width = 0): Sample => ({
   mean: value,
   max: value,
   count: 1,
+  flags: [],
 });
 const at = (...minutes: number[]) => minutes.map((minute) => sample(minute));
 
@@ -28,6 +41,29 @@ test("readings and rollups become the same samples; a row that is neither is lef
       ],
     }),
   ).toEqual([]);
+});
+
+test("a reading keeps what is said about it, although one before it is left out", () => {
+  const [first, second] = samplesOf({
+    resolution: "raw",
+    points: [
+      ["soon", 1],
+      ["2026-11-21T10:00:00Z", 2],
+      ["2026-11-21T10:00:00Z", 3],
+    ],
+    flags: [[], ["contradicts"], ["redelivered"]],
+  });
+  expect(first?.flags).toEqual(["contradicts"]);
+  expect([first, second].map((each) => each !== undefined && isDoubted(each))).toEqual([true, false]);
+});
+
+test("each of several samples with one time can be found again", () => {
+  const samples = at(0, 1, 1, 1, 2);
+  const places = samples.map((_, index) => placeOf(samples, index));
+  expect(places.map((place) => place?.nth)).toEqual([0, 0, 1, 2, 0]);
+  expect(places.map((place) => place && indexOfPlace(samples, place))).toEqual([0, 1, 2, 3, 4]);
+  expect(indexOfPlace(at(1, 1), { atMs: MINUTE, nth: 2 })).toBe(-1);
+  expect(placeOf(samples, 9)).toBeNull();
 });
 
 describe("a gap", () => {

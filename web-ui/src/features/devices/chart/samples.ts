@@ -13,6 +13,15 @@ export interface Sample {
   mean: number;
   max: number;
   count: number;
+  /** What is to be known about a reading besides its value, in the node's words; nothing of rollups. */
+  flags: readonly string[];
+}
+
+/** One sample among those of its time: of values that contradict each other each can be looked at. */
+export interface Place {
+  atMs: number;
+  /** Counted from 0 among the samples of that time. */
+  nth: number;
 }
 
 export interface Gap {
@@ -31,16 +40,41 @@ const SILENT_TIMES = 3;
 const isNumber = (value: unknown): value is number => typeof value === "number";
 
 /** Rows that are not what this page knows are left out rather than drawn wrongly. */
-export function samplesOf(answer: Pick<Readings, "points" | "resolution">): Sample[] {
+export function samplesOf(answer: Pick<Readings, "points" | "resolution" | "flags">): Sample[] {
   const width = widthMs(answer.resolution as Resolution) ?? 0;
-  return answer.points.flatMap((point): Sample[] => {
+  return answer.points.flatMap((point, index): Sample[] => {
     const [at, first, mean, max, count] = point as unknown[];
     const atMs = typeof at === "string" ? Date.parse(at) : Number.NaN;
     if (Number.isNaN(atMs) || !isNumber(first)) return [];
     const endMs = atMs + width;
-    if (answer.resolution === "raw") return [{ atMs, endMs, min: first, mean: first, max: first, count: 1 }];
-    return isNumber(mean) && isNumber(max) && isNumber(count) ? [{ atMs, endMs, min: first, mean, max, count }] : [];
+    const flags = answer.flags?.[index] ?? [];
+    if (answer.resolution === "raw") return [{ atMs, endMs, min: first, mean: first, max: first, count: 1, flags }];
+    return isNumber(mean) && isNumber(max) && isNumber(count)
+      ? [{ atMs, endMs, min: first, mean, max, count, flags }]
+      : [];
   });
+}
+
+/** Values to be looked at twice: another one of the same time is there too, or their source doubts them. */
+const DOUBTS: readonly string[] = ["contradicts", "suspect"];
+export const isDoubted = (sample: Sample): boolean => sample.flags.some((flag) => DOUBTS.includes(flag));
+
+export const countFlagged = (samples: readonly Sample[], flag: string): number =>
+  samples.reduce((count, sample) => count + (sample.flags.includes(flag) ? 1 : 0), 0);
+
+/** Which sample stands at an index, also after others came or went. */
+export function placeOf(samples: readonly Sample[], index: number): Place | null {
+  const atMs = samples[index]?.atMs;
+  if (atMs === undefined) return null;
+  let first = index;
+  while (samples[first - 1]?.atMs === atMs) first -= 1;
+  return { atMs, nth: index - first };
+}
+
+/** Where it stands now; -1 where it is not there any more. */
+export function indexOfPlace(samples: readonly Sample[], { atMs, nth }: Place): number {
+  const first = samples.findIndex((sample) => sample.atMs === atMs);
+  return first >= 0 && samples[first + nth]?.atMs === atMs ? first + nth : -1;
 }
 
 /** The time between the beginnings of two samples past which something is missing; null where there is no telling. */

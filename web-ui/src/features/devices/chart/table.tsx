@@ -1,7 +1,7 @@
 /** The values of a chart as a table: for screen readers, and for whoever needs the numbers. Gaps are rows of their own. */
 import { useState } from "react";
 import { durationText } from "../../../lib/duration.ts";
-import { type Gap, meanOf, type Sample } from "./samples.ts";
+import { type Gap, meanOf, placeOf, type Sample } from "./samples.ts";
 import { texts } from "./texts.ts";
 
 /** Rows put into the page at a time: thousands make a phone stall. */
@@ -19,8 +19,14 @@ export function SamplesTable({ caption, samples, gaps, raw, value }: SamplesTabl
   const [open, setOpen] = useState(false);
   const [rows, setRows] = useState(ROWS);
   const gapAfter = new Map(gaps.map((gap) => [gap.fromMs, gap]));
-  const shown = samples.slice(-rows).toReversed();
-  const columns = raw ? 2 : 5;
+  const hidden = Math.max(0, samples.length - rows);
+  const shown = samples
+    .slice(hidden)
+    .map((sample, index) => ({ sample, next: samples[hidden + index + 1], place: placeOf(samples, hidden + index) }))
+    .toReversed();
+  const flagged = samples.some((sample) => sample.flags.length > 0);
+  const columns = (raw ? 2 : 5) + (flagged ? 1 : 0);
+  const names = raw ? [texts.value] : [texts.meanColumn, texts.lowestColumn, texts.highestColumn, texts.countColumn];
   return (
     <details open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary className="cursor-pointer py-3 font-semibold">{texts.table}</summary>
@@ -33,10 +39,7 @@ export function SamplesTable({ caption, samples, gaps, raw, value }: SamplesTabl
                 <th scope="col" className="py-1 pr-3">
                   {texts.time}
                 </th>
-                {(raw
-                  ? [texts.value]
-                  : [texts.meanColumn, texts.lowestColumn, texts.highestColumn, texts.countColumn]
-                ).map((name) => (
+                {[...names, ...(flagged ? [texts.flagsColumn] : [])].map((name) => (
                   <th key={name} scope="col" className="py-1 pr-3">
                     {name}
                   </th>
@@ -44,12 +47,14 @@ export function SamplesTable({ caption, samples, gaps, raw, value }: SamplesTabl
               </tr>
             </thead>
             <tbody>
-              {shown.map((sample) => (
+              {shown.map(({ sample, next, place }) => (
                 <Rows
-                  key={sample.atMs}
+                  key={`${sample.atMs}.${place?.nth}`}
                   sample={sample}
-                  gap={gapAfter.get(sample.endMs)}
+                  // Of several with one time the gap comes after the last.
+                  gap={next?.atMs === sample.atMs ? undefined : gapAfter.get(sample.endMs)}
                   raw={raw}
+                  flagged={flagged}
                   columns={columns}
                   value={value}
                 />
@@ -72,11 +77,13 @@ interface RowsProps {
   /** What came, or did not come, after it: above it, since the newest is first. */
   gap: Gap | undefined;
   raw: boolean;
+  /** Whether there is a column for what is to be known besides the value. */
+  flagged: boolean;
   columns: number;
   value: (number: number) => string;
 }
 
-function Rows({ sample, gap, raw, columns, value }: RowsProps) {
+function Rows({ sample, gap, raw, flagged, columns, value }: RowsProps) {
   const lasted = gap && durationText((gap.toMs - gap.fromMs) / 1_000);
   return (
     <>
@@ -99,6 +106,7 @@ function Rows({ sample, gap, raw, columns, value }: RowsProps) {
             <td>{sample.count.toLocaleString()}</td>
           </>
         )}
+        {flagged && <td className="font-semibold text-warn">{texts.flagged(sample.flags)}</td>}
       </tr>
     </>
   );
