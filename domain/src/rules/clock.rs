@@ -32,41 +32,49 @@ fn bounded_ms(at_ms: i64, sample: &Sample) -> i64 {
 }
 
 /// What durations are measured on. They run on the samples' own time where it is plausible; from and to a sample that is
-/// older than the newest (a buffer sent late, a clock that was set back or ran ahead) they run on the time of receipt, so
-/// that a rule is never blind.
+/// older than the newest (a buffer sent late, a clock that was set back or ran ahead), or older than a day, they run on the
+/// time of receipt, so that a rule is never blind.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Time {
-    /// Time of the newest sample; `None` before the first.
+    /// Time of the newest sample that was not older than a day when it came; `None` before the first.
     pub(super) newest_ms: Option<i64>,
-    /// Receipt of the last sample.
+    /// Receipt of the last sample; 0 before the first.
     pub(super) received_ms: i64,
-    /// Whether that sample was older than the newest.
-    pub(super) late: bool,
+    /// Whether durations ran up to that sample by its receipt, because it was old.
+    pub(super) by_receipt: bool,
     /// Only ever grows.
     pub(super) elapsed_ms: i64,
 }
 
 impl Time {
     /// Moves on to a sample. True when the sample is older than the newest, and than the receipt of those before it: what a
-    /// clock that runs ahead says of the future makes no later sample late.
+    /// clock that runs ahead says of the future makes no later sample late. One that is over a day old is late while
+    /// something newer came within the last day; after that it is the best that is known, whatever its clock says.
     pub(super) fn advance(&mut self, sample: &Sample) -> bool {
-        let at_ms = bounded_ms(effective_time_ms(sample.at_ms, sample.received_ms), sample);
-        let late = self
-            .newest_ms
-            .is_some_and(|newest_ms| at_ms < newest_ms.min(self.received_ms));
+        let received_ms = sample.received_ms;
+        let at_ms = bounded_ms(effective_time_ms(sample.at_ms, received_ms), sample);
+        let is_old = received_ms.saturating_sub(sample.at_ms) > PLAUSIBLE_MS;
+        let late = self.newest_ms.is_some_and(|newest_ms| {
+            if is_old {
+                received_ms.saturating_sub(newest_ms) <= PLAUSIBLE_MS
+            } else {
+                at_ms < newest_ms.min(self.received_ms)
+            }
+        });
+        let by_receipt = late || is_old;
         let step_ms = match self.newest_ms {
-            None => 0,
-            Some(newest_ms) if !late && !self.late && at_ms >= newest_ms => {
+            Some(newest_ms) if !by_receipt && !self.by_receipt && at_ms >= newest_ms => {
                 at_ms.saturating_sub(newest_ms)
             }
-            Some(_) => sample.received_ms.saturating_sub(self.received_ms).max(0),
+            None if self.received_ms == 0 => 0,
+            _ => received_ms.saturating_sub(self.received_ms).max(0),
         };
         self.elapsed_ms = self.elapsed_ms.saturating_add(step_ms);
-        if !late {
+        if !by_receipt {
             self.newest_ms = Some(at_ms);
         }
-        self.received_ms = self.received_ms.max(sample.received_ms);
-        self.late = late;
+        self.received_ms = self.received_ms.max(received_ms);
+        self.by_receipt = by_receipt;
         late
     }
 }
@@ -97,6 +105,16 @@ pub(super) struct Stretch {
 }
 
 impl Stretch {
+    /// Whether the last sample was older than the newest, as [`Time::advance`] says it of one: what came within the last day
+    /// is more of now.
+    pub(super) fn is_behind(&self) -> bool {
+        let (Some(newest_ms), Some(late_ms)) = (self.newest_ms, self.late_ms) else {
+            return false;
+        };
+        late_ms < newest_ms.min(self.received_ms)
+            && self.received_ms.saturating_sub(newest_ms) <= PLAUSIBLE_MS
+    }
+
     /// Moves on to a sample.
     pub(super) fn advance(&mut self, sample: &Sample) -> Place {
         let at_ms = window_time_ms(sample);

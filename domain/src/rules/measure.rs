@@ -251,14 +251,18 @@ impl Machine {
     }
 }
 
+/// What a rule made of a sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// The value that it looks at; `None` where there is none yet.
+    pub value: Option<f64>,
+    /// What it led to.
+    pub event: Option<RuleEvent>,
+}
+
 /// Evaluates one sample. Samples are given once each, in the order of their positions. `inputs` says which inputs of a
 /// virtual sensor it is, and means nothing to other kinds.
-pub fn step(
-    rule: &Rule,
-    state: &mut RuleState,
-    inputs: &[u8],
-    sample: &Sample,
-) -> Option<RuleEvent> {
+pub fn step(rule: &Rule, state: &mut RuleState, inputs: &[u8], sample: &Sample) -> Step {
     let RuleState { machine, memory } = state;
     let mut moment = Moment {
         at_ms: sample.at_ms,
@@ -268,7 +272,24 @@ pub fn step(
         late: false,
         silenced: !rule.is_on || rule.silence.covers(sample.received_ms),
     };
-    let value = match &rule.measure {
+    let value = measured(rule, machine, memory, inputs, sample, &mut moment);
+    let event = value
+        .and_then(|value| machine.judge(&rule.limits, &moment, value))
+        // The end brings the peak with it.
+        .filter(|event| rule.is_on || matches!(event, RuleEvent::Clear { .. }));
+    Step { value, event }
+}
+
+/// The value that a rule looks at, now that a sample came; `moment` learns what that means for it.
+fn measured(
+    rule: &Rule,
+    machine: &mut Machine,
+    memory: &mut Memory,
+    inputs: &[u8],
+    sample: &Sample,
+    moment: &mut Moment,
+) -> Option<f64> {
+    match &rule.measure {
         Measure::Value => {
             moment.late = machine.time.advance(sample);
             Some(sample.value)
@@ -334,16 +355,16 @@ pub fn step(
         }
         Measure::Expression(expression) => {
             // Its inputs may come from several clocks: how long it holds is measured by the one that they share.
-            moment.late = machine.time.advance(&Sample {
+            machine.time.advance(&Sample {
                 at_ms: sample.received_ms,
                 ..*sample
             });
-            expression.value(memory, inputs, sample)
+            let memories = expression.memories(memory);
+            expression.hear(memories, inputs, sample);
+            moment.late = memories.iter().any(|past| past.stretch.is_behind());
+            expression.value(memories, sample.received_ms)
         }
-    };
-    let event = machine.judge(&rule.limits, &moment, value?)?;
-    // The end brings the peak with it.
-    (rule.is_on || matches!(event, RuleEvent::Clear { .. })).then_some(event)
+    }
 }
 
 /// Evaluates that time has passed: a silence that lasts too long, and the end of a time in which nothing was to be
@@ -377,31 +398,42 @@ pub fn needs_ticks(rule: &Rule, state: &RuleState) -> bool {
 }
 
 impl Expression {
-    fn value(&self, memory: &mut Memory, inputs: &[u8], sample: &Sample) -> Option<f64> {
+    /// What it remembers of its inputs: nothing yet, where the state was that of another rule.
+    fn memories<'m>(&self, memory: &'m mut Memory) -> &'m mut [InputMemory] {
         if !matches!(memory, Memory::Inputs(known) if known.len() == self.inputs.len()) {
             *memory = Memory::Inputs(vec![InputMemory::default(); self.inputs.len()]);
         }
-        let Memory::Inputs(known) = memory else {
-            return None;
-        };
+        match memory {
+            Memory::Inputs(known) => known,
+            _ => &mut [],
+        }
+    }
+
+    /// Takes a sample in as those inputs.
+    fn hear(&self, memories: &mut [InputMemory], inputs: &[u8], sample: &Sample) {
         for index in inputs {
             let index = usize::from(*index);
-            if let (Some(input), Some(past)) = (self.inputs.get(index), known.get_mut(index)) {
+            if let (Some(input), Some(past)) = (self.inputs.get(index), memories.get_mut(index)) {
                 past.hear(input.function, sample);
             }
         }
-        let values: Option<Vec<f64>> = known
+    }
+
+    /// Its value at that time of the node's clock; `None` while an input was never heard or is too old.
+    fn value(&self, memories: &[InputMemory], now_ms: i64) -> Option<f64> {
+        let values: Option<Vec<f64>> = memories
             .iter()
-            .map(|past| {
-                let age_ms = sample.received_ms.saturating_sub(past.received_ms);
-                past.value.filter(|_| age_ms <= self.fresh_ms)
-            })
+            .map(|past| past.value.filter(|_| past.age_ms(now_ms) <= self.fresh_ms))
             .collect();
         self.formula.value(&values?)
     }
 }
 
 impl InputMemory {
+    fn age_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_sub(self.received_ms)
+    }
+
     fn hear(&mut self, function: Function, sample: &Sample) {
         let place = self.stretch.advance(sample);
         let value = match function {

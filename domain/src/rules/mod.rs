@@ -30,7 +30,7 @@ pub use formula::Formula;
 pub use limits::{Level, Limits, SeverityStep};
 pub use machine::{Peak, RuleEvent};
 pub use measure::{
-    Expression, Function, Input, Measure, RuleState, Sample, Tick, needs_ticks, step, tick,
+    Expression, Function, Input, Measure, RuleState, Sample, Step, Tick, needs_ticks, step, tick,
 };
 pub use old::StateV1;
 pub(crate) use parse::{INPUTS_MAX, REOPEN_S, check};

@@ -26,6 +26,11 @@ fn fields(more: Value) -> Map<String, Value> {
     fields.as_object().unwrap().clone()
 }
 
+/// What a sample leads to.
+fn step(rule: &Rule, state: &mut RuleState, inputs: &[u8], sample: &Sample) -> Option<RuleEvent> {
+    super::step(rule, state, inputs, sample).event
+}
+
 fn rule(more: Value) -> Rule {
     Rule::from_fields(RecordId([1; 16]), &fields(more)).unwrap()
 }
@@ -278,21 +283,80 @@ fn a_flood_of_last_week_is_raised_and_cleared_when_it_was_measured() {
 }
 
 #[test]
+fn a_buffer_of_days_ago_ends_nothing_while_live_values_come() {
+    const DAY_S: i64 = 86_400;
+    let now_s = 30 * DAY_S;
+    let rule = rule(json!({"hold_s": 2}));
+    let mut state = RuleState::default();
+    let sample = |at_s: i64, received_s: i64, value: f64| Sample {
+        value,
+        at_ms: at_s * 1000,
+        received_ms: received_s * 1000,
+        position: 1,
+        uptime_ms: 0,
+    };
+    let mut heard = |at_s: i64, received_s: i64, value: f64| {
+        step(&rule, &mut state, &[], &sample(at_s, received_s, value)).map(word)
+    };
+    heard(now_s, now_s, 5.0).unwrap();
+    // Two days of low water from before the flood, emptied beside live values that are high.
+    for n in 0..600 {
+        let ended = heard(now_s - 3 * DAY_S + n * 288, now_s + n, 1.0);
+        assert_eq!(ended, None, "old value {n}");
+        if n % 60 == 59 {
+            assert_eq!(heard(now_s + n, now_s + n, 5.0), None, "live value {n}");
+        }
+    }
+    assert_eq!(heard(now_s + 601, now_s + 601, 1.0), None, "holds first");
+    assert!(
+        heard(now_s + 604, now_s + 604, 1.0)
+            .unwrap()
+            .starts_with("clear")
+    );
+}
+
+#[test]
+fn a_clock_that_was_set_back_by_days_ends_again_what_it_sees_after_a_day() {
+    const HOUR_S: i64 = 3600;
+    let now_s = 30 * 24 * HOUR_S;
+    let rule = rule(json!({}));
+    let mut state = RuleState::default();
+    let sample = |at_s: i64, received_s: i64, value: f64| Sample {
+        value,
+        at_ms: at_s * 1000,
+        received_ms: received_s * 1000,
+        position: 1,
+        uptime_ms: 0,
+    };
+    let mut heard = |at_s: i64, received_s: i64, value: f64| {
+        step(&rule, &mut state, &[], &sample(at_s, received_s, value)).map(word)
+    };
+    heard(now_s, now_s, 5.0).unwrap();
+    let ended: Vec<i64> = (1..48)
+        .filter(|hour| {
+            let received_s = now_s + hour * HOUR_S;
+            heard(received_s - 72 * HOUR_S, received_s, 1.0).is_some()
+        })
+        .collect();
+    assert_eq!(ended, [25]);
+}
+
+#[test]
 fn nothing_ends_before_it_began() {
     let rule = rule(json!({}));
     let mut state = RuleState::default();
     let now_s = 1_000_000;
     run(&rule, &mut state, &[(now_s, 5.0)]);
-    // A clock that was set back by a week: only the time of receipt is known.
+    // A clock that was set back by a week, and nothing else was heard for a day: only the time of receipt is known.
     let behind = Sample {
         value: 1.0,
         at_ms: (now_s - 604_800) * 1000,
-        received_ms: (now_s + 60) * 1000,
+        received_ms: (now_s + 90_000) * 1000,
         position: 9,
         uptime_ms: 0,
     };
     let cleared = step(&rule, &mut state, &[], &behind).map(word);
-    assert_eq!(cleared, Some(format!("clear at {} peak 5", now_s + 60)));
+    assert_eq!(cleared, Some(format!("clear at {} peak 5", now_s + 90_000)));
 }
 
 #[test]

@@ -353,6 +353,34 @@ fn a_virtual_sensor_waits_for_all_inputs_and_forgets_those_that_are_old() {
 }
 
 #[test]
+fn a_virtual_sensor_is_not_cooled_by_a_buffer_of_last_week() {
+    let rule = of_kind(json!({
+        "kind": "expression", "match": {"device": "camp", "channel": "sum"},
+        "expression": {"formula": "a + b", "inputs": [
+            {"name": "a", "channel": "a"}, {"name": "b", "channel": "b"},
+        ]},
+        "raise_above": 10, "clear_below": 5,
+    }));
+    const DAY_MS: i64 = 86_400_000;
+    let now_ms = 30 * DAY_MS;
+    let mut state = RuleState::default();
+    step(&rule, &mut state, &[0], &sample(now_ms, 6.0));
+    step(&rule, &mut state, &[1], &sample(now_ms, 6.0));
+    assert!(state.is_raised());
+    for n in 1..100 {
+        let old = Sample {
+            received_ms: now_ms + n,
+            ..sample(now_ms - 7 * DAY_MS + n * 60_000, 0.0)
+        };
+        assert_eq!(step(&rule, &mut state, &[0], &old), None, "old value {n}");
+        let live = sample(now_ms + n, 1.0);
+        assert_eq!(step(&rule, &mut state, &[1], &live), None, "beside old {n}");
+    }
+    let event = step(&rule, &mut state, &[0], &sample(now_ms + 200, 1.0));
+    assert!(matches!(event, Some(RuleEvent::Clear { .. })), "{event:?}");
+}
+
+#[test]
 fn a_virtual_sensor_can_compare_devices() {
     let rule = of_kind(json!({
         "kind": "expression", "match": {"device": "valley", "channel": "inflow"},

@@ -266,8 +266,8 @@ impl Evaluator {
                 continue;
             };
             let sample = Sample { value, ..sample };
-            let event = step(&instance.rule, &mut instance.state, &slot.inputs, &sample);
-            if let Some(event) = event {
+            let step = step(&instance.rule, &mut instance.state, &slot.inputs, &sample);
+            if let Some(event) = step.event {
                 let id = instance.incident_id(&self.file_id, reading.position);
                 instance.effect(event, id, &self.node_id, around, effects);
             }
