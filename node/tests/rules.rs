@@ -4,6 +4,7 @@
 mod support;
 
 use domain::Kind;
+use node::app::rules::trial::TestRange;
 use node::app::{Caller, RecordKind};
 use serde_json::{Value, json};
 use support::{Connect, Node, Raw, eventually};
@@ -61,6 +62,142 @@ async fn evaluated(node: &Node, sensor: &mut Sensor, marker: &str) {
     node.approve(marker).await;
     sensor.level(marker, 9.0).await;
     incident_of(node, marker).await;
+}
+
+fn since(from_ms: i64) -> TestRange {
+    TestRange {
+        from_ms: Some(from_ms),
+        ..TestRange::default()
+    }
+}
+
+/// What a rule sees now, once it is as it should be.
+async fn seen(node: &Node, rule: &str, is_right: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    eventually("what the rule sees", || async {
+        let page = node
+            .app
+            .rule_state(&Caller::socket(), rule, None, None, None)
+            .await
+            .map_err(|error| error.to_string())?;
+        if is_right(&page.items) {
+            Ok(page.items)
+        } else {
+            Err(json!(page.items).to_string())
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_sees_is_shown_before_it_raises_anything_and_after_a_restart() {
+    let node = Node::start().await;
+    let mut fields = high_water();
+    fields["unit"] = json!("m");
+    fields["for_s"] = json!(3600);
+    let high = node.create(Kind::Rule, fields).await;
+    let high = high["id"].as_str().unwrap();
+    let sum = json!({
+        "name": "both", "kind": "expression", "match": {"device": "river-*", "channel": "both"},
+        "expression": {"formula": "a + b", "inputs": [
+            {"name": "a", "channel": "level"}, {"name": "b", "channel": "rain"},
+        ]},
+        "raise_above": 50, "clear_below": 40, "incident": {"title": "{device}: {value}"},
+    });
+    let both = node.create(Kind::Rule, sum).await;
+    let both = both["id"].as_str().unwrap();
+    for device in ["river-01", "river-02", "river-03"] {
+        node.approve(device).await;
+    }
+    let mut sensor = Sensor::connect(&node).await;
+    for (device, metres) in [("river-01", 2.0), ("river-02", 4.5), ("river-03", 1.0)] {
+        sensor.level(device, metres).await;
+    }
+    // What is beyond its level comes first.
+    let three = seen(&node, high, |items| items.len() == 3).await;
+    let told = |item: &Value| {
+        (
+            item["device"].clone(),
+            item["state"].clone(),
+            item["value"].clone(),
+        )
+    };
+    assert_eq!(
+        told(&three[0]),
+        (json!("river-02"), json!("pending"), json!(4.5))
+    );
+    assert_eq!(
+        told(&three[1]),
+        (json!("river-01"), json!("clear"), json!(2.0))
+    );
+    assert_eq!(
+        (&three[0]["unit"], &three[1]["since"]),
+        (&json!("m"), &Value::Null)
+    );
+    assert!(
+        three[0]["since"].is_string() && three[0]["incident"].is_null(),
+        "{}",
+        three[0]
+    );
+
+    // A virtual sensor has no value before all of its inputs have.
+    let items = seen(&node, both, |items| items.len() == 3).await;
+    assert_eq!(
+        (&items[0]["value"], &items[0]["inputs"][0]["value"]),
+        (&Value::Null, &json!(2.0))
+    );
+    assert_eq!(items[0]["inputs"][1]["counts"], false);
+    sensor
+        .raw
+        .publish("muster/v1/river-01/rain", b"7", 100, false)
+        .await;
+    let is_nine = |items: &[Value]| items.iter().any(|item| item["value"] == 9.0);
+    seen(&node, both, is_nine).await;
+
+    // The virtual sensor is known at once after a restart; what the others saw last, with their next reading.
+    let node = node.restart().await;
+    seen(&node, both, is_nine).await;
+    let three = seen(&node, high, |items| items.len() == 3).await;
+    assert_eq!(
+        told(&three[0]),
+        (json!("river-02"), json!("pending"), Value::Null)
+    );
+    let mut sensor = Sensor::connect(&node).await;
+    sensor.level("river-02", 4.6).await;
+    seen(&node, high, |items| items[0]["value"] == 4.6).await;
+    // An edit of another rule takes nothing away.
+    let other = node.create(Kind::Rule, high_water()).await;
+    seen(&node, other["id"].as_str().unwrap(), <[Value]>::is_empty).await;
+    seen(&node, high, |items| items[0]["value"] == 4.6).await;
+
+    // Page by page, and those alone that stand so.
+    let page = |only: Option<&'static str>, cursor: Option<String>, limit| {
+        let (app, high) = (node.app.clone(), high.to_owned());
+        async move {
+            let only = only.map(|word| word.parse().unwrap());
+            app.rule_state(
+                &Caller::socket(),
+                &high,
+                only,
+                cursor.as_deref(),
+                Some(limit),
+            )
+            .await
+            .unwrap()
+        }
+    };
+    let first = page(None, None, 2).await;
+    let second = page(None, first.next.clone(), 2).await;
+    let devices: Vec<&Value> = first
+        .items
+        .iter()
+        .chain(&second.items)
+        .map(|item| &item["device"])
+        .collect();
+    assert_eq!(devices, ["river-02", "river-01", "river-03"]);
+    assert!(second.next.is_none());
+    assert_eq!(page(Some("pending"), None, 10).await.items.len(), 1);
+    assert!(page(Some("raised"), None, 10).await.items.is_empty());
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -395,7 +532,7 @@ async fn a_test_run_tells_what_a_rule_would_have_done_and_does_nothing() {
     let rule = rule.as_object().unwrap().clone();
     let run = node
         .app
-        .test_rule(&Caller::socket(), &rule, None, None)
+        .test_rule(&Caller::socket(), &rule, TestRange::default())
         .await
         .unwrap();
     assert_eq!(
@@ -404,17 +541,26 @@ async fn a_test_run_tells_what_a_rule_would_have_done_and_does_nothing() {
         "{run}"
     );
     assert_eq!(run["truncated"], false);
+    assert!(run.get("values").is_none(), "{run}");
+    let with_values = TestRange {
+        values: true,
+        ..since(now_ms - 24 * 3_600_000)
+    };
+    let seen = node
+        .app
+        .test_rule(&Caller::socket(), &rule, with_values)
+        .await
+        .unwrap();
+    assert_eq!(seen["values"][0]["device"], "river-01");
+    let points = seen["values"][0]["points"].as_array().unwrap();
+    assert_eq!(points.len(), 144);
+    assert!(points.iter().any(|point| point[3] == 4.29), "{points:?}");
     let firings = run["firings"].as_array().unwrap();
     assert_eq!(firings[0]["peak"]["value"], 4.29);
     assert!(firings[1]["cleared_at"].is_string() && firings[2]["cleared_at"].is_null());
     let half = node
         .app
-        .test_rule(
-            &Caller::socket(),
-            &rule,
-            Some(now_ms - 12 * 3_600_000),
-            None,
-        )
+        .test_rule(&Caller::socket(), &rule, since(now_ms - 12 * 3_600_000))
         .await
         .unwrap();
     assert_eq!(half["fired"], 1);
@@ -433,14 +579,14 @@ async fn a_test_run_tells_what_a_rule_would_have_done_and_does_nothing() {
     let day_ms = 24 * 3_600_000;
     let run = node
         .app
-        .test_rule(&Caller::socket(), silence, Some(now_ms - day_ms), None)
+        .test_rule(&Caller::socket(), silence, since(now_ms - day_ms))
         .await
         .unwrap();
     assert_eq!(run["fired"], 1, "{run}");
     // In the days before it was first heard nobody missed it.
     let week = node
         .app
-        .test_rule(&Caller::socket(), silence, None, None)
+        .test_rule(&Caller::socket(), silence, TestRange::default())
         .await
         .unwrap();
     assert_eq!(week["fired"], 1, "{week}");
@@ -460,7 +606,7 @@ async fn a_test_run_tells_what_a_rule_would_have_done_and_does_nothing() {
     wrong.insert("clear_below".into(), json!(9));
     let refused = node
         .app
-        .test_rule(&Caller::socket(), &wrong, None, None)
+        .test_rule(&Caller::socket(), &wrong, TestRange::default())
         .await;
     assert!(
         matches!(&refused, Err(node::app::AppError::Invalid(errors)) if errors[0].pointer == "/rule/clear_below"),

@@ -8,6 +8,7 @@ use super::clock::{Place, Stretch, window_time_ms};
 use super::formula::Formula;
 use super::machine::{Machine, Moment, Phase, RuleEvent};
 use super::normal::Normal;
+use super::seen::InputSeen;
 use super::sta_lta::Energy;
 use super::weather::{self, Hours};
 use super::window::{Of, Window};
@@ -83,6 +84,8 @@ pub struct Expression {
 /// One input of a virtual sensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input {
+    /// What the formula calls it.
+    pub name: String,
     /// A device by name; `None` for the device that the rule looks at.
     pub device: Option<String>,
     /// The channel.
@@ -373,7 +376,7 @@ pub fn tick(rule: &Rule, state: &mut RuleState, tick: &Tick) -> Option<RuleEvent
     let RuleState { machine, memory } = state;
     let silenced = rule.silence.covers(tick.at_ms);
     if let (Measure::NoData, Memory::Heard(heard)) = (&rule.measure, memory) {
-        let silent_ms = tick.uptime_ms.saturating_sub(heard.uptime_ms);
+        let silent_ms = heard.silent_ms(tick.uptime_ms);
         machine.time.elapsed_ms = machine.time.elapsed_ms.max(tick.uptime_ms);
         let moment = Moment {
             at_ms: tick.at_ms,
@@ -420,7 +423,7 @@ impl Expression {
     }
 
     /// Its value at that time of the node's clock; `None` while an input was never heard or is too old.
-    fn value(&self, memories: &[InputMemory], now_ms: i64) -> Option<f64> {
+    pub(super) fn value(&self, memories: &[InputMemory], now_ms: i64) -> Option<f64> {
         let values: Option<Vec<f64>> = memories
             .iter()
             .map(|past| past.value.filter(|_| past.age_ms(now_ms) <= self.fresh_ms))
@@ -429,7 +432,21 @@ impl Expression {
     }
 }
 
+impl Heard {
+    pub(super) fn silent_ms(&self, uptime_ms: i64) -> i64 {
+        uptime_ms.saturating_sub(self.uptime_ms)
+    }
+}
+
 impl InputMemory {
+    pub(super) fn seen(&self, now_ms: i64, fresh_ms: i64) -> InputSeen {
+        InputSeen {
+            value: self.value,
+            received_ms: self.value.map(|_| self.received_ms),
+            is_fresh: self.value.is_some() && self.age_ms(now_ms) <= fresh_ms,
+        }
+    }
+
     fn age_ms(&self, now_ms: i64) -> i64 {
         now_ms.saturating_sub(self.received_ms)
     }

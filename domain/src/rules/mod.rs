@@ -17,6 +17,7 @@ mod normal;
 mod old;
 mod parse;
 mod pattern;
+mod seen;
 mod silence;
 mod sta_lta;
 mod weather;
@@ -35,6 +36,7 @@ pub use measure::{
 pub use old::StateV1;
 pub(crate) use parse::{INPUTS_MAX, REOPEN_S, check};
 pub use pattern::Pattern;
+pub use seen::{InputSeen, Standing};
 pub use silence::Silence;
 
 use crate::RecordId;

@@ -125,6 +125,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(sync_faults::see))
         .merge(records::routes())
         .routes(routes!(rules::test))
+        .routes(routes!(rules::state))
         .routes(routes!(operations::list_conflicts))
         .routes(routes!(operations::get_conflict))
         .routes(routes!(operations::resolve_conflict))

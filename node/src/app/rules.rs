@@ -12,8 +12,10 @@
 //! - A rule that was changed or switched off counts from the next reading on. One that is off, or deleted, still ends what
 //!   it has raised: an incident whose cause is over says so, whoever switched off what.
 
+mod curves;
 mod evaluator;
 mod folding;
+mod now;
 mod planted;
 mod reopen;
 mod saved;
@@ -39,6 +41,7 @@ use super::records::RuleEffect;
 use super::{App, AppError};
 use evaluator::{Effect, Evaluator, Names, Surroundings};
 pub(in crate::app) use folding::Folds;
+pub use now::RuleStanding;
 use planted::Planted;
 
 /// Commits of readings that wait for the runner; beyond that it reads from the store. 64 × 4,096 readings × 48 bytes is
@@ -87,11 +90,15 @@ pub(in crate::app) struct Rules {
     position: AtomicI64,
     /// Permits for test runs.
     trials: Arc<Semaphore>,
+    /// What people want to know of the runner.
+    asks: mpsc::Sender<now::Ask>,
+    asked: Mutex<Option<mpsc::Receiver<now::Ask>>>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         let (feed, receiver) = mpsc::channel(FEED_COMMITS_MAX);
+        let (asks, asked) = mpsc::channel(now::ASKS_MAX);
         Rules {
             documents: Mutex::default(),
             version: AtomicU64::new(1),
@@ -102,6 +109,8 @@ impl Default for Rules {
             wake: Notify::new(),
             position: AtomicI64::new(0),
             trials: Arc::new(Semaphore::new(trial::AT_ONCE_MAX)),
+            asks,
+            asked: Mutex::new(Some(asked)),
         }
     }
 }
@@ -151,7 +160,8 @@ impl Rules {
         stop: CancellationToken,
     ) -> Option<tokio::task::JoinHandle<()>> {
         let feed = self.receiver.lock().take()?;
-        Some(tokio::spawn(run(Arc::clone(self), app, feed, stop)))
+        let asked = self.asked.lock().take()?;
+        Some(tokio::spawn(run(Arc::clone(self), app, feed, asked, stop)))
     }
 }
 
@@ -159,9 +169,10 @@ async fn run(
     rules: Arc<Rules>,
     app: Arc<App>,
     mut feed: mpsc::Receiver<CommittedReadings>,
+    asked: mpsc::Receiver<now::Ask>,
     stop: CancellationToken,
 ) {
-    let mut runner = match Runner::begin(rules, Arc::clone(&app)).await {
+    let mut runner = match Runner::begin(rules, Arc::clone(&app), asked).await {
         Ok(runner) => runner,
         Err(error) => {
             tracing::error!(%error, "rules cannot be evaluated");
@@ -181,6 +192,7 @@ async fn run(
                 None => break,
             },
             () = runner.rules.wake.notified() => {}
+            Some(ask) = runner.asked.recv() => runner.answer(ask),
             () = wait_until(cursor_due) => runner.commit_cursor(&stop).await,
             _ = ticks.tick() => runner.tick(feed.is_empty(), &stop).await,
         }
@@ -221,10 +233,15 @@ struct Runner {
     /// Effects were lost from memory because the node stopped: the cursor must not move past them.
     broken_off: bool,
     planted: Planted,
+    asked: mpsc::Receiver<now::Ask>,
 }
 
 impl Runner {
-    async fn begin(rules: Arc<Rules>, app: Arc<App>) -> Result<Runner, AppError> {
+    async fn begin(
+        rules: Arc<Rules>,
+        app: Arc<App>,
+        asked: mpsc::Receiver<now::Ask>,
+    ) -> Result<Runner, AppError> {
         let file_id = app.store.readings().file_id();
         let stored = app.rule_cursor().await?;
         let was_running = stored.is_some();
@@ -281,6 +298,7 @@ impl Runner {
                 },
             broken_off: false,
             planted,
+            asked,
         };
         runner.refresh_rules();
         Ok(runner)
@@ -401,15 +419,7 @@ impl Runner {
                 let (app, cache) = (&self.app, &mut self.names);
                 self.evaluator.evaluate(
                     reading,
-                    &mut |series| {
-                        if let Some(names) = cache.get(&series) {
-                            return Some(names.clone());
-                        }
-                        let info = app.store.readings().series_info(series)?;
-                        let names = Names::from(info);
-                        cache.insert(series, names.clone());
-                        Some(names)
-                    },
+                    &mut |series| app.series_names(cache, series),
                     &Surroundings {
                         location: &|device| app.devices.location(device),
                         approved: &|device| app.devices.is_approved(device),
@@ -431,8 +441,17 @@ impl Runner {
             if self.broken_off || stop.is_cancelled() {
                 return;
             }
+            while let Ok(ask) = self.asked.try_recv() {
+                self.answer(ask);
+            }
             tokio::task::yield_now().await;
         }
+    }
+
+    fn answer(&mut self, ask: now::Ask) {
+        self.refresh_rules();
+        let now_ms = wall_ms(&self.app);
+        ask.answer(&self.evaluator, now_ms, &self.app, &mut self.names);
     }
 
     /// When the cursor alone is to be committed; `None` while it has not moved.

@@ -119,3 +119,29 @@ async fn a_test_run_answers_without_a_single_reading_and_names_what_does_not_fit
     let listed = node.get("/v1/rules").await.expect(200);
     assert_eq!(listed.body["items"], json!([]), "nothing was stored");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_sees_is_a_list_like_others() {
+    let node = Node::start().await;
+    let made = node
+        .post(
+            "/v1/rules",
+            rule(json!({ "raise_above": 4.0, "clear_below": 3.0 })),
+        )
+        .await
+        .expect(201);
+    let path = format!("/v1/rules/{}/state", made.body["id"].as_str().unwrap());
+    let page = node.get(&path).await.expect(200);
+    assert_eq!(page.body["items"], json!([]));
+    for wrong in ["state=red", "cursor=7", "limit=0", "colour=red"] {
+        let refused = node.get(&format!("{path}?{wrong}")).await;
+        assert!(
+            [400, 422].contains(&refused.status.as_u16()),
+            "{wrong}: {}",
+            refused.status
+        );
+    }
+    node.get("/v1/rules/0194f0c8-0000-7000-8000-000000000000/state")
+        .await
+        .expect(404);
+}

@@ -74,6 +74,7 @@ pub(super) fn expression(
         }
         names.push(name);
         inputs.push(Input {
+            name: name.to_owned(),
             device: of("device").map(str::to_owned),
             channel: channel.to_owned(),
             unit: unit.map(str::to_owned),

@@ -6,6 +6,8 @@
 //! - A reading that was not approved when it arrived has no effect, whatever is approved later.
 //! - Ticks only raise: what clears is data.
 
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ use store::{SeriesId, SeriesInfo, StoredReading, flags};
 use super::saved::{self, Key};
 use crate::app::calibrations::CalibrationBook;
 use crate::app::records::RuleEffect;
+
+pub(super) use seen::{Place, Rank, Seen, Wanted};
 
 /// States kept in memory and in the cursor, one per rule and series (or device) that it looks at. 200,000: every series
 /// that a node may have, twice; some 200 bytes each for a threshold.
@@ -88,7 +92,7 @@ pub(super) struct Evaluator {
     instances: Vec<Instance>,
     by_key: HashMap<(RecordId, Key), usize>,
     /// From the cursor, for series that have not sent since.
-    parked: HashMap<(RecordId, Key), RuleState>,
+    parked: HashMap<(RecordId, Key), Kept>,
     /// How long this node has listened in all; moved by ticks.
     uptime_ms: i64,
     /// What the states took when they were saved last.
@@ -138,7 +142,25 @@ struct Instance {
     key: Key,
     /// Device and channel that its incidents name.
     shown: (Arc<str>, Arc<str>),
+    kept: Kept,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Kept {
     state: RuleState,
+    /// Of this process: it is for people, and the cursor does without.
+    last: Option<Last>,
+}
+
+/// The newest value of a rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Last {
+    pub(super) value: f64,
+    /// The reading that made it: its time, receipt and place.
+    pub(super) at_ms: i64,
+    pub(super) received_ms: i64,
+    pub(super) position: u64,
 }
 
 impl Evaluator {
@@ -163,10 +185,21 @@ impl Evaluator {
     /// nothing.
     pub(super) fn set_rules(&mut self, rules: &BTreeMap<RecordId, Arc<Rule>>) {
         self.park();
-        self.parked.retain(|(rule, _), state| {
+        // What measures something else has other values.
+        let measures_other = |old: &&Arc<Rule>| {
+            rules
+                .get(&old.id)
+                .is_none_or(|new| (&new.measure, &new.unit) != (&old.measure, &old.unit))
+        };
+        let other = self.rules.iter().filter(measures_other);
+        let other: BTreeSet<RecordId> = other.map(|rule| rule.id).collect();
+        for ((rule, _), kept) in &mut self.parked {
+            kept.last = kept.last.filter(|_| !other.contains(rule));
+        }
+        self.parked.retain(|(rule, _), kept| {
             rules
                 .get(rule)
-                .is_some_and(|rule| rule.is_on || state.is_raised())
+                .is_some_and(|rule| rule.is_on || kept.state.is_raised())
         });
         let ending: BTreeSet<RecordId> = self.parked.keys().map(|(rule, _)| *rule).collect();
         let looks = |rule: &&Arc<Rule>| rule.is_on || ending.contains(&rule.id);
@@ -179,9 +212,9 @@ impl Evaluator {
         self.by_key.clear();
         for instance in self.instances.drain(..) {
             // What a rule saw while it was off is nothing when it is switched on again.
-            if instance.rule.is_on || instance.state.is_raised() {
+            if instance.rule.is_on || instance.kept.state.is_raised() {
                 self.parked
-                    .insert((instance.rule.id, instance.key), instance.state);
+                    .insert((instance.rule.id, instance.key), instance.kept);
             }
         }
     }
@@ -220,6 +253,7 @@ impl Evaluator {
         for instance in &mut self.instances {
             if instance.rule.measure == Measure::NoData {
                 instance
+                    .kept
                     .state
                     .begin_listening(now_ms, uptime_ms, position.unsigned_abs());
             }
@@ -266,7 +300,16 @@ impl Evaluator {
                 continue;
             };
             let sample = Sample { value, ..sample };
-            let step = step(&instance.rule, &mut instance.state, &slot.inputs, &sample);
+            let kept = &mut instance.kept;
+            let step = step(&instance.rule, &mut kept.state, &slot.inputs, &sample);
+            if let Some(value) = step.value {
+                kept.last = Some(Last {
+                    value,
+                    at_ms: sample.at_ms,
+                    received_ms: sample.received_ms,
+                    position: sample.position,
+                });
+            }
             if let Some(event) = step.event {
                 let id = instance.incident_id(&self.file_id, reading.position);
                 instance.effect(event, id, &self.node_id, around, effects);
@@ -292,16 +335,17 @@ impl Evaluator {
             uptime_ms: self.uptime_ms,
         };
         for instance in &mut self.instances {
-            if !needs_ticks(&instance.rule, &instance.state) {
+            let state = &mut instance.kept.state;
+            if !needs_ticks(&instance.rule, state) {
                 continue;
             }
             // Nobody waits for a device that is switched off. (A virtual device has no document.)
             let about_silence = instance.rule.measure == Measure::NoData;
             if about_silence && !(around.approved)(&instance.shown.0) {
-                instance.state.pause_listening(now.uptime_ms);
+                state.pause_listening(now.uptime_ms);
                 continue;
             }
-            if let Some(event) = tick(&instance.rule, &mut instance.state, &now) {
+            if let Some(event) = tick(&instance.rule, state, &now) {
                 // The same silence has the same incident, whichever tick notices it.
                 let position = event.from_position().unwrap_or_default();
                 let position = i64::try_from(position).unwrap_or(i64::MAX);
@@ -325,7 +369,7 @@ impl Evaluator {
     /// What was to go on in one incident goes on in another.
     pub(super) fn reattach(&mut self, from: [u8; 16], to: [u8; 16]) {
         for instance in &mut self.instances {
-            instance.state.reattach(from, to);
+            instance.kept.state.reattach(from, to);
         }
     }
 
@@ -371,7 +415,7 @@ impl Evaluator {
                         rule: Arc::clone(rule),
                         key: whole.1.clone(),
                         shown,
-                        state: self.parked.remove(&whole).unwrap_or_default(),
+                        kept: self.parked.remove(&whole).unwrap_or_default(),
                     });
                     self.by_key.insert(whole, self.instances.len() - 1);
                     self.instances.len() - 1
@@ -397,19 +441,19 @@ impl Evaluator {
         let before = self.instances.len() + self.parked.len();
         for instance in &mut self.instances {
             let silence = instance.rule.measure == Measure::NoData;
-            if !silence && !instance.state.is_raised() {
-                instance.state = RuleState::default();
+            if !silence && !instance.kept.state.is_raised() {
+                instance.kept.state = RuleState::default();
             }
         }
         // What has not sent since the start is not looked at, so that nothing is lost from memory but its state.
-        self.parked.retain(|_, state| state.is_raised());
+        self.parked.retain(|_, kept| kept.state.is_raised());
         if self.instances.len() > STATES_MAX {
             self.park();
-            self.parked.retain(|_, state| state.is_raised());
+            self.parked.retain(|_, kept| kept.state.is_raised());
         }
-        let live = self.instances.iter().map(|instance| &instance.state);
-        let states = live.chain(self.parked.values());
-        self.state_bytes = states.map(RuleState::size_bytes).sum();
+        let live = self.instances.iter().map(|instance| &instance.kept);
+        let all = live.chain(self.parked.values());
+        self.state_bytes = all.map(|kept| kept.state.size_bytes()).sum();
         tracing::warn!(
             states = before,
             "rules look at more series than fit into memory: those that are clear begin anew"
@@ -421,11 +465,11 @@ impl Evaluator {
         let live = self
             .instances
             .iter()
-            .map(|instance| (&instance.rule.id, &instance.key, &instance.state));
+            .map(|instance| (&instance.rule.id, &instance.key, &instance.kept.state));
         let parked = self
             .parked
             .iter()
-            .map(|((rule, key), state)| (rule, key, state));
+            .map(|((rule, key), kept)| (rule, key, &kept.state));
         let bytes = live.clone().chain(parked.clone());
         self.state_bytes = bytes.map(|(_, _, state)| state.size_bytes()).sum();
         saved::to_bytes(self.uptime_ms, live.chain(parked))
@@ -438,7 +482,9 @@ impl Evaluator {
     pub(super) fn restore(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
         let saved = saved::from_bytes(bytes)?;
         self.uptime_ms = saved.uptime_ms;
-        self.parked = saved.states;
+        let unseen = |state| Kept { state, last: None };
+        let states = saved.states.into_iter();
+        self.parked = states.map(|(key, state)| (key, unseen(state))).collect();
         Ok(())
     }
 }
@@ -498,7 +544,7 @@ impl Instance {
                 ..
             } => {
                 let fields = open(at_ms, value, peak, evidence_from_ms, severity_steps);
-                self.state.attach_incident(new_id);
+                self.kept.state.attach_incident(new_id);
                 effects.push(Effect::Do(RuleEffect::Open {
                     incident_id: new_id,
                     fields,
@@ -522,7 +568,7 @@ impl Instance {
                     evidence(node_id, evidence_from_ms, at_ms),
                 );
                 severity(&mut changes, severity_steps);
-                let steps = self.state.severity_steps();
+                let steps = self.kept.state.severity_steps();
                 effects.push(Effect::Reopen {
                     incident_id: incident,
                     changes,

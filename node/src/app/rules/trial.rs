@@ -12,6 +12,7 @@ use domain::{FieldError, Kind, RecordId};
 use serde_json::{Map, Value, json};
 use store::{Point, SeriesId, SeriesQuery, StoreError, StoredReading, flags};
 
+use super::curves::Curves;
 use super::evaluator::{Effect, Evaluator, Names, Surroundings};
 use super::{SERIES_MAX, wall_ms};
 use crate::app::records::RuleEffect;
@@ -32,6 +33,17 @@ const TICKS_MAX: i64 = 50_000;
 /// What is looked at where nothing is said.
 const WEEK_MS: i64 = 7 * 24 * 3_600_000;
 
+/// What readings a test run looks at, and what it tells of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TestRange {
+    /// Not before this time, in milliseconds since 1970 UTC; a week before the end where nothing is said.
+    pub from_ms: Option<i64>,
+    /// Not after this time; now where nothing is said.
+    pub to_ms: Option<i64>,
+    /// Whether the rule's value over that time is wanted, too.
+    pub values: bool,
+}
+
 /// One incident that would have been.
 struct Firing {
     value: Map<String, Value>,
@@ -39,9 +51,9 @@ struct Firing {
 }
 
 impl App {
-    /// Evaluates a rule over stored readings with `from_ms ≤ at ≤ to_ms` (the last week where nothing is said) and tells
-    /// what it would have raised: `{"fired", "firings": [{"device", "channel", "title", "severity", "raised_at", "peak",
-    /// "cleared_at", "reopened"}], "readings", "passed_over", "series", "truncated"}`.
+    /// Evaluates a rule over the stored readings of a range and tells what it would have raised: `{"fired", "firings":
+    /// [{"device", "channel", "title", "severity", "raised_at", "peak", "cleared_at", "reopened"}], "readings",
+    /// "passed_over", "series", "truncated"}`, with `"values": [{"device", "channel", "width_s", "points"}]` if asked for.
     ///
     /// Readings are taken in the order of their times, as if each had been received when it was measured: when it came is
     /// not kept for ever. Where there are more than [`READINGS_MAX`], the oldest are left out, and `truncated` is true.
@@ -52,14 +64,15 @@ impl App {
         self: &Arc<Self>,
         caller: &Caller,
         rule: &Map<String, Value>,
-        from_ms: Option<i64>,
-        to_ms: Option<i64>,
+        range: TestRange,
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Read, Subject::Readings)?;
         self.authorise(caller, Action::Read, Subject::Document(Kind::Rule))?;
         let rule = read_rule(rule)?;
-        let to_ms = to_ms.unwrap_or_else(|| wall_ms(self));
-        let from_ms = from_ms.unwrap_or_else(|| to_ms.saturating_sub(WEEK_MS));
+        let to_ms = range.to_ms.unwrap_or_else(|| wall_ms(self));
+        let from_ms = range
+            .from_ms
+            .unwrap_or_else(|| to_ms.saturating_sub(WEEK_MS));
         if from_ms > to_ms {
             return Err(invalid("/from", "must not lie after to"));
         }
@@ -68,7 +81,7 @@ impl App {
         };
         let app = Arc::clone(self);
         let run = tokio::task::spawn_blocking(move || {
-            let told = run(&app, rule, from_ms, to_ms);
+            let told = run(&app, rule, (from_ms, to_ms), range.values);
             drop(permit);
             told
         });
@@ -105,7 +118,12 @@ fn invalid(pointer: &str, detail: &str) -> AppError {
     AppError::Invalid(vec![FieldError::new(pointer, detail)])
 }
 
-fn run(app: &App, rule: Rule, from_ms: i64, to_ms: i64) -> Result<Value, StoreError> {
+fn run(
+    app: &App,
+    rule: Rule,
+    (from_ms, to_ms): (i64, i64),
+    with_values: bool,
+) -> Result<Value, StoreError> {
     let all = SeriesQuery {
         limit: SERIES_MAX,
         ..SeriesQuery::default()
@@ -149,11 +167,18 @@ fn run(app: &App, rule: Rule, from_ms: i64, to_ms: i64) -> Result<Value, StoreEr
         names: known.into_iter().collect(),
         heard_before,
     };
-    let (firings, other_unit) = evaluate(app, rule, known, &readings, (from_ms, end_ms));
+    // None is made of silence: it grows without a reading.
+    let curves = (with_values && rule.measure != Measure::NoData)
+        .then(|| Curves::new(from_ms, end_ms, rule.limits.raise));
+    let Told {
+        firings,
+        curves,
+        other_unit,
+    } = evaluate(app, rule, known, &readings, (from_ms, end_ms), curves);
     let passed_over = unapproved + usize::try_from(other_unit).unwrap_or(usize::MAX);
     let read = readings.len().saturating_sub(passed_over);
     let told: Vec<Value> = firings.iter().take(FIRINGS_MAX).map(Firing::told).collect();
-    Ok(json!({
+    let mut answer = json!({
         "fired": firings.len(),
         "firings": told,
         "readings": read,
@@ -162,7 +187,11 @@ fn run(app: &App, rule: Rule, from_ms: i64, to_ms: i64) -> Result<Value, StoreEr
         "from": rfc3339(from_ms),
         "to": rfc3339(to_ms),
         "truncated": truncated || firings.len() > FIRINGS_MAX,
-    }))
+    });
+    if let Some(curves) = curves {
+        answer["values"] = curves.told();
+    }
+    Ok(answer)
 }
 
 /// The newest `max` points of a range, and whether there are more.
@@ -224,14 +253,22 @@ struct Known {
     heard_before: Vec<(SeriesId, Names)>,
 }
 
-/// What the rule fires, and how many readings it passed over because of their unit.
+/// What came of a run.
+struct Told {
+    firings: Vec<Firing>,
+    curves: Option<Curves>,
+    /// Readings that the rule passed over because of their unit.
+    other_unit: u64,
+}
+
 fn evaluate(
     app: &App,
     rule: Rule,
     known: Known,
     readings: &[StoredReading],
     (from_ms, end_ms): (i64, i64),
-) -> (Vec<Firing>, u64) {
+    mut curves: Option<Curves>,
+) -> Told {
     let about_silence = rule.measure == Measure::NoData;
     let mut evaluator = Evaluator::new([0; 16], app.node_id().to_string());
     evaluator.set_rules(&[(rule.id, Arc::new(rule))].into());
@@ -266,12 +303,21 @@ fn evaluate(
         let mut names = |series| known.names.get(&series).cloned();
         evaluator.evaluate(reading, &mut names, &around, &mut effects);
         firings.take(&mut effects);
+        if let Some(curves) = &mut curves {
+            for (device, channel, value) in evaluator.values_from(reading) {
+                curves.push(device, channel, reading.at_ms, value);
+            }
+        }
     }
     if evaluator.is_about_time() {
         pass(&mut evaluator, end_ms, &mut effects);
         firings.take(&mut effects);
     }
-    (firings.all, evaluator.take_other_unit())
+    Told {
+        firings: firings.all,
+        curves,
+        other_unit: evaluator.take_other_unit(),
+    }
 }
 
 #[derive(Default)]

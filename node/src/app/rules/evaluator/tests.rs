@@ -541,7 +541,7 @@ fn states_that_do_not_fit_begin_anew_and_what_is_raised_stays() {
     let before = evaluator
         .instances
         .iter()
-        .filter(|i| i.state.is_raised())
+        .filter(|i| i.kept.state.is_raised())
         .count();
     evaluator.save();
     assert!(evaluator.state_bytes > 2000);
@@ -555,7 +555,7 @@ fn states_that_do_not_fit_begin_anew_and_what_is_raised_stays() {
     let after = evaluator
         .instances
         .iter()
-        .filter(|i| i.state.is_raised())
+        .filter(|i| i.kept.state.is_raised())
         .count();
     assert_eq!(before, after);
 }
