@@ -9,8 +9,7 @@ use sync_engine::ObjectId;
 use super::clock::rfc3339_wall;
 use super::documents::{ConflictDetail, OriginDetail, Step};
 use super::present::{Names, RowView};
-use super::records::bad_query;
-use super::types::limit_of;
+use super::types::{bad_query, limit_of};
 use super::{App, AppError, Caller, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, Page, Resolution};
 
 impl App {

@@ -12,7 +12,7 @@ use sync_engine::ObjectId;
 
 use self::show::{document_rows, fact_rows, related};
 use super::documents::{By, EditRequest, IfExists, Outcome, Step};
-use super::types::limit_of;
+use super::types::{bad_query, limit_of};
 use super::{
     App, AppError, Caller, Created, IdempotencyKey, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListQuery,
     Page, RecordKind,
@@ -461,12 +461,4 @@ fn parse_cursor(text: &str) -> Result<ListCursor, AppError> {
 
 fn parse_since(text: &str) -> Result<CommitNo, AppError> {
     text.parse().map(CommitNo).map_err(|_| bad_query("since"))
-}
-
-/// A query parameter that did not come from an answer of ours.
-pub(in crate::app) fn bad_query(name: &str) -> AppError {
-    AppError::Invalid(vec![domain::FieldError {
-        pointer: format!("/{name}"),
-        detail: "is not one that this node has given out".into(),
-    }])
 }

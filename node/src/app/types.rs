@@ -110,9 +110,16 @@ pub(in crate::app) fn limit_of(
 
 /// Where a list goes on, from the `next` of the page before.
 pub(in crate::app) fn cursor_of<T: FromStr>(cursor: Option<&str>) -> Result<Option<T>, AppError> {
-    cursor.map(str::parse).transpose().map_err(|_| {
-        AppError::Unreadable("cursor: take it as it is from `next` of the page before".into())
-    })
+    let parsed = cursor.map(str::parse).transpose();
+    parsed.map_err(|_| bad_query("cursor"))
+}
+
+/// A query parameter that did not come from an answer of ours.
+pub(in crate::app) fn bad_query(name: &str) -> AppError {
+    AppError::Invalid(vec![domain::FieldError {
+        pointer: format!("/{name}"),
+        detail: "is not one that this node has given out".into(),
+    }])
 }
 
 /// One page of a list.
@@ -240,6 +247,9 @@ mod tests {
     fn a_cursor_that_was_not_given_out_is_refused() {
         assert!(matches!(cursor_of::<i64>(None), Ok(None)));
         assert!(matches!(cursor_of::<i64>(Some("12")), Ok(Some(12))));
-        assert!(cursor_of::<i64>(Some("twelve")).is_err());
+        let refused = cursor_of::<i64>(Some("twelve"));
+        assert!(
+            matches!(refused, Err(AppError::Invalid(errors)) if errors[0].pointer == "/cursor")
+        );
     }
 }

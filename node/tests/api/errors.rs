@@ -1,7 +1,9 @@
 //! How the node says no.
 
+use std::collections::BTreeMap;
+
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Node, send};
 
@@ -254,6 +256,63 @@ async fn what_does_not_fit_is_pointed_at_place_by_place() {
     let mut pointers = answer.pointers();
     pointers.sort_unstable();
     assert_eq!(pointers, ["/color", "/title"]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_was_not_given_out_is_pointed_at_wherever_one_is_taken() {
+    let node = Node::start().await;
+    let incident = node.incident("Dam").await;
+    let resource = json!({ "name": "Boat" });
+    let device = json!({ "name": "gauge-1", "state": "approved" });
+    let rule = json!({
+        "name": "High water", "match": { "device": "gauge-*", "channel": "level" },
+        "raise_above": 3.5, "clear_below": 3.0, "incident": { "title": "{device}" },
+    });
+    let calibration = json!({
+        "device": "gauge-1", "channel": "level", "curve": { "scale": 2.0, "offset": 0.5 },
+        "valid_from": "2026-01-01T00:00:00Z",
+    });
+    let mut ids = BTreeMap::from([("incidents", incident.id().to_owned())]);
+    for (plural, body) in [
+        ("resources", resource),
+        ("devices", device),
+        ("rules", rule),
+        ("calibrations", calibration),
+    ] {
+        let created = node.post(&format!("/v1/{plural}"), body).await.expect(201);
+        ids.insert(plural, created.id().to_owned());
+    }
+    let assignment = json!({ "resource": ids["resources"], "incident": incident.id() });
+    let assignment = node.post("/v1/assignments", assignment).await.expect(201);
+    ids.insert("assignments", assignment.id().to_owned());
+
+    let document = node.get("/openapi.json").await.expect(200).body;
+    let takes_a_cursor = |operation: &Value| {
+        let parameters = operation["parameters"].as_array();
+        parameters.is_some_and(|all| all.iter().any(|one| one["name"] == "cursor"))
+    };
+    let mut tried = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let plural = path.split('/').nth(2).unwrap_or_default();
+        let id = ids.get(plural).map_or("", String::as_str);
+        for (method, _) in operations
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(_, operation)| takes_a_cursor(operation))
+        {
+            let all = if method == "post" { "&all=true" } else { "" };
+            let path = format!("{}?cursor=elsewhere{all}", path.replace("{id}", id));
+            let method = method.to_uppercase().parse::<Method>().unwrap();
+            let request = node.signed(method, &path).json(&json!({}));
+            let answer = send(request).await;
+            assert_eq!(answer.status.as_u16(), 422, "{path}: {}", answer.text);
+            assert_eq!(answer.pointers(), ["/cursor"], "{path}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 20, "only {tried} operations were found");
     node.stop().await;
 }
 

@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 use sync_engine::ObjectId;
 use uuid::Uuid;
 
-use super::bad_query;
 use crate::app::clock::rfc3339_wall;
 use crate::app::documents::change_in;
 use crate::app::present;
-use crate::app::types::limit_of;
+use crate::app::types::{bad_query, limit_of};
 use crate::app::{App, AppError, Caller, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, Page};
 
 impl App {
