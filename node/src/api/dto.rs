@@ -166,9 +166,9 @@ pub struct HistoryPage {
 pub struct ChangeEvent {
     /// Singular: `incident`.
     pub kind: String,
-    /// Id of what changed.
+    /// Id of what changed; empty for dead letters, of which many change together.
     pub id: String,
-    /// Its version afterwards.
+    /// Its version afterwards; empty for what has none.
     pub version: String,
 }
 

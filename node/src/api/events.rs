@@ -3,6 +3,8 @@
 //! Invariant: a client that reconnects with the last id it got misses nothing: positions only grow, what the live
 //! channel drops under load is read again from the store, and where the store no longer holds it the client is told
 //! `reset` and must list anew.
+//!
+//! Dead letters have no such positions: their event carries no id, so that it moves nobody's, and is not sent again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
@@ -39,11 +42,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// themselves and resume.
 const STREAM_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 
+/// Dead letters can come by the thousand each second, and whoever hears of them reads a page of their payloads.
+const DEAD_LETTERS_PAUSE: Duration = Duration::from_secs(2);
+
 /// Everything that changes, from now on or from `Last-Event-ID`.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events", operation_id = "events",
     description = "Server-sent events: `id` is this node's position, `event` is `<kind>.changed`, `data` is a \
-                   ChangeEvent. `reset` says that Last-Event-ID is too old: list anew.",
+                   ChangeEvent. `reset` says that Last-Event-ID is too old: list anew. `dead-letter.changed` comes \
+                   without an id, at most once in two seconds however many changed, and is not sent again to who \
+                   resumes.",
     params(
         ("Last-Event-ID" = Option<String>, Header, description = "Resume after this event."),
         ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot set the header."),
@@ -108,6 +116,7 @@ async fn feed(
 ) {
     // Subscribed before the position is read: what commits in between comes twice and is dropped by its position.
     let mut live = app.subscribe_events();
+    let mut letters = DeadLetters::follow(app);
     let now = app.event_position();
     let mut position = match resume.as_deref().map(str::parse::<i64>) {
         None => now,
@@ -133,7 +142,8 @@ async fn feed(
             Some(reached) => position = reached,
             None => return,
         }
-        if follow(&mut live, &mut position, sender).await.is_none() {
+        let followed = follow(&mut live, &mut letters, &mut position, sender).await;
+        if followed.is_none() {
             return;
         }
     }
@@ -170,11 +180,19 @@ async fn catch_up(
 /// Sends what commits from now on; returns when the channel dropped some, so that the store must be read again.
 async fn follow(
     live: &mut broadcast::Receiver<Event>,
+    letters: &mut DeadLetters,
     position: &mut i64,
     sender: &mpsc::Sender<Result<SseEvent, Infallible>>,
 ) -> Option<()> {
     loop {
-        match live.recv().await {
+        let event = tokio::select! {
+            event = live.recv() => event,
+            () = letters.changed() => {
+                sender.send(Ok(dead_letters_changed())).await.ok()?;
+                continue;
+            }
+        };
+        match event {
             Ok(event) if event.position <= *position => {}
             Ok(event) => {
                 *position = event.position;
@@ -184,6 +202,37 @@ async fn follow(
             Err(RecvError::Closed) => return None,
         }
     }
+}
+
+/// Follows the list of dead letters: the first change at once, what changes in the pause after it together.
+struct DeadLetters {
+    changes: watch::Receiver<u64>,
+    quiet_until: Instant,
+}
+
+impl DeadLetters {
+    fn follow(app: &App) -> Self {
+        DeadLetters {
+            changes: app.subscribe_dead_letters(),
+            quiet_until: Instant::now(),
+        }
+    }
+
+    /// May be dropped and called again.
+    async fn changed(&mut self) {
+        tokio::time::sleep_until(self.quiet_until).await;
+        if self.changes.changed().await.is_err() {
+            // The store is closed, and with it the stream will be.
+            std::future::pending::<()>().await;
+        }
+        self.quiet_until = Instant::now() + DEAD_LETTERS_PAUSE;
+    }
+}
+
+fn dead_letters_changed() -> SseEvent {
+    SseEvent::default()
+        .event("dead-letter.changed")
+        .data(json!({ "kind": "dead-letter", "id": "", "version": "" }).to_string())
 }
 
 fn change(event: &Event) -> SseEvent {

@@ -1,13 +1,15 @@
 //! What changed, in this node's order of arrival: for `GET /v1/events` and everything that follows along.
 //!
 //! Invariant: an event is published after the commit that it tells of; who misses some finds them in the store.
+//!
+//! Dead letters are in the file of the readings, which has no place in that order: of them is told only that they changed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use domain::{FactKind, RecordId, schema};
 use store::{EventSubject, GroupCommit, Store, StoreError};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::App;
 use super::error::AppError;
@@ -82,6 +84,11 @@ impl App {
     /// Events as they are committed from now on.
     pub fn subscribe_events(&self) -> broadcast::Receiver<Event> {
         self.events.sender.subscribe()
+    }
+
+    /// Moves with each commit that changed the list of dead letters.
+    pub fn subscribe_dead_letters(&self) -> watch::Receiver<u64> {
+        self.store.readings().dead_letter_changes()
     }
 
     /// The newest event's position.

@@ -1,27 +1,9 @@
 //! Dead letters of a kind: found, read again and given up together.
 
-use node::app::ingest::{Delivery, Message, SessionKey};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Node, send};
-
-async fn publish(node: &Node, messages: &[(&str, &[u8])]) {
-    let (mut session, _) = node.app.ingest().session(SessionKey {
-        source: "mqtt".into(),
-        client_id: None,
-        clean: true,
-    });
-    for (topic, payload) in messages {
-        session.message(Message {
-            topic,
-            payload,
-            delivery: Delivery::AtMostOnce,
-            kept: false,
-        });
-    }
-    session.submit(true).unwrap().committed().await.unwrap();
-}
 
 /// Topics of a list, the newest first.
 async fn topics(node: &Node, query: &str) -> Vec<String> {
@@ -43,15 +25,12 @@ async fn settle(node: &Node, what: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_of_a_kind_are_found_read_again_and_given_up_together() {
     let node = Node::start().await;
-    publish(
-        &node,
-        &[
-            ("gate/1/raw", b"2.5"),
-            ("muster/v1/gauge/level", b"wet"),
-            ("gate/2/raw", b"3.5"),
-            ("muster/v1/gauge/rain", b"dry"),
-        ],
-    )
+    node.publish(&[
+        ("gate/1/raw", b"2.5"),
+        ("muster/v1/gauge/level", b"wet"),
+        ("gate/2/raw", b"3.5"),
+        ("muster/v1/gauge/rain", b"dry"),
+    ])
     .await;
     let gates = ["gate/2/raw", "gate/1/raw"];
     let gauges = ["muster/v1/gauge/rain", "muster/v1/gauge/level"];
@@ -90,12 +69,12 @@ async fn letters_of_a_kind_are_found_read_again_and_given_up_together() {
 async fn many_letters_are_settled_a_bounded_part_at_a_time() {
     let node = Node::start().await;
     let many: Vec<(&str, &[u8])> = vec![("a/b", b"?"); 1_001];
-    publish(&node, &many).await;
+    node.publish(&many).await;
     let first = settle(&node, "discard?topic=a").await;
     assert_eq!(first["settled"], 1_000, "{first}");
     let next = first["next"].as_str().expect("more are there");
     // Newer than where the first part began: left alone.
-    publish(&node, &[("a/new", b"?")]).await;
+    node.publish(&[("a/new", b"?")]).await;
     let rest = settle(&node, &format!("discard?topic=a&cursor={next}")).await;
     assert_eq!(rest, json!({ "settled": 1, "failed": 0, "next": null }));
     assert_eq!(topics(&node, "state=open").await, ["a/new"]);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use node::app::founding::{Founding, found};
+use node::app::ingest::{Delivery, Message, SessionKey};
 use node::app::{App, KeySource, OpenConfig};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -170,6 +171,25 @@ impl Node {
 
     pub async fn delete(&self, path: &str) -> Answer {
         send(self.signed(Method::DELETE, path)).await
+    }
+
+    /// Publishes as sensors on this machine do; returns when it is on the disk.
+    pub async fn publish(&self, messages: &[(&str, &[u8])]) {
+        let (mut session, _) = self.app.ingest().session(SessionKey {
+            source: "mqtt".into(),
+            client_id: None,
+            clean: true,
+        });
+        for (topic, payload) in messages {
+            session.message(Message {
+                topic,
+                payload,
+                delivery: Delivery::AtMostOnce,
+                kept: false,
+            });
+        }
+        let mut submitted = session.submit(true).expect("messages to store");
+        submitted.committed().await.expect("a store");
     }
 
     pub async fn incident(&self, title: &str) -> Answer {

@@ -96,6 +96,8 @@ pub(crate) struct DeadLetters {
     committed: Account,
     /// When loss was told, and how much had been lost then.
     told: Option<(Instant, u64)>,
+    /// The open transaction came, settled or dropped some.
+    changed: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -123,6 +125,7 @@ impl DeadLetters {
             now: account,
             committed: account,
             told: None,
+            changed: false,
         })
     }
 
@@ -160,6 +163,7 @@ impl DeadLetters {
         if inserted == 0 {
             return Ok(false);
         }
+        self.changed = true;
         self.now.has.add(Amount {
             rows: 1,
             bytes: dead.payload.len() as u64,
@@ -197,11 +201,22 @@ impl DeadLetters {
             .query_map((older_than_ms, rows_max.cast_signed()), |row| crate::sql::wall(row, 0))?
             .collect::<Result<_, _>>()?;
         let rows = gone.len() as u64;
+        self.changed |= rows > 0;
         self.now.has.remove(Amount {
             rows,
             bytes: gone.iter().sum(),
         });
         Ok(rows)
+    }
+
+    /// The open transaction settles one.
+    pub(crate) fn note_change(&mut self) {
+        self.changed = true;
+    }
+
+    /// After a commit: whether the list is another one than before.
+    pub(crate) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Answers how many had to make room since this process began.
@@ -222,6 +237,7 @@ impl DeadLetters {
 
     pub(crate) fn roll_back(&mut self) {
         self.now = self.committed;
+        self.changed = false;
     }
 }
 

@@ -40,7 +40,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub use self::archive::ArchivedDay;
 pub use self::dead_letters::{
@@ -141,6 +141,7 @@ impl Readings {
             unapproved_bytes: AtomicI64::new(0),
             unapproved_dropped: AtomicU64::new(0),
             dead_letters_dropped: AtomicU64::new(0),
+            dead_letters_changed: watch::Sender::new(0),
         });
         let checkpointer = Checkpointer::start(source, "readings")?;
         let pool = Pool::open(source, options.readers.div_ceil(2))?;
@@ -309,6 +310,24 @@ impl Readings {
     ) -> Ticket<T, StoreError> {
         let (job, ticket) = LocalJob::new(f);
         self.send(Job::Local(job));
+        ticket
+    }
+
+    /// The same for what changes dead letters: followers hear of it once it is on the disk.
+    fn on_dead_letters<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Ticket<T, StoreError> {
+        let (LocalJob { run, done }, ticket) = LocalJob::new(f);
+        let shared = self.shared.clone();
+        let done = move |result: Result<(), StoreError>| {
+            if result.is_ok() {
+                shared.note_dead_letters();
+            }
+            done(result);
+        };
+        let done = Box::new(done);
+        self.send(Job::Local(LocalJob { run, done }));
         ticket
     }
 
@@ -604,6 +623,11 @@ impl Readings {
         self.pool.read(dead_letters::counts)
     }
 
+    /// Moves with each commit that adds, settles or drops dead letters, and with each attempt that failed.
+    pub fn dead_letter_changes(&self) -> watch::Receiver<u64> {
+        self.shared.dead_letters_changed.subscribe()
+    }
+
     /// Ids of what a query asks for, without the payloads.
     pub fn dead_letter_ids(&self, query: &DeadLetterQuery) -> Result<Vec<i64>, StoreError> {
         self.pool
@@ -612,7 +636,7 @@ impl Readings {
 
     /// People gave them up: how many were still open.
     pub fn discard_dead_letters(&self, ids: Vec<i64>) -> Ticket<u64, StoreError> {
-        self.local(move |connection| dead_letters::discard(connection, &ids))
+        self.on_dead_letters(move |connection| dead_letters::discard(connection, &ids))
     }
 
     /// Drops one step of dead letters that came before a time; answers whether more is left. (Their number is bounded as
@@ -629,7 +653,7 @@ impl Readings {
         id: i64,
         failure: DeadLetterFailure,
     ) -> Ticket<(), StoreError> {
-        self.local(move |connection| dead_letters::mark_failed(connection, id, &failure))
+        self.on_dead_letters(move |connection| dead_letters::mark_failed(connection, id, &failure))
     }
 
     /// Dead letters that are to be tried again by now.

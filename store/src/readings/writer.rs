@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use rusqlite::{Connection, params};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::blocks::Rewrite;
 use super::catalogue::Catalogue;
@@ -119,6 +119,16 @@ pub(crate) struct Shared {
     pub(crate) unapproved_dropped: AtomicU64,
     /// Dead letters that had to make room for others.
     pub(crate) dead_letters_dropped: AtomicU64,
+    /// Counts the commits that changed the list of dead letters.
+    pub(crate) dead_letters_changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    /// After the commit.
+    pub(crate) fn note_dead_letters(&self) {
+        self.dead_letters_changed
+            .send_modify(|commits| *commits += 1);
+    }
 }
 
 enum Answer {
@@ -410,11 +420,12 @@ impl Writer {
         group: &mut Group,
         ingested: &mut Ingested,
     ) -> Result<(), CommitError> {
-        if let Some(id) = batch.replayed
-            && !super::dead_letters::mark_replayed(&self.connection, id)?
-        {
-            ingested.settled_before = true;
-            return Ok(());
+        if let Some(id) = batch.replayed {
+            if !super::dead_letters::mark_replayed(&self.connection, id)? {
+                ingested.settled_before = true;
+                return Ok(());
+            }
+            self.dead_letters.note_change();
         }
         let came_already = self.came_already(batch, ingested)?;
         let mut noted = vec![false; batch.messages.len()];
@@ -649,6 +660,9 @@ impl Writer {
         self.shared
             .dead_letters_dropped
             .store(self.dead_letters.commit(), Ordering::Relaxed);
+        if self.dead_letters.take_change() {
+            self.shared.note_dead_letters();
+        }
         if let (Some(first), Some(last)) = (group.readings.first(), group.readings.last()) {
             let (first_position, last_position) = (first.position, last.position);
             {

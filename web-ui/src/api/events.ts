@@ -4,6 +4,7 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
+import { currentConnection } from "./connection.ts";
 import { paths } from "./paths.ts";
 import { keys } from "./queries.ts";
 
@@ -18,11 +19,12 @@ const KINDS = [
   "message",
   "conflict",
   "dead-letter",
-  "peer",
 ] as const;
 
 /** Changes within this time become one refetch: a sync session may bring hundreds at once. */
 const GATHER_MS = 200;
+/** While the stream is broken and the node answers, the page asks by itself. */
+const ASK_EVERY_MS = 5_000;
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 15_000;
 
@@ -59,11 +61,12 @@ const pluralOf: Record<string, string> = {
 };
 
 function refetch(client: QueryClient, kind: string) {
-  if (kind === "peer") {
+  void client.invalidateQueries({ queryKey: [pluralOf[kind] ?? kind] });
+  // They are no documents: the status counts them, and warns of too many.
+  if (kind === "dead-letter") {
     void client.invalidateQueries({ queryKey: keys.status() });
     return;
   }
-  void client.invalidateQueries({ queryKey: [pluralOf[kind] ?? kind] });
   // An edit can open or settle a conflict; an assignment changes the state of its resource.
   if (kind !== "conflict") void client.invalidateQueries({ queryKey: keys.conflicts.all() });
   // What a reading means, and so every value and chart of its channel.
@@ -77,6 +80,7 @@ export function follow(client: QueryClient): () => void {
   let retryMs = RETRY_MS_MIN;
   let retryTimer: ReturnType<typeof setTimeout> | undefined;
   let gatherTimer: ReturnType<typeof setTimeout> | undefined;
+  let askTimer: ReturnType<typeof setInterval> | undefined;
   let opened = false;
   const changed = new Set<string>();
 
@@ -91,11 +95,16 @@ export function follow(client: QueryClient): () => void {
     source.onopen = () => {
       retryMs = RETRY_MS_MIN;
       setLive(true);
+      clearInterval(askTimer);
+      askTimer = undefined;
       if (opened) void client.invalidateQueries();
       opened = true;
     };
     source.onerror = () => {
       setLive(false);
+      askTimer ??= setInterval(() => {
+        if (currentConnection().reachable) void client.invalidateQueries();
+      }, ASK_EVERY_MS);
       // Tells a lost node from a lost session.
       void client.invalidateQueries({ queryKey: keys.status() });
       // CONNECTING: the browser tries again by itself. CLOSED: it has given up, as after an error answer.
@@ -117,6 +126,7 @@ export function follow(client: QueryClient): () => void {
   return () => {
     clearTimeout(retryTimer);
     clearTimeout(gatherTimer);
+    clearInterval(askTimer);
     source?.close();
     setLive(false);
   };

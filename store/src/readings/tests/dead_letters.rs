@@ -154,3 +154,56 @@ fn a_copy_that_a_broker_kept_is_one_letter_until_it_is_another() {
     put(&readings, vec![kept("broker city", "a/config", b"{}")]);
     assert!(topics(&readings, "broker city").is_empty());
 }
+
+#[test]
+fn who_follows_hears_of_letters_that_come_fail_again_are_settled_or_go_and_of_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let readings = open(dir.path(), little_room());
+    let mut changes = readings.dead_letter_changes();
+    let mut heard = |what: &str, expected: bool| {
+        assert_eq!(changes.has_changed().unwrap(), expected, "{what}");
+        changes.mark_unchanged();
+    };
+    let copy = || NewDeadLetter {
+        kept: true,
+        ..letter("mqtt", "copy", b"?")
+    };
+    put(&readings, vec![letter("mqtt", "a", b"?"), copy()]);
+    heard("two came", true);
+    put(&readings, vec![copy()]);
+    heard("a copy came that is there already", false);
+    let series = readings
+        .intern_series(&names("d", "level", "m"), SeriesOwner::Approved, 0)
+        .unwrap();
+    ingest(&readings, vec![reading(series, START_MS, 1.0)]);
+    heard("a reading", false);
+
+    let all = DeadLetterQuery {
+        limit: usize::MAX,
+        ..DeadLetterQuery::default()
+    };
+    let ids = readings.dead_letter_ids(&all).unwrap();
+    let failure = DeadLetterFailure {
+        decoder: String::new(),
+        reason: "still not".into(),
+        code: "not-a-number".into(),
+        retry_at_ms: None,
+    };
+    let failed = readings.dead_letter_failed(ids[0], failure);
+    failed.wait().unwrap();
+    heard("one was tried and failed", true);
+    let replay = IngestBatch {
+        replayed: Some(ids[0]),
+        ..IngestBatch::default()
+    };
+    readings.ingest(replay.clone()).wait().unwrap();
+    heard("one was read", true);
+    readings.ingest(replay).wait().unwrap();
+    heard("it was settled already", false);
+    readings.discard_dead_letters(vec![ids[1]]).wait().unwrap();
+    heard("one was given up", true);
+    assert!(!readings.expire_dead_letters(START_MS).wait().unwrap());
+    heard("none is old enough to go", false);
+    assert!(!readings.expire_dead_letters(START_MS + 1).wait().unwrap());
+    heard("they are too old", true);
+}
