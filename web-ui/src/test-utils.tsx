@@ -28,11 +28,12 @@ export function answerWith(answer: (request: Sent) => Answer): Sent[] {
   return seen;
 }
 
-export function show(element: ReactNode) {
+/** `at` is the address that the page is opened at. */
+export function show(element: ReactNode, at = "/") {
   const client = new QueryClient({ defaultOptions: { queries: { retry: false, networkMode: "always" } } });
   return render(
     <QueryClientProvider client={client}>
-      <MemoryRouter>{element}</MemoryRouter>
+      <MemoryRouter initialEntries={[at]}>{element}</MemoryRouter>
     </QueryClientProvider>,
   );
 }

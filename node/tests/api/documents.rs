@@ -6,6 +6,31 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Node, send};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_nobody_has_approved_is_found_as_any_other() {
+    let node = Node::start().await;
+    node.publish(&[
+        ("muster/v1/gauge/level", b"1"),
+        ("muster/v1/gauge-2/level", b"1"),
+    ])
+    .await;
+    let pump = json!({ "name": "pump", "state": "approved" });
+    node.post("/v1/devices", pump).await.expect(201);
+    let found = async |query: &str| -> Vec<Value> {
+        let page = node.get(&format!("/v1/devices?{query}")).await.expect(200);
+        let devices = page.body["items"].as_array().unwrap().iter();
+        devices.map(|device| device["name"].clone()).collect()
+    };
+    assert_eq!(found("name=gauge").await, ["gauge"]);
+    assert_eq!(found("name=gauge&state=unknown").await, ["gauge"]);
+    assert_eq!(found("state=unknown").await, ["gauge", "gauge-2"]);
+    assert_eq!(found("q=gauge").await, ["gauge", "gauge-2"]);
+    assert_eq!(found("name=pump").await, ["pump"]);
+    assert!(found("name=gauge&state=approved").await.is_empty());
+    assert!(found("name=gaug").await.is_empty());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_document_lives_through_create_edit_delete_and_restore() {
     let node = Node::start().await;
     let created = node

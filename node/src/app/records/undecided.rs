@@ -44,11 +44,7 @@ impl App {
         let elsewhere = query.cursor.is_some()
             || query.since.is_some()
             || query.bbox.is_some()
-            || query.at_wall_ms.is_some()
-            || query
-                .filters
-                .iter()
-                .any(|(name, value)| name != "state" || value != "unknown");
+            || query.at_wall_ms.is_some();
         if elsewhere {
             return Vec::new();
         }
@@ -60,7 +56,8 @@ impl App {
         let mut devices = self.unknown_device_values();
         devices.retain(|device| {
             let name = device["name"].as_str().unwrap_or_default().to_lowercase();
-            name.contains(&wanted)
+            let mut filters = query.filters.iter();
+            name.contains(&wanted) && filters.all(|(field, value)| device[field] == json!(value))
         });
         // A hostile publisher can invent names; a page stays a page.
         devices.truncate(limit);

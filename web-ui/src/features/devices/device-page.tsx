@@ -50,14 +50,23 @@ export function DevicePage() {
   );
 }
 
-/** By the name that incidents and rules know it by: its id is of no use to them. */
+/** By the name that incidents and rules know it by: its id is of no use to them. One that was heard here and that nobody
+ * has approved is found, too: it can be approved on its page. */
 export function DeviceByName() {
   const { name = "" } = useParams();
   const { search } = useLocation();
   const found = useDeviceNamed(name);
   if (found.data === undefined)
     return found.error ? <ErrorNotice error={found.error} /> : <p role="status">{common.loading}</p>;
-  if (found.data === null) return <Notice tone="warn" title={texts.notHeard(name)} />;
+  if (found.data === null)
+    return (
+      <Notice tone="warn" title={texts.notKnown(name)}>
+        <p>{texts.notKnownNext}</p>
+        <Link className="link inline-flex min-h-10 items-center" to="/devices">
+          {texts.back}
+        </Link>
+      </Notice>
+    );
   return <Navigate to={`/devices/${found.data.id}${search}`} replace />;
 }
 

@@ -42,7 +42,9 @@ export const texts = {
   deadLetters: (count: number) =>
     count === 1 ? "One payload could not be read" : `${count.toLocaleString()} payloads could not be read`,
   deadLettersNext: "See why, and read them again once the cause is fixed",
-  notHeard: (name: string) => `This node has not heard of ${name} yet: another node has.`,
+  notKnown: (name: string) => `This node does not know ${name}`,
+  notKnownNext:
+    "It has not heard it, and has not been told that somebody approved it. The node that heard it may tell it later.",
   back: "All devices",
   asItWas: "As it was",
   onlyHere: "Only this node knows this device: nobody has approved it yet, and rules do not look at it.",
