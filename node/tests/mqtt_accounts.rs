@@ -10,8 +10,8 @@ use node::app::{AppError, Caller, IdempotencyKey};
 use node::ingest::mqtt::{Anonymous, MqttLimits, MqttSettings};
 use serde_json::{Value, json};
 use support::{
-    Connect, Connect5, Node, Raw, acknowledge, connect_packet, eventually, lasting, message, named,
-    packet, publish_packet, publish5_packet,
+    Connect, Connect5, Node, Raw, acknowledge, connect_packet, eventually, hq_and_truck, lasting,
+    listen, message, named, packet, publish_packet, publish5_packet,
 };
 
 const TOPIC: &str = "muster/v1/gauge/level";
@@ -315,10 +315,11 @@ async fn an_account_has_as_many_connections_as_the_operator_says() {
 
 /// Connects with a device's credentials; gives the client and the reason.
 async fn sign_in(node: &Node, device: &str, password: &str) -> (Raw, u8) {
+    let will_topic = format!("muster/v1/{device}/running");
     let connect = Connect5 {
         credentials: Some((device, password)),
         client_id: device,
-        will: Some((b"", "muster/v1/gauge/running", "0")),
+        will: Some((b"", &will_topic, "0")),
         ..Connect5::default()
     };
     let (raw, connack) = Raw::connect5(node, connect).await;
@@ -386,6 +387,75 @@ async fn a_device_that_is_deleted_loses_its_account() {
     let again = node.app.revoke_device_credentials(&caller, &id).await;
     assert!(matches!(again, Err(AppError::NotFound { .. })), "{again:?}");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_another_node_disables_or_deletes_is_cut_off_where_its_sensor_is() {
+    let (hq, truck) = hq_and_truck(|_| {}).await;
+    listen(&truck.app).await;
+    for name in ["gauge", "pump"] {
+        hq.approve(name).await;
+        arrives(&truck, name, |device| device["state"] == "approved").await;
+    }
+    // The accounts are the truck's alone: they are of the node where the sensor is.
+    let passwords = [
+        truck.new_password("gauge").await,
+        truck.new_password("pump").await,
+    ];
+    let (mut gauge, reason) = sign_in(&truck, "gauge", &passwords[0]).await;
+    assert_eq!(reason, 0);
+    let (mut pump, reason) = sign_in(&truck, "pump", &passwords[1]).await;
+    assert_eq!(reason, 0);
+
+    let at_hq = hq.device("gauge").await;
+    let disabled = hq
+        .patch(Kind::Device, &at_hq, json!({ "state": "disabled" }))
+        .await;
+    let (header, body) = gauge.packet().await;
+    assert_eq!((header, body[0]), (0xe0, 0x87));
+    gauge.closed().await;
+    assert_eq!(sign_in(&truck, "gauge", &passwords[0]).await.1, 0x87);
+    // The other one speaks on.
+    pump.send(&publish5_packet(0x32, "muster/v1/pump/rate", 1, b"", b"1"))
+        .await;
+    assert_eq!(pump.packet().await, (0x40, vec![0, 1]));
+
+    let caller = Caller::socket();
+    let pump_id = hq.device("pump").await["id"].as_str().unwrap().to_owned();
+    let deleted = hq.app.delete(&caller, Kind::Device, &pump_id, None);
+    deleted.await.unwrap();
+    let (header, body) = pump.packet().await;
+    assert_eq!((header, body[0]), (0xe0, 0x87));
+    pump.closed().await;
+    assert_ne!(sign_in(&truck, "pump", &passwords[1]).await.1, 0);
+    eventually("that the deleted one's account is gone", || async {
+        let accounts = truck.app.list_mqtt_accounts(&caller).unwrap();
+        let [account] = accounts.as_slice() else {
+            return Err(format!("{accounts:?}"));
+        };
+        assert_eq!(account["device"], "gauge");
+        Ok(())
+    })
+    .await;
+
+    let approved = json!({ "state": "approved" });
+    hq.patch(Kind::Device, &disabled, approved).await;
+    arrives(&truck, "gauge", |device| device["state"] == "approved").await;
+    assert_eq!(sign_in(&truck, "gauge", &passwords[0]).await.1, 0);
+    truck.stop().await;
+    hq.stop().await;
+}
+
+/// Waits until a device is there as expected.
+async fn arrives(node: &Node, name: &str, is: impl Fn(&Value) -> bool) {
+    eventually("the device", || async {
+        let devices = node.list(Kind::Device).await;
+        match devices.iter().find(|device| device["name"] == name) {
+            Some(device) if is(device) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
 }
 
 /// Makes a gateway's account; gives its password.

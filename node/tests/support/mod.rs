@@ -224,13 +224,19 @@ impl Node {
     pub async fn credentials(&self, name: &str) -> (String, String) {
         self.approve(name).await;
         let id = self.device(name).await["id"].as_str().unwrap().to_owned();
+        (id, self.new_password(name).await)
+    }
+
+    /// Makes credentials of a device that is approved: its password.
+    pub async fn new_password(&self, name: &str) -> String {
+        let id = self.device(name).await["id"].as_str().unwrap().to_owned();
         let made = self
             .app
             .make_device_credentials(&Caller::socket(), &id)
             .await
             .unwrap();
         assert_eq!(made["username"], name);
-        (id, made["password"].as_str().unwrap().to_owned())
+        made["password"].as_str().unwrap().to_owned()
     }
 
     pub async fn dead_letters(&self) -> Vec<Value> {
