@@ -78,6 +78,15 @@ impl BrokerBoard {
         }
     }
 
+    /// Those that failed so often that they are tried once a minute only: name and why.
+    pub(in crate::app) fn out_of_reach(&self) -> Vec<(String, Option<String>)> {
+        let views = self.0.lock();
+        let given_up =
+            |view: &&BrokerView| matches!(view.phase, BrokerPhase::Open | BrokerPhase::HalfOpen);
+        let told = |view: &BrokerView| (view.name.clone(), view.last_error.clone());
+        views.values().filter(given_up).map(told).collect()
+    }
+
     /// All of them as JSON.
     pub(in crate::app) fn values(&self) -> Vec<Value> {
         let time = |at_ms: Option<u64>| at_ms.and_then(|at| i64::try_from(at).ok()).map(rfc3339);

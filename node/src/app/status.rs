@@ -51,7 +51,11 @@ impl App {
             "readings": self.store.readings().count(),
             "dead_letters": letters.open,
             "storage": self.storage.value(),
-            "warnings": warnings(letters.open, self.store.readings().dead_letters_dropped()),
+            "warnings": Alarming {
+                open_dead_letters: letters.open,
+                dropped_dead_letters: self.store.readings().dead_letters_dropped(),
+                brokers_out_of_reach: self.brokers.out_of_reach(),
+            }.warnings(),
             "heads_digest": digest,
             "digests": { "shared": digest },
             "pending": unapplied.waiting + unapplied.held,
@@ -80,25 +84,80 @@ impl App {
     }
 }
 
-/// What somebody should look after, by a stable code and in words.
-fn warnings(open_dead_letters: u64, dropped_dead_letters: u64) -> Vec<Value> {
-    let mut warnings = Vec::new();
-    if open_dead_letters >= OPEN_WARN {
-        warnings.push(json!({
-            "code": "dead-letters",
-            "detail": format!(
-                "{open_dead_letters} messages of sensors could not be read: see `muster dlq list`"
-            ),
-        }));
+/// What may be worth a warning.
+#[derive(Default)]
+struct Alarming {
+    open_dead_letters: u64,
+    dropped_dead_letters: u64,
+    /// Name, and why.
+    brokers_out_of_reach: Vec<(String, Option<String>)>,
+}
+
+impl Alarming {
+    /// What somebody should look after, by a stable code and in words.
+    fn warnings(&self) -> Vec<Value> {
+        let mut warnings = Vec::new();
+        let mut warn =
+            |code: &str, detail: String| warnings.push(json!({ "code": code, "detail": detail }));
+        let (open, dropped) = (self.open_dead_letters, self.dropped_dead_letters);
+        for (broker, why) in &self.brokers_out_of_reach {
+            let why = why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            warn(
+                "broker",
+                format!("broker {broker} cannot be reached, and its sensors are not heard{why}"),
+            );
+        }
+        if open >= OPEN_WARN {
+            warn(
+                "dead-letters",
+                format!("{open} messages of sensors could not be read: see `muster dlq list`"),
+            );
+        }
+        if dropped > 0 {
+            warn(
+                "dead-letters-dropped",
+                format!(
+                    "{dropped} messages that could not be read had to make room for others since the node started: \
+                     replay or discard what `muster dlq list` shows"
+                ),
+            );
+        }
+        warnings
     }
-    if dropped_dead_letters > 0 {
-        warnings.push(json!({
-            "code": "dead-letters-dropped",
-            "detail": format!(
-                "{dropped_dead_letters} messages that could not be read had to make room for others since the node \
-                 started: replay or discard what `muster dlq list` shows"
-            ),
-        }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_well_warns_of_nothing() {
+        let well = Alarming {
+            open_dead_letters: OPEN_WARN - 1,
+            ..Alarming::default()
+        };
+        assert!(well.warnings().is_empty());
     }
-    warnings
+
+    #[test]
+    fn each_thing_that_somebody_should_look_after_is_a_warning_of_its_own() {
+        let alarming = Alarming {
+            open_dead_letters: OPEN_WARN,
+            dropped_dead_letters: 1,
+            brokers_out_of_reach: vec![
+                ("city".into(), Some("connection refused".into())),
+                ("harbour".into(), None),
+            ],
+        };
+        let warnings = alarming.warnings();
+        let codes: Vec<_> = warnings.iter().map(|warning| &warning["code"]).collect();
+        assert_eq!(
+            codes,
+            ["broker", "broker", "dead-letters", "dead-letters-dropped"]
+        );
+        assert_eq!(
+            warnings[0]["detail"],
+            "broker city cannot be reached, and its sensors are not heard: connection refused"
+        );
+    }
 }

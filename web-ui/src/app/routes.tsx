@@ -13,6 +13,7 @@ import { ResourcesPage } from "../features/resources/resources-page.tsx";
 import { NewRulePage } from "../features/rules/new-rule-page.tsx";
 import { RulePage } from "../features/rules/rule-page.tsx";
 import { RulesPage } from "../features/rules/rules-page.tsx";
+import { DeadLettersPage } from "../features/sources/dead-letters-page.tsx";
 import { SourcesPage } from "../features/sources/sources-page.tsx";
 import { Notice } from "../ui/notice.tsx";
 import { Shell } from "./shell.tsx";
@@ -60,6 +61,7 @@ export const router = createBrowserRouter([
       { path: "resources", Component: ResourcesPage },
       { path: "devices", Component: DevicesPage },
       { path: "devices/sources", Component: SourcesPage },
+      { path: "devices/dead-letters", Component: DeadLettersPage },
       { path: "devices/named/:name", Component: DeviceByName },
       { path: "devices/:id", Component: DevicePage },
       { path: "rules", Component: RulesPage },

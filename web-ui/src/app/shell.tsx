@@ -14,6 +14,7 @@ import { Age } from "../ui/age.tsx";
 import { label } from "../ui/texts.ts";
 import { icons } from "./icons.tsx";
 import { texts } from "./texts.ts";
+import { Warnings } from "./warnings.tsx";
 
 export function Shell() {
   const session = useSession();
@@ -79,7 +80,10 @@ function Header({ session }: { session: Session }) {
         </p>
         {status && <p className="truncate text-sm text-ink-soft">{status.operation.title}</p>}
       </div>
-      <LinkState />
+      <div className="order-last flex basis-full items-center gap-2 sm:order-none sm:basis-auto sm:gap-4">
+        <LinkState />
+        <Warnings />
+      </div>
       <div className="hidden text-sm leading-tight sm:block">{session.user.name}</div>
       <button
         type="button"
@@ -112,7 +116,7 @@ function LinkState() {
   return (
     <Link
       to="/nodes"
-      className="order-last flex min-h-10 basis-full items-center gap-2 rounded-md text-sm hover:bg-sunken sm:order-none sm:min-h-12 sm:basis-auto sm:px-2"
+      className="flex min-h-10 min-w-0 flex-1 items-center gap-2 rounded-md text-sm hover:bg-sunken sm:min-h-12 sm:px-2"
     >
       <svg aria-hidden="true" width="12" height="12" viewBox="0 0 12 12" className={good ? "text-ok" : "text-warn"}>
         {good ? (
