@@ -201,8 +201,10 @@ browserTest("a decoder is tried, refused at its field, added, and reads what nob
   await t.test("added: the dead letter is read again", async () => {
     const rows = page.getByRole("list", { name: "Decoders" }).getByRole("listitem");
     await rows.filter({ hasText: "site/+/+" }).filter({ hasText: "Added here" }).waitFor();
+    await page.getByRole("link", { name: "See why, and read them again once the cause is fixed" }).click();
     await page.getByRole("button", { name: "Read again: site/well/depth" }).click();
     await page.getByText("None. Every payload so far could be read.").waitFor();
+    await page.getByRole("link", { name: "← Sources and decoders" }).click();
     await attempt("site/well/depth", "31 32 2e 35", "hex");
     await values.getByRole("row", { name: "depth 12.5" }).waitFor();
   });

@@ -16,6 +16,14 @@ export interface IncidentFilter {
   severity?: string;
 }
 
+/** Which messages that nobody could read; what is left out is not asked for. */
+export interface DeadLetterFilter {
+  source?: string;
+  /** A part of it, in any case. */
+  topic?: string;
+  code?: string;
+}
+
 export const paths = {
   session: () => "/session",
   status: () => "/v1/status",
@@ -51,10 +59,11 @@ export const paths = {
   brokers: () => "/v1/brokers",
   decoders: () => "/v1/decoders",
   decodersTry: () => "/v1/decoders/try",
-  deadLetters: (filter: { state?: "open"; limit?: number; cursor?: string | null } = {}) =>
+  deadLetters: (filter: DeadLetterFilter & { state?: "open"; limit?: number; cursor?: string | null } = {}) =>
     `/v1/dead-letters${query({ ...filter })}`,
-  deadLettersAction: (action: "replay" | "discard", cursor: string | null) =>
-    `/v1/dead-letters/${action}${query({ all: "true", cursor })}`,
+  /** Without a filter all of them, which has to be said. */
+  deadLettersAction: (action: "replay" | "discard", filter: DeadLetterFilter, cursor: string | null) =>
+    `/v1/dead-letters/${action}${query({ ...filter, all: query({ ...filter }) === "" ? "true" : null, cursor })}`,
   deadLetterAction: (id: string, action: "replay" | "discard") => `/v1/dead-letters/${part(id)}/${action}`,
 
   calibrations: (filter: { device?: string; channel?: string; limit?: number; cursor?: string | null } = {}) =>

@@ -1,7 +1,7 @@
 /** What the page reads: query keys, and the hooks around them. Lists come in pages and follow `next`. */
 import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { api } from "./client.ts";
-import { type IncidentFilter, paths } from "./paths.ts";
+import { type DeadLetterFilter, type IncidentFilter, paths } from "./paths.ts";
 import type {
   Assignment,
   Broker,
@@ -61,7 +61,10 @@ export const keys = {
   messages: { all: () => ["messages"] as const },
   brokers: { all: () => ["brokers"] as const },
   decoders: { all: () => ["decoders"] as const },
-  deadLetters: { all: () => ["dead-letters"] as const },
+  deadLetters: {
+    all: () => ["dead-letters"] as const,
+    list: (filter: DeadLetterFilter) => ["dead-letters", "list", filter] as const,
+  },
   rules: {
     all: () => ["rules"] as const,
     one: (id: string) => ["rules", "one", id] as const,
@@ -209,11 +212,12 @@ export const useDecoders = () =>
     refetchInterval: VALUES_EVERY_MS,
   });
 
-export const useDeadLetters = () =>
+export const useDeadLetters = (filter: DeadLetterFilter) =>
   usePages<DeadLetter>(
-    keys.deadLetters.all(),
-    (cursor) => paths.deadLetters({ state: "open", limit: PAGE, cursor }),
-    VALUES_EVERY_MS,
+    keys.deadLetters.list(filter),
+    (cursor) => paths.deadLetters({ ...filter, state: "open", limit: PAGE, cursor }),
+    undefined,
+    true,
   );
 
 export const useRules = () => usePages<Rule>(["rules", "list"], (cursor) => paths.rules({ limit: WHOLE, cursor }));

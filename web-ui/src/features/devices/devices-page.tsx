@@ -39,7 +39,7 @@ export function DevicesPage() {
       <p className="max-w-prose text-ink-soft">{texts.lead}</p>
       {unread > 0 && (
         <Notice tone="warn" title={texts.deadLetters(unread)}>
-          <Link to="/devices/sources" className="link inline-flex min-h-10 items-center">
+          <Link to="/devices/dead-letters" className="link inline-flex min-h-10 items-center">
             {texts.deadLettersNext}
           </Link>
         </Notice>

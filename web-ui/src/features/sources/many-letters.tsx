@@ -1,8 +1,8 @@
-/** All that nobody could read, read again or given up at once: as many requests as that takes. */
+/** All that nobody could read, or all of a kind, read again or given up at once: as many requests as that takes. */
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../api/client.ts";
-import { paths } from "../../api/paths.ts";
+import { type DeadLetterFilter, paths } from "../../api/paths.ts";
 import { keys } from "../../api/queries.ts";
 import { Confirm } from "../../ui/confirm.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
@@ -17,7 +17,15 @@ interface Part {
 
 type Action = "replay" | "discard";
 
-export function ManyLetters() {
+interface ManyLettersProps {
+  filter: DeadLetterFilter;
+  /** The filter says something: these are not all. */
+  filtered: boolean;
+  /** There are some to do something about. */
+  any: boolean;
+}
+
+export function ManyLetters({ filter, filtered, any }: ManyLettersProps) {
   const client = useQueryClient();
   const [busy, setBusy] = useState(false);
   const [done, setDone] = useState<string | null>(null);
@@ -30,7 +38,7 @@ export function ManyLetters() {
     let cursor: string | null = null;
     try {
       do {
-        const part: Part = await api.post<Part>(paths.deadLettersAction(action, cursor), {});
+        const part: Part = await api.post<Part>(paths.deadLettersAction(action, filter, cursor), {});
         settled += part.settled;
         failed += part.failed;
         cursor = part.next;
@@ -41,24 +49,28 @@ export function ManyLetters() {
     } finally {
       setBusy(false);
       await client.invalidateQueries({ queryKey: keys.deadLetters.all() });
+      await client.invalidateQueries({ queryKey: keys.status() });
     }
   };
+  const words = filtered ? texts.ofThese : texts.ofAll;
   return (
-    <div className="mb-3 grid gap-2">
-      <div className="flex flex-wrap gap-2">
-        <button type="button" className="button" aria-disabled={busy} onClick={() => void run("replay")}>
-          {texts.replayAll}
-        </button>
-        <Confirm
-          busy={busy}
-          question={texts.discardAllAsk}
-          confirm={texts.discardAll}
-          onConfirm={() => void run("discard")}
-        >
-          {texts.discardAll}
-        </Confirm>
-      </div>
-      <p aria-live="polite" className="text-sm">
+    <div className="grid gap-2">
+      {(any || busy) && (
+        <div className="flex flex-wrap gap-2">
+          <button type="button" className="button" aria-disabled={busy} onClick={() => void run("replay")}>
+            {words.replay}
+          </button>
+          <Confirm
+            busy={busy}
+            question={words.discardAsk}
+            confirm={words.discard}
+            onConfirm={() => void run("discard")}
+          >
+            {words.discard}
+          </Confirm>
+        </div>
+      )}
+      <p aria-live="polite" className="text-sm font-semibold">
         {done}
       </p>
       {error !== null && <ErrorNotice error={error} />}

@@ -1,8 +1,8 @@
 /** Where readings come from: brokers and how each stands, which decoder reads what, and what none could read. */
 import { Link } from "react-router";
 import { useStatus } from "../../api/queries.ts";
+import { Tag } from "../../ui/badges.tsx";
 import { Brokers } from "./brokers.tsx";
-import { DeadLetters } from "./dead-letters.tsx";
 import { Decoders } from "./decoders.tsx";
 import { texts } from "./texts.ts";
 import { TryDecoders } from "./try-decoders.tsx";
@@ -36,9 +36,28 @@ export function SourcesPage() {
         </p>
       )}
       <Brokers />
-      <DeadLetters />
+      <DeadLetters open={status?.dead_letters ?? 0} />
       <Decoders />
       <TryDecoders />
     </div>
+  );
+}
+
+/** They have a page of their own: there may be thousands. */
+function DeadLetters({ open }: { open: number }) {
+  return (
+    <section aria-labelledby="dead-letters" className="card p-4">
+      <div className="flex flex-wrap items-center justify-between gap-2">
+        <h2 id="dead-letters">{texts.deadLetters}</h2>
+        {open > 0 && <Tag tone="warn">{texts.openLetters(open)}</Tag>}
+      </div>
+      {open === 0 ? (
+        <p className="text-ink-soft">{texts.deadLettersNone}</p>
+      ) : (
+        <Link className="link inline-flex min-h-10 items-center" to="/devices/dead-letters">
+          {texts.seeLetters}
+        </Link>
+      )}
+    </section>
   );
 }

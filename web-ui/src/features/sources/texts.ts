@@ -88,6 +88,17 @@ export const texts = {
   skipped: (count: number) => `${many(count, "member holds", "members hold")} nothing that is kept.`,
 
   deadLetters: "Payloads that nobody could read",
+  openLetters: (count: number) => `${count.toLocaleString()} open`,
+  seeLetters: "See why, and read them again once the cause is fixed",
+  filter: "Which of them",
+  topicPart: "Part of the topic",
+  reason: "Reason",
+  anyReason: "Any reason",
+  /** Its stable name is in plain words already: unknown-topic. */
+  reasonOf: (code: string) => code.charAt(0).toUpperCase() + code.slice(1).replaceAll("-", " "),
+  source: "Source",
+  anySource: "Any source",
+  noneFound: "None of this kind.",
   deadLettersLead:
     "Kept with their bytes and acknowledged to the sender. They can be read again once the cause is fixed.",
   deadLettersNone: "None. Every payload so far could be read.",
@@ -96,9 +107,17 @@ export const texts = {
   attempts: (count: number) => `${count} ${count === 1 ? "attempt" : "attempts"}`,
   replay: "Read again",
   discard: "Discard",
-  replayAll: "Read all again",
-  discardAll: "Discard all",
-  discardAllAsk: "Discard all payloads that nobody could read? Their bytes stay listed as discarded for a while.",
+  ofAll: {
+    replay: "Read all again",
+    discard: "Discard all",
+    discardAsk: "Discard all payloads that nobody could read? Their bytes stay listed as discarded for a while.",
+  },
+  ofThese: {
+    replay: "Read all of these again",
+    discard: "Discard all of these",
+    discardAsk:
+      "Discard all payloads that the filter finds, those further down too? Their bytes stay listed as discarded for a while.",
+  },
   manyDone: {
     replay: (settled: number, failed: number) =>
       `${settled.toLocaleString()} were read, ${failed.toLocaleString()} still cannot be.`,

@@ -1,7 +1,8 @@
-/** What could not be decoded: how many, why, and what can be done about each. */
+/** What could not be decoded: how many, why, and what can be done about each, or about all of a kind. */
 import { useQueryClient } from "@tanstack/react-query";
+import { Link, useSearchParams } from "react-router";
 import { ApiError, api } from "../../api/client.ts";
-import { paths } from "../../api/paths.ts";
+import { type DeadLetterFilter, paths } from "../../api/paths.ts";
 import { keys, useDeadLetters, useStatus } from "../../api/queries.ts";
 import type { DeadLetter } from "../../api/types.ts";
 import { Age } from "../../ui/age.tsx";
@@ -10,29 +11,62 @@ import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common, label } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
+import { LetterFilter } from "./letter-filter.tsx";
 import { ManyLetters } from "./many-letters.tsx";
 import { texts } from "./texts.ts";
 
-export function DeadLetters() {
-  const letters = useDeadLetters();
-  const { data: status } = useStatus();
-  const count = status?.dead_letters ?? letters.data?.length ?? 0;
+/** So few are looked through without a filter. */
+const FEW = 3;
+const FIELDS = ["source", "topic", "code"] as const;
+
+/** The filter is in the address: what somebody looks at can be sent to somebody else. */
+function useFilter() {
+  const [search, setSearch] = useSearchParams();
+  const filter: DeadLetterFilter = {};
+  for (const field of FIELDS) {
+    const value = search.get(field)?.trim();
+    if (value) filter[field] = value;
+  }
+  const setField = (field: keyof DeadLetterFilter, value: string) => {
+    const next = new URLSearchParams(search);
+    if (value === "") next.delete(field);
+    else next.set(field, value);
+    setSearch(next, { replace: true, preventScrollReset: true });
+  };
+  return { filter, typed: search.get("topic") ?? "", setField };
+}
+
+export function DeadLettersPage() {
+  const { filter, typed, setField } = useFilter();
+  const letters = useDeadLetters(filter);
+  const open = useStatus().data?.dead_letters ?? 0;
+  const filtered = Object.keys(filter).length > 0;
+  const shown = letters.data ?? [];
   return (
-    <section aria-labelledby="dead-letters" className="card p-4">
-      <div className="flex flex-wrap items-center justify-between gap-2">
-        <h2 id="dead-letters">{texts.deadLetters}</h2>
-        {count > 0 && <Tag tone="warn">{count.toLocaleString()}</Tag>}
+    <div className="grid grid-cols-[minmax(0,1fr)] gap-4">
+      <div>
+        <Link className="link inline-flex min-h-10 items-center" to="/devices/sources">
+          ← {texts.title}
+        </Link>
+        <div className="flex flex-wrap items-center justify-between gap-2">
+          <h1>{texts.deadLetters}</h1>
+          {open > 0 && <Tag tone="warn">{texts.openLetters(open)}</Tag>}
+        </div>
+        <p className="max-w-prose text-ink-soft">{texts.deadLettersLead}</p>
       </div>
-      <p className="mb-3 text-sm text-ink-soft">{texts.deadLettersLead}</p>
-      {count > 0 && <ManyLetters />}
-      <ListState query={letters} empty={texts.deadLettersNone}>
-        <ul className="grid gap-2">
-          {letters.data?.map((letter) => (
+      {(filtered || typed !== "" || shown.length > FEW) && (
+        <LetterFilter filter={filter} topic={typed} letters={shown} onField={setField} />
+      )}
+      {/* A question that was asked of other letters is not answered about these. */}
+      <ManyLetters key={JSON.stringify(filter)} filter={filter} filtered={filtered} any={shown.length > 0} />
+      <ListState query={letters} empty={filtered ? texts.noneFound : texts.deadLettersNone}>
+        <ul aria-label={texts.deadLetters} className="grid grid-cols-[minmax(0,1fr)] gap-2">
+          {shown.map((letter) => (
             <Letter key={letter.id} letter={letter} />
           ))}
         </ul>
       </ListState>
-    </section>
+    </div>
   );
 }
 
@@ -50,7 +84,7 @@ function Letter({ letter }: { letter: DeadLetter }) {
   const unreadable = write.error instanceof ApiError && write.error.status === 409 ? write.error.message : null;
   const topic = letter.topic ?? letter.source;
   return (
-    <li className="rounded-lg border border-line p-3">
+    <li className="card p-3">
       <p className="font-mono text-sm font-bold">{topic}</p>
       <p>{letter.reason}</p>
       <p className="text-sm text-ink-soft">
