@@ -11,7 +11,7 @@
 //!                                └─▶ Route::Entry: Entry::decode ──▶ Decoded: values and facts, per device
 //! ```
 //!
-//! Where a value came from is told by its [`Entry`]; what its time is worth by [`judge_time`]; what it means in truth by
+//! Where a value came from is told by its [`Entry`]; what its time is worth by [`judge_times`]; what it means in truth by
 //! [`Calibrations`]. A new format of messages is one more module in `formats` and one more [`FormatConfig`]; a new source
 //! of byte streams (NMEA, Modbus, the firmware link) will be a driver beside them.
 
@@ -45,7 +45,7 @@ pub use formats::{
     PlainOptions, SenmlOptions, TasmotaOptions, TimeUnit, UserScriptOptions, Zigbee2mqttOptions,
 };
 pub use payload::{DEPTH_MAX, Measurement, PAYLOAD_BYTES_MAX, decode_payload};
-pub use plausible::{JudgedTime, TimeFlag, TimeLimits, judge_time};
+pub use plausible::{JudgedTime, TimeFlag, TimeLimits, judge_time, judge_times};
 pub use table::{
     CHANNELS_MAX, ChannelConfig, ConfigError, ConfigErrors, DecoderConfig, DecoderTable,
     ENTRIES_MAX, Entry, FormatConfig, IgnoreOptions, MUSTER_DECODER, Route,

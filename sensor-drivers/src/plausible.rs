@@ -7,6 +7,10 @@
 //! Invariants: the time that counts lies within the limits of receipt, whatever the sensor says; with the limits of
 //! [`TimeLimits::default`] it is what the rules use (`domain::effective_time_ms`: 24 h to either side).
 
+mod message;
+
+pub use message::judge_times;
+
 /// How far a sensor's time may lie from its receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
@@ -73,7 +77,8 @@ pub struct JudgedTime {
     /// As the sensor states it.
     pub device_ms: Option<i64>,
     pub received_ms: i64,
-    /// The one that counts: the sensor's where it is plausible, else that of receipt.
+    /// The one that counts: the sensor's where it is plausible, else that of receipt, or one made from it
+    /// ([`judge_times`]).
     pub estimated_ms: i64,
     pub flag: TimeFlag,
 }
