@@ -23,9 +23,10 @@ async fn use_decoders(node: &Node) {
         { "topic": "msh/#", "format": "meshtastic" },
         {
             "topic": "pump/+", "format": "json", "device": "{2}",
-            "facts": { "firmware": "/fw", "lat": "/lat", "lon": "/lon" },
+            "facts": { "firmware": "/fw", "label": "/name", "lat": "/lat", "lon": "/lon" },
             "values": [{ "channel": "level", "pointer": "/level" }],
         },
+        { "topic": "packs/+", "format": "senml-json" },
     ]);
     let entries = serde_json::from_value(entries).unwrap();
     node.app
@@ -254,7 +255,10 @@ async fn what_a_device_said_of_itself_is_there_after_a_restart() {
     node.approve("north").await;
     let mut raw = Raw::connect(&node, Connect::default()).await.0;
     for (packet, payload) in [
-        (1, json!({ "fw": "1.4.2", "level": 3 })),
+        (
+            1,
+            json!({ "fw": "1.4.2", "name": "Pump by the bridge", "level": 3 }),
+        ),
         (2, json!({ "lat": 48.1, "lon": 11.5, "level": 4 })),
         (3, json!({ "level": 5 })),
     ] {
@@ -267,6 +271,7 @@ async fn what_a_device_said_of_itself_is_there_after_a_restart() {
     let said = |device: &Value| {
         let names = [
             "firmware",
+            "label",
             "reported_location",
             "reported_location_at",
             "battery_pct",
@@ -278,6 +283,10 @@ async fn what_a_device_said_of_itself_is_there_after_a_restart() {
     let [before] = node.list(Kind::Device).await.try_into().unwrap();
     assert_eq!(before["firmware"], "1.4.2");
     assert_eq!(
+        (&before["label"], &before["name"]),
+        (&json!("Pump by the bridge"), &json!("north"))
+    );
+    assert_eq!(
         before["reported_location"],
         json!({ "lat": 48.1, "lon": 11.5 })
     );
@@ -285,6 +294,28 @@ async fn what_a_device_said_of_itself_is_there_after_a_restart() {
     let node = node.restart().await;
     let [after] = node.list(Kind::Device).await.try_into().unwrap();
     assert_eq!(said(&after), said(&before));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_battery_that_was_said_with_and_without_a_unit_the_newest_is_there_after_a_restart() {
+    let node = Node::start().await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    for (packet, payload) in [
+        (1, "80"),
+        (2, r#"{"v":70,"u":"%","t":"2026-03-01T12:00:00Z"}"#),
+    ] {
+        raw.publish(
+            "muster/v1/gauge/battery_pct",
+            payload.as_bytes(),
+            packet,
+            false,
+        )
+        .await;
+    }
+    assert_eq!(node.device("gauge").await["battery_pct"], 80.0);
+    let node = node.restart().await;
+    assert_eq!(node.device("gauge").await["battery_pct"], 80.0);
     node.stop().await;
 }
 
@@ -423,6 +454,102 @@ async fn a_time_that_cannot_be_true_is_kept_beside_the_one_that_counts() {
     check(&node).await;
     let node = node.restart().await;
     check(&node).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_of_a_clock_that_is_years_off_keeps_its_spacing_and_is_stored_once() {
+    let node = Node::start().await;
+    use_decoders(&node).await;
+    let mut raw = Raw::connect(&node, named("gateway")).await.0;
+    // RFC 8428's: 2010-06-08T18:01:16Z. The newest stands first.
+    let pack = json!([
+        { "bn": "gauge:", "bt": 1_276_020_076_i64, "bu": "m", "n": "level", "v": 3 },
+        { "n": "level", "t": -120, "v": 1 },
+        { "n": "level", "t": -60, "v": 2 },
+        { "bu": "%", "n": "battery_pct", "v": 80 },
+        { "n": "battery_pct", "t": -60, "v": 90 },
+    ]);
+    let pack = pack.to_string();
+    for redelivered in [false, true, true] {
+        raw.publish("packs/one", pack.as_bytes(), 1, redelivered)
+            .await;
+    }
+    let node = node.restart().await;
+    let mut raw = Raw::connect(&node, named("gateway")).await.0;
+    use_decoders(&node).await;
+    raw.publish("packs/one", pack.as_bytes(), 1, true).await;
+    assert!(node.dead_letters().await.is_empty());
+    assert_eq!(node.count("gauge").await, 5);
+
+    let series = node.series("gauge").await;
+    let level = series.iter().find(|series| series["channel"] == "level");
+    let id = level.unwrap()["id"].as_str().unwrap();
+    let answer = node
+        .app
+        .readings_with_times(&Caller::socket(), id, (None, None), Values::default(), None)
+        .await
+        .unwrap();
+    let ms = |at: &Value| {
+        let at: jiff::Timestamp = at.as_str().unwrap().parse().unwrap();
+        at.as_millisecond()
+    };
+    let points = answer["points"].as_array().unwrap().iter();
+    let times = answer["times"].as_array().unwrap().iter();
+    let seen: Vec<_> = points
+        .zip(times)
+        .map(|(point, times)| {
+            let before_receipt_ms = ms(&times[0]) - ms(&point[0]);
+            (point[1].as_f64().unwrap(), before_receipt_ms, ms(&times[1]))
+        })
+        .collect();
+    let newest_ms = 1_276_020_076_000;
+    assert_eq!(
+        seen,
+        [
+            (1.0, 120_000, newest_ms - 120_000),
+            (2.0, 60_000, newest_ms - 60_000),
+            (3.0, 0, newest_ms),
+        ]
+    );
+    assert_eq!(node.device("gauge").await["battery_pct"], 80.0);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_signal_of_a_radio_is_two_channels_and_what_it_calls_itself_stands_beside_its_name() {
+    let node = Node::start().await;
+    use_decoders(&node).await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    let packet = json!({
+        "from": 0xabcd_ef01_u32, "hops_away": 0, "rssi": -92, "snr": 6.25, "sender": "!7efeee00",
+        "payload": { "id": RADIO, "longname": "HQ", "shortname": "HQ" }, "type": "nodeinfo",
+    });
+    let packet = packet.to_string();
+    raw.publish(MESH, packet.as_bytes(), 1, false).await;
+    let series = node.series(RADIO).await;
+    let mut shown: Vec<_> = series
+        .iter()
+        .map(|series| {
+            let words = |name: &str| series[name].as_str().unwrap().to_owned();
+            let value = series["last"]["value"].as_f64().unwrap();
+            (words("channel"), value, words("unit"))
+        })
+        .collect();
+    shown.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(
+        shown,
+        [
+            ("rssi_dbm".into(), -92.0, "dBm".into()),
+            ("snr_db".into(), 6.25, "dB".into()),
+        ]
+    );
+    // Nobody has approved it: it is shown with its word, under its own name.
+    let [device] = node.list(Kind::Device).await.try_into().unwrap();
+    assert_eq!(
+        [&device["name"], &device["label"], &device["state"]],
+        [&json!(RADIO), &json!("HQ"), &json!("unknown")]
+    );
     node.stop().await;
 }
 

@@ -29,6 +29,8 @@ pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0008_texts_by_device.sql"),
     include_str!("../migrations/readings/0009_dead_letter_room.sql"),
     include_str!("../migrations/readings/0010_dead_letter_copies.sql"),
+    include_str!("../migrations/readings/0011_decibel_milliwatt.sql"),
+    include_str!("../migrations/readings/0012_device_labels.sql"),
 ];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 

@@ -348,6 +348,15 @@ fn overlays(kind: Kind) -> Vec<(&'static str, SchemaOrRef)> {
                 nullable_if(true, described("Its firmware's version, as it says.")),
             ),
             (
+                "label",
+                nullable_if(
+                    true,
+                    described(
+                        "What it calls itself, as this node heard it: its own word, which anybody can give a device, and never in the place of its name.",
+                    ),
+                ),
+            ),
+            (
                 "reported_location",
                 nullable_if(true, reference("Location")),
             ),

@@ -20,7 +20,9 @@ use store::{
 use tokio_util::sync::CancellationToken;
 
 use super::devices::{DeviceEntry, Reserved};
-use super::ingest::{count_contradictions, judged, new_reading, odd_clock, reserve_texts};
+use super::ingest::{
+    count_contradictions, is_of_unknown_age, new_reading, odd_clock, reserve_texts, values_of,
+};
 use super::messages::device_text;
 use super::readings::{blocking, fault};
 use super::{App, AppError};
@@ -332,7 +334,14 @@ impl App {
         let received_ms = letter.received_ms;
         let mut readings = Vec::new();
         let mut odd_clocks = Vec::new();
-        for (device, sample) in decoded.samples() {
+        let values = decoded.devices.iter().flat_map(|report| {
+            let values = values_of(report, received_ms);
+            values.map(|(sample, judged)| (report.device.as_str(), sample, judged))
+        });
+        for (device, sample, judged) in values {
+            if is_of_unknown_age(&judged, letter.kept) {
+                continue;
+            }
             let names = SeriesNames {
                 device,
                 channel: &sample.channel,
@@ -344,7 +353,6 @@ impl App {
                 .ok_or(Unreadable::TooManyDevices)?;
             let readings_file = self.store.readings();
             let series = readings_file.intern_series(&names, entry.owner(), received_ms)?;
-            let judged = judged(sample.device_time_ms, received_ms);
             odd_clocks.extend(odd_clock(&judged, readings.len()));
             let coming = retry.coming(letter, &entry, sample.quality);
             let reading = new_reading(series, &judged, received_ms, sample.value, coming);

@@ -392,7 +392,9 @@ fn decoded_value(decoder: &str, decoded: &Decoded) -> Value {
                 "readings": samples,
                 "battery_pct": report.facts.battery_pct,
                 "rssi_dbm": report.facts.rssi_dbm,
+                "snr_db": report.facts.snr_db,
                 "firmware": report.facts.firmware,
+                "label": report.facts.label,
                 "online": report.facts.online,
                 "texts": report.texts.iter().map(|text| text.text.clone()).collect::<Vec<_>>(),
             })

@@ -63,6 +63,8 @@ pub(in crate::app) struct DeviceEntry {
     expected_interval_ms: AtomicI64,
     /// As it said itself, and when.
     firmware: RwLock<Option<Timed<Box<str>>>>,
+    /// What it calls itself, and since when.
+    label: RwLock<Option<Timed<Box<str>>>>,
     /// Where it said that it is: not where somebody put it.
     reported_location: RwLock<Option<Timed<Location>>>,
 }
@@ -80,6 +82,7 @@ impl Default for DeviceEntry {
             location: RwLock::new(None),
             expected_interval_ms: AtomicI64::new(0),
             firmware: RwLock::new(None),
+            label: RwLock::new(None),
             reported_location: RwLock::new(None),
         }
     }
@@ -131,18 +134,11 @@ impl DeviceEntry {
         facts: &DeviceFacts,
         received_ms: i64,
     ) -> Option<DeviceReport> {
-        let mut report = DeviceReport::default();
-        if let Some(text) = &facts.firmware {
-            let news = Timed {
-                value: text.as_str().into(),
-                at_ms: received_ms,
-            };
-            let mut firmware = self.firmware.write();
-            if firmware.as_ref().map(|known| &known.value) != Some(&news.value) {
-                report.firmware = Some((text.clone(), received_ms));
-                *firmware = Some(news);
-            }
-        }
+        let mut report = DeviceReport {
+            firmware: news(&self.firmware, facts.firmware.as_deref(), received_ms),
+            label: news(&self.label, facts.label.as_deref(), received_ms),
+            ..DeviceReport::default()
+        };
         if let Some(place) = facts.location {
             let mut location = self.reported_location.write();
             // The same place at another time is news: the device is still there.
@@ -165,10 +161,14 @@ impl DeviceEntry {
 
     /// As an earlier run of this node heard it.
     fn restore(&self, report: DeviceReport) {
-        *self.firmware.write() = report.firmware.map(|(text, at_ms)| Timed {
-            value: text.into(),
-            at_ms,
-        });
+        let words = |said: Option<(String, i64)>| {
+            said.map(|(text, at_ms)| Timed {
+                value: text.into(),
+                at_ms,
+            })
+        };
+        *self.firmware.write() = words(report.firmware);
+        *self.label.write() = words(report.label);
         *self.reported_location.write() = report.place.map(|(place, at_ms)| Timed {
             value: Location {
                 lat: place.lat,
@@ -192,6 +192,24 @@ impl DeviceEntry {
             *shown = Some(value);
         }
     }
+}
+
+/// What a device said in words then, where it said something else before.
+fn news(
+    known: &RwLock<Option<Timed<Box<str>>>>,
+    said: Option<&str>,
+    received_ms: i64,
+) -> Option<(String, i64)> {
+    let said = said?;
+    let mut known = known.write();
+    if known.as_ref().is_some_and(|known| &*known.value == said) {
+        return None;
+    }
+    *known = Some(Timed {
+        value: said.into(),
+        at_ms: received_ms,
+    });
+    Some((said.to_owned(), received_ms))
 }
 
 /// Which of the values beside a device a channel is.
@@ -296,7 +314,8 @@ impl Devices {
                         value: last.value,
                         at_ms: last.at_ms,
                     };
-                    entry.note(health, value, false);
+                    // A channel may have been in several units.
+                    entry.note(health, value, true);
                 }
             }
         }
@@ -436,6 +455,7 @@ fn overlay_of(entry: &DeviceEntry) -> Overlay {
         battery_pct: *entry.battery_pct.lock(),
         rssi_dbm: *entry.rssi_dbm.lock(),
         firmware: entry.firmware.read().clone(),
+        label: entry.label.read().clone(),
         reported_location: *entry.reported_location.read(),
         freshness: freshness_of(entry),
     }
@@ -474,6 +494,13 @@ mod tests {
         assert_eq!(news.firmware, Some(("1.2".into(), 1000)));
         assert_eq!(entry.told("pump", &facts("1.2"), 2000), None);
         assert!(entry.told("pump", &facts("1.3"), 3000).is_some());
+        let named = DeviceFacts {
+            label: Some("Pump by the bridge".into()),
+            ..DeviceFacts::default()
+        };
+        let label = entry.told("pump", &named, 3500).unwrap().label;
+        assert_eq!(label, Some(("Pump by the bridge".into(), 3500)));
+        assert_eq!(entry.told("pump", &named, 3600), None);
         assert_eq!(entry.told("pump", &DeviceFacts::default(), 4000), None);
         let place = DeviceFacts {
             location: Location::new(48.1, 11.5, None),
@@ -485,6 +512,7 @@ mod tests {
         let again = Devices::default();
         again.entry("pump").unwrap().restore(DeviceReport {
             firmware: Some(("1.3".into(), 3000)),
+            label,
             ..news
         });
         assert_eq!(again.overlay("pump"), devices.overlay("pump"));

@@ -20,6 +20,7 @@ mod submission;
 #[cfg(test)]
 mod tests;
 mod times;
+mod values;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +39,8 @@ pub use places::{IngestPlaces, IngestPlacesError};
 pub use session::IngestSession;
 pub use submission::Submission;
 pub(in crate::app) use submission::count_contradictions;
-pub(in crate::app) use times::{judged, new_reading, odd_clock};
+pub(in crate::app) use times::{is_of_unknown_age, new_reading, odd_clock};
+pub(in crate::app) use values::values_of;
 
 /// The way into the store for everything that hears sensors. Cheap to clone.
 #[derive(Clone)]

@@ -330,11 +330,7 @@ impl Flood {
         let (channel, value, unit) = match (sensor.messages % 30, sensor.messages % 60, sensor.kind)
         {
             (0, 30, _) => ("battery_pct", 96.0 - 30.0 * phase - 5.0 * sensor.place, "%"),
-            (0, _, _) => (
-                "rssi_dbm",
-                -71.0 - 20.0 * sensor.place + 4.0 * noise,
-                "dB[mW]",
-            ),
+            (0, _, _) => ("rssi_dbm", -71.0 - 20.0 * sensor.place + 4.0 * noise, "dBm"),
             (_, _, Kind::River) => ("level", river_m(phase, sensor.place) + 0.02 * noise, "m"),
             (_, _, Kind::Rain) => (
                 "rate",

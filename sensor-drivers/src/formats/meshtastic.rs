@@ -169,16 +169,34 @@ fn position(
     Ok(())
 }
 
+/// What only the message about the device itself has (`DeviceMetrics` of telemetry.proto; its `voltage` is the battery's).
+/// That about its surroundings has a `voltage`, too.
+const DEVICE_METRICS: [&str; 4] = [
+    "battery_level",
+    "channel_utilization",
+    "air_util_tx",
+    "uptime_seconds",
+];
+const BATTERY_VOLTAGE_CHANNEL: &str = "battery_voltage";
+
 fn telemetry(
     payload: &Members<'_>,
     decoded: &mut Decoded,
     device: DeviceAt,
     sent_ms: Option<i64>,
 ) -> Result<(), DecodeError> {
+    let of_device = DEVICE_METRICS
+        .iter()
+        .any(|name| payload.contains_key(*name));
     for (name, value) in payload {
         let Some(number) = value.number() else {
             decoded.skip();
             continue;
+        };
+        // One name for two things: what a sensor measures must not stand among the voltages of the battery.
+        let name = match &**name {
+            "voltage" if of_device => BATTERY_VOLTAGE_CHANNEL,
+            name => name,
         };
         if name == "battery_level" {
             // Above 100 it is powered (telemetry.proto).
@@ -208,7 +226,7 @@ fn unit_of(name: &str) -> Option<&'static str> {
         "relative_humidity" | "soil_moisture" | "channel_utilization" | "air_util_tx" => "%",
         "barometric_pressure" => "hPa",
         "gas_resistance" => "MOhm",
-        "voltage" | "voltage_ch1" | "voltage_ch2" | "voltage_ch3" => "V",
+        BATTERY_VOLTAGE_CHANNEL | "voltage" | "voltage_ch1" | "voltage_ch2" | "voltage_ch3" => "V",
         "current_ch1" | "current_ch2" | "current_ch3" => "mA",
         "uptime_seconds" => "s",
         "distance" | "rainfall_1h" | "rainfall_24h" => "mm",
@@ -306,13 +324,27 @@ mod tests {
                 "!abcdef01/battery_pct 71 %",
                 "!abcdef01/iaq 60",
                 "!abcdef01/temperature 12.5 Cel",
-                "!abcdef01/voltage 3.91 V",
+                "!abcdef01/battery_voltage 3.91 V",
             ]
         );
         assert_eq!(decoded.devices[0].facts.battery_pct, Some(71.0));
         let powered = read("telemetry", r#"{"battery_level":101,"voltage":4.2}"#);
         assert_eq!(powered.devices[0].facts.external_power, Some(true));
-        assert_eq!(lines(&powered), ["!abcdef01/voltage 4.2 V"]);
+        assert_eq!(lines(&powered), ["!abcdef01/battery_voltage 4.2 V"]);
+    }
+
+    #[test]
+    fn the_voltage_of_the_battery_and_one_that_is_measured_are_two_channels() {
+        let without_level = read(
+            "telemetry",
+            r#"{"voltage":3.9,"channel_utilization":1,"air_util_tx":0,"uptime_seconds":60}"#,
+        );
+        assert!(lines(&without_level).contains(&"!abcdef01/battery_voltage 3.9 V".to_owned()));
+        let around = read("telemetry", r#"{"temperature":12.5,"voltage":0}"#);
+        assert_eq!(
+            lines(&around),
+            ["!abcdef01/temperature 12.5 Cel", "!abcdef01/voltage 0 V"]
+        );
     }
 
     #[test]

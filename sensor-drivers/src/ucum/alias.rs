@@ -97,6 +97,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("W/m²", "W/m2"),
     ("°", "deg"),
     ("pH", "[pH]"),
+    ("dBmW", "dBm"),
+    ("dB[mW]", "dBm"),
     ("Bq/m³", "Bq/m3"),
     ("pCi/l", "pCi/L"),
     ("µSv", "uSv"),
@@ -106,7 +108,7 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// The SenML units registry (RFC 8428 §12.1, with the secondary units of RFC 8798 §3 and RFC 9193) where it says it
-/// otherwise than UCUM. Those without a UCUM code (`var`, `dBm`, `NTU`) stay what they are.
+/// otherwise than UCUM. Those without a UCUM code (`var`, `NTU`) stay what they are.
 const SENML: &[(&str, &str)] = &[
     ("l", "L"),
     ("l/s", "L/s"),

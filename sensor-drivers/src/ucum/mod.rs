@@ -135,6 +135,8 @@ mod tests {
             (0.1, "uSv/h", "nSv/h", 100.0),
             (4.0, "pCi/L", "Bq/m3", 148.0),
             (60.0, "/min", "Hz", 1.0),
+            (-90.0, "dBm", "dB[W]", -120.0),
+            (-90.0, "dB[mW]", "dBm", -90.0),
             (1.0, "[gal_us]", "L", 3.785_411_784),
         ] {
             assert_eq!(convert(value, from, to), expected, "{value} {from} in {to}");

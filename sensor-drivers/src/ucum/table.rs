@@ -340,8 +340,10 @@ pub(super) const UNITS: &[Unit] = &[
     unit("bit/s", Q::DataRate, 1, 8),
     unit("kbit/s", Q::DataRate, E3, 8),
     unit("Mbit/s", Q::DataRate, E6, 8),
-    // Logarithms convert into nothing here.
+    // Logarithms convert into those of the same quantity only.
     unit("dB", Q::Level, 1, 1),
     unit("dB[W]", Q::LevelOfPower, 1, 1),
+    // Not of UCUM, which has levels over a watt and a kilowatt and none over a milliwatt: the code of the SenML registry.
+    shifted(unit("dBm", Q::LevelOfPower, 1, 1), -30, 1),
     unit("B[SPL]", Q::LevelOfSound, 1, 1),
 ];

@@ -761,6 +761,35 @@ fn blocks_of_the_schema_before_are_taken_over_with_all_their_readings() {
     );
 }
 
+#[test]
+fn the_signal_of_a_device_goes_on_in_its_series_under_the_unit_that_it_has_now() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let connection = sql(dir.path());
+        for step in &migrate::READINGS[..10] {
+            connection.execute_batch(step).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 10).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO series (id, device, channel, unit) VALUES (1, 'one', 'rssi_dbm', 'dB[mW]'), \
+                 (2, 'both', 'rssi_dbm', 'dB[mW]'), (3, 'both', 'rssi_dbm', 'dBm'), (4, 'one', 'noise', 'dB[mW]')",
+            )
+            .unwrap();
+    }
+    let readings = open(dir.path(), small());
+    let number = |device: &str, channel: &str, unit: &str| {
+        let names = names(device, channel, unit);
+        let series = readings.intern_series(&names, SeriesOwner::Approved, 0);
+        series.unwrap().0
+    };
+    assert_eq!(number("one", "rssi_dbm", "dBm"), 1);
+    assert_eq!(number("both", "rssi_dbm", "dBm"), 3);
+    assert_eq!(number("both", "rssi_dbm", "dB[mW]"), 2);
+    assert_eq!(number("one", "noise", "dB[mW]"), 4, "whoever says so");
+    readings.close();
+}
+
 type ArchivedRow = (String, String, String, i64, i64, f64, i64);
 
 fn archived(path: &Path) -> Vec<ArchivedRow> {

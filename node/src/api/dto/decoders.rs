@@ -94,9 +94,15 @@ pub struct DecodedDevice {
     /// At the gateway that hears it best.
     #[schema(required)]
     pub rssi_dbm: Option<f64>,
+    /// Its signal over the noise there.
+    #[schema(required)]
+    pub snr_db: Option<f64>,
     /// Its firmware's version.
     #[schema(required)]
     pub firmware: Option<String>,
+    /// What it calls itself.
+    #[schema(required)]
+    pub label: Option<String>,
     /// Whether it is said to be there.
     #[schema(required)]
     pub online: Option<bool>,

@@ -58,6 +58,8 @@ pub(in crate::app) struct Overlay {
     pub(in crate::app) battery_pct: Option<Timed<f64>>,
     pub(in crate::app) rssi_dbm: Option<Timed<f64>>,
     pub(in crate::app) firmware: Option<Timed<Box<str>>>,
+    /// What it calls itself: never its name, because whoever owns a device can give it any.
+    pub(in crate::app) label: Option<Timed<Box<str>>>,
     pub(in crate::app) reported_location: Option<Timed<Location>>,
     pub(in crate::app) freshness: Freshness,
 }
@@ -84,6 +86,8 @@ impl Overlay {
         put("rssi_at", at(rssi.map(|rssi| rssi.at_ms)));
         let firmware = self.firmware.as_ref();
         put("firmware", json!(firmware.map(|firmware| &firmware.value)));
+        let label = self.label.as_ref();
+        put("label", json!(label.map(|label| &label.value)));
         let place = self.reported_location;
         let location = place.map(|place| json!({ "lat": place.value.lat, "lon": place.value.lon }));
         put("reported_location", json!(location));

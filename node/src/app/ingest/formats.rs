@@ -6,21 +6,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sensor_drivers::{
-    ChannelSample, Decoded, DeviceFacts, Entry, JudgedTime, Quality, TextMessage, UnitString,
-};
+use sensor_drivers::{ChannelSample, Decoded, Entry, JudgedTime, Quality, TextMessage, UnitString};
 use store::flags::Coming;
 use store::{NewReading, NewText, SeriesNames};
 
 use super::session::shown;
-use super::times::{is_own_time, judged, new_reading, odd_clock};
+use super::times::{is_of_unknown_age, new_reading, odd_clock};
+use super::values::values_of;
 use super::{IngestSession, Message};
 use crate::app::dead_letters::Unreadable;
 use crate::app::devices::{DeviceEntry, Devices, Health, Reserved};
 use crate::app::messages::device_text;
-
-/// UCUM's decibel milliwatt.
-const DECIBEL_MILLIWATT: &str = "dB[mW]";
 
 /// A value on its way into the batch.
 struct Ready {
@@ -73,10 +69,13 @@ impl IngestSession {
                 .devices
                 .entry(&report.device)
                 .ok_or(Unreadable::TooManyDevices)?;
-            for sample in report.samples.iter().chain(&of_facts(&report.facts)) {
-                if let Some(reading) = self.reading_of(&device, &report.device, sample, message)? {
-                    ready.push(reading);
+            for (sample, judged) in values_of(report, self.now_ms) {
+                // Stored with the time of receipt it would look fresh.
+                if is_of_unknown_age(&judged, message.kept) {
+                    continue;
                 }
+                let reading = self.reading_of(&device, &report.device, &sample, judged, message)?;
+                ready.push(reading);
             }
             // What a broker kept is no news, unless it can be told whether it was heard before.
             let is_known = |text: &TextMessage| text.packet.is_some() || text.sent_ms.is_some();
@@ -119,7 +118,9 @@ impl IngestSession {
         } in ready
         {
             if let Some(health) = health.filter(|_| !message.kept) {
-                device.note(health, shown(&reading), reading.device_time);
+                // One that is made from the receipt is of then, like the device's own.
+                let has_own_time = reading.device_time || reading.at_ms != reading.received_ms;
+                device.note(health, shown(&reading), has_own_time);
             }
             let odd = odd_clock(&judged, self.batch.readings.len());
             self.batch.devices.odd_clocks.extend(odd);
@@ -137,19 +138,14 @@ impl IngestSession {
         Ok(())
     }
 
-    /// `None` for a value of unknown age.
     fn reading_of(
         &self,
         device: &Arc<DeviceEntry>,
         name: &str,
         sample: &ChannelSample,
+        judged: JudgedTime,
         message: &Message<'_>,
-    ) -> Result<Option<Ready>, Unreadable> {
-        let judged = judged(sample.device_time_ms, self.now_ms);
-        if message.kept && !is_own_time(&judged) {
-            metrics::counter!("muster_ingest_kept_copies_total").increment(1);
-            return Ok(None);
-        }
+    ) -> Result<Ready, Unreadable> {
         if sample.quality == Quality::Suspect {
             metrics::counter!("muster_ingest_suspect_values_total").increment(1);
         }
@@ -166,12 +162,12 @@ impl IngestSession {
             retained: message.kept,
             late: false,
         };
-        Ok(Some(Ready {
+        Ok(Ready {
             health: Health::of_channel(&sample.channel),
             judged,
             reading: new_reading(series, &judged, self.now_ms, sample.value, coming),
             device: Arc::clone(device),
-        }))
+        })
     }
 }
 
@@ -191,16 +187,4 @@ pub(in crate::app) fn reserve_texts(
         .reserve(name, of_approved, count as u64)
         .map(Some)
         .ok_or(Unreadable::TooManyTexts { of_approved })
-}
-
-/// The signal, as a channel of its own: it can be charted, and is there after a restart. (Formats give the battery as a
-/// channel themselves.)
-fn of_facts(facts: &DeviceFacts) -> Option<ChannelSample> {
-    facts.rssi_dbm.map(|value| ChannelSample {
-        channel: Health::Rssi.channel().to_owned(),
-        value,
-        unit: UnitString::parse(DECIBEL_MILLIWATT).ok().flatten(),
-        device_time_ms: None,
-        quality: Quality::Good,
-    })
 }

@@ -18,7 +18,7 @@ use super::hash::message_hash;
 use super::places::Source;
 use super::scripts::BATCH_TIME_MAX;
 use super::submission::{OnItsWay, Submission};
-use super::times::{is_own_time, judged, new_reading, odd_clock};
+use super::times::{is_of_unknown_age, judged, new_reading, odd_clock};
 use super::{Delivery, Message, Shared};
 use crate::app::dead_letters::Unreadable;
 use crate::app::decoders::Active;
@@ -252,9 +252,8 @@ impl IngestSession {
         };
         let measurement = decode_payload(payload)?;
         let judged = judged(measurement.device_time_ms, self.now_ms);
-        if kept && !is_own_time(&judged) {
-            // A value of unknown age is no reading: stored with the time of receipt it would look fresh.
-            metrics::counter!("muster_ingest_kept_copies_total").increment(1);
+        if is_of_unknown_age(&judged, kept) {
+            // Stored with the time of receipt it would look fresh.
             return Ok(());
         }
         let series = match known

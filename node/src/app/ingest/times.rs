@@ -1,6 +1,6 @@
 //! How far the clocks of sensors are believed, and which time of a reading counts.
 
-use sensor_drivers::{JudgedTime, TimeLimits, judge_time};
+use sensor_drivers::{JudgedTime, TimeLimits, judge_time, judge_times};
 use store::flags::Coming;
 use store::{NewReading, OddClock, SeriesId};
 
@@ -20,8 +20,18 @@ const TIMES_BELIEVED: TimeLimits = TimeLimits {
 const CLOCK_SET_MS: i64 = 1_767_225_600_000;
 
 /// Whether the time that counts is the sensor's own.
-pub(super) fn is_own_time(judged: &JudgedTime) -> bool {
+fn is_own_time(judged: &JudgedTime) -> bool {
     judged.device_ms.is_some() && !judged.flag.is_absurd()
+}
+
+/// Whether a value is of a copy that a broker `kept` and of which nobody can say how old it is: it is no reading. Such ones
+/// are counted.
+pub(in crate::app) fn is_of_unknown_age(judged: &JudgedTime, kept: bool) -> bool {
+    let is_unknown = kept && !is_own_time(judged);
+    if is_unknown {
+        metrics::counter!("muster_ingest_kept_copies_total").increment(1);
+    }
+    is_unknown
 }
 
 /// A reading with the time that counts; of no message yet.
@@ -51,21 +61,39 @@ pub(in crate::app) fn odd_clock(judged: &JudgedTime, reading: usize) -> Option<O
 }
 
 /// Which time of a reading counts; a clock that cannot be believed is counted.
-pub(in crate::app) fn judged(device_time_ms: Option<i64>, received_ms: i64) -> JudgedTime {
-    let limits = if received_ms < CLOCK_SET_MS {
+pub(super) fn judged(device_time_ms: Option<i64>, received_ms: i64) -> JudgedTime {
+    let judged = judge_time(device_time_ms, received_ms, limits(received_ms));
+    count_absurd(&judged);
+    judged
+}
+
+/// The same for all values that one device said in one message: what its clock says of how far they lie apart counts also
+/// where it cannot be believed.
+pub(super) fn judged_together(
+    device_times_ms: impl IntoIterator<Item = Option<i64>>,
+    received_ms: i64,
+) -> Vec<JudgedTime> {
+    let judged = judge_times(device_times_ms, received_ms, limits(received_ms));
+    judged.iter().for_each(count_absurd);
+    judged
+}
+
+fn limits(received_ms: i64) -> TimeLimits {
+    if received_ms < CLOCK_SET_MS {
         TimeLimits {
             past_ms: u64::MAX,
             future_ms: u64::MAX,
         }
     } else {
         TIMES_BELIEVED
-    };
-    let judged = judge_time(device_time_ms, received_ms, limits);
+    }
+}
+
+fn count_absurd(judged: &JudgedTime) {
     if judged.flag.is_absurd() {
         metrics::counter!("muster_ingest_absurd_clocks_total", "flag" => judged.flag.code())
             .increment(1);
     }
-    judged
 }
 
 #[cfg(test)]

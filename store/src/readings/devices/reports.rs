@@ -20,22 +20,23 @@ pub struct ReportedPlace {
 pub struct DeviceReport {
     pub device: String,
     pub firmware: Option<(String, i64)>,
+    /// What it calls itself.
+    pub label: Option<(String, i64)>,
     pub place: Option<(ReportedPlace, i64)>,
 }
 
 pub(crate) fn write(connection: &Connection, report: &DeviceReport) -> Result<(), rusqlite::Error> {
-    let (firmware, firmware_ms) = report
-        .firmware
-        .as_ref()
-        .map(|(text, at)| (text, at))
-        .unzip();
+    let words = |said: &Option<(String, i64)>| said.clone().unzip();
+    let (firmware, firmware_ms) = words(&report.firmware);
+    let (label, label_ms) = words(&report.label);
     let (place, location_ms) = report.place.unzip();
     connection
         .prepare_cached(
-            "INSERT INTO device_report (device, firmware, firmware_ms, lat, lon, alt_m, location_ms) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET \
+            "INSERT INTO device_report (device, firmware, firmware_ms, label, label_ms, lat, lon, alt_m, location_ms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET \
              firmware = coalesce(excluded.firmware, firmware), \
              firmware_ms = coalesce(excluded.firmware_ms, firmware_ms), \
+             label = coalesce(excluded.label, label), label_ms = coalesce(excluded.label_ms, label_ms), \
              alt_m = CASE WHEN excluded.lat IS NULL THEN alt_m ELSE excluded.alt_m END, \
              lat = coalesce(excluded.lat, lat), lon = coalesce(excluded.lon, lon), \
              location_ms = coalesce(excluded.location_ms, location_ms)",
@@ -44,6 +45,8 @@ pub(crate) fn write(connection: &Connection, report: &DeviceReport) -> Result<()
             report.device,
             firmware,
             firmware_ms,
+            label,
+            label_ms,
             place.map(|place| place.lat),
             place.map(|place| place.lon),
             place.and_then(|place| place.alt_m),
@@ -56,7 +59,8 @@ pub(crate) fn write(connection: &Connection, report: &DeviceReport) -> Result<()
 pub(crate) fn load(connection: &Connection) -> Result<Vec<DeviceReport>, StoreError> {
     connection
         .prepare(
-            "SELECT device, firmware, firmware_ms, lat, lon, alt_m, location_ms FROM device_report",
+            "SELECT device, firmware, firmware_ms, lat, lon, alt_m, location_ms, label, label_ms \
+             FROM device_report",
         )
         .and_then(|mut statement| {
             let report = |row: &rusqlite::Row<'_>| {
@@ -65,6 +69,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Vec<DeviceReport>, StoreEr
                 let lat_lon: (Option<f64>, Option<f64>) = (row.get(3)?, row.get(4)?);
                 let alt_m: Option<f64> = row.get(5)?;
                 let location_ms: Option<i64> = row.get(6)?;
+                let label: (Option<String>, Option<i64>) = (row.get(7)?, row.get(8)?);
                 let place = match lat_lon {
                     (Some(lat), Some(lon)) => Some(ReportedPlace { lat, lon, alt_m }),
                     _ => None,
@@ -72,6 +77,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Vec<DeviceReport>, StoreEr
                 Ok(DeviceReport {
                     device: row.get(0)?,
                     firmware: firmware.zip(firmware_ms),
+                    label: label.0.zip(label.1),
                     place: place.zip(location_ms),
                 })
             };

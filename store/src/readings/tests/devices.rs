@@ -189,6 +189,7 @@ fn what_a_device_does_not_say_again_stays_as_it_was() {
     let firmware = DeviceReport {
         device: "pump".into(),
         firmware: Some(("1.0".into(), 1000)),
+        label: Some(("Truck 4".into(), 1000)),
         place: None,
     };
     let reports = [
@@ -200,6 +201,12 @@ fn what_a_device_does_not_say_again_stays_as_it_was() {
         },
         DeviceReport {
             firmware: Some(("1.1".into(), 3000)),
+            label: None,
+            ..firmware.clone()
+        },
+        DeviceReport {
+            firmware: None,
+            label: Some(("Truck 5".into(), 3500)),
             ..firmware.clone()
         },
     ];
@@ -216,12 +223,14 @@ fn what_a_device_does_not_say_again_stays_as_it_was() {
     };
     let known = DeviceReport {
         firmware: Some(("1.1".into(), 3000)),
+        label: Some(("Truck 5".into(), 3500)),
         place: Some((place, 2000)),
         ..firmware.clone()
     };
     assert_eq!(say(reports.to_vec()), std::slice::from_ref(&known));
     let moved = DeviceReport {
         firmware: None,
+        label: None,
         place: Some((lower, 4000)),
         ..firmware
     };

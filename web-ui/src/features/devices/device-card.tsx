@@ -42,6 +42,12 @@ export function DeviceCard({ device, series }: DeviceCardProps) {
               texts.neverSeen
             )}
             {overlay.map((part) => ` · ${part}`)}
+            {device.label != null && (
+              <>
+                {" "}
+                · {texts.labelName} “<bdi>{device.label}</bdi>”
+              </>
+            )}
           </p>
         </div>
         <DeviceTags device={device} />

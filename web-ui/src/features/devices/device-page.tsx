@@ -176,6 +176,11 @@ function Facts({ device }: { device: Device }) {
         <Measured value={device.rssi_dbm} unit="dBm" at={device.rssi_at} />
       </Fact>
       <Fact name={texts.firmwareName}>{device.firmware ?? texts.notSaid}</Fact>
+      {device.label !== null && (
+        <Fact name={texts.labelName}>
+          “<bdi>{device.label}</bdi>”
+        </Fact>
+      )}
       <Fact name={common.location}>{location ? formatLocation(location) : label(null)}</Fact>
       {reported && (
         <Fact name={texts.reportedLocation}>

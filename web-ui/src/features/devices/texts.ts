@@ -67,6 +67,7 @@ export const texts = {
   batteryName: "Battery",
   signalName: "Signal",
   firmwareName: "Firmware",
+  labelName: "Calls itself",
   reportedLocation: "Says that it is at",
   notSaid: "Not said",
   channels: "What it measures",

@@ -144,7 +144,13 @@ function Decoded({ message }: { message: DecodedMessage }) {
           <ul>
             {device.battery_pct !== null && <li>{texts.battery(numberText(device.battery_pct))}</li>}
             {device.rssi_dbm !== null && <li>{texts.signal(numberText(device.rssi_dbm))}</li>}
+            {device.snr_db !== null && <li>{texts.overNoise(numberText(device.snr_db))}</li>}
             {device.firmware !== null && <li>{texts.firmware(device.firmware)}</li>}
+            {device.label !== null && (
+              <li>
+                {texts.label} “<bdi>{device.label}</bdi>”
+              </li>
+            )}
             {device.online !== null && <li>{device.online ? texts.saysOnline : texts.saysOffline}</li>}
             {device.texts.map((text) => (
               <li key={text}>“{text}”</li>
