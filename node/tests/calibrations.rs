@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use domain::Kind;
 use node::app::readings::{Resolution, Values};
+use node::app::rules::trial::TestRange;
 use node::app::{Caller, SyncSettings};
 use serde_json::{Value, json};
 use support::{Connect, Node, Raw, eventually};
@@ -129,14 +130,14 @@ async fn a_rule_sees_what_a_reading_means_and_so_does_its_test_run() {
     assert_eq!(incident["title"], "gauge at 50");
     assert_eq!(incident["peak"]["value"], 50.0);
 
+    let range = TestRange {
+        from_ms: Some(NOON_MS),
+        to_ms: Some(NOON_MS + 3_600_000),
+        ..TestRange::default()
+    };
     let trial = node
         .app
-        .test_rule(
-            &Caller::socket(),
-            rule.as_object().unwrap(),
-            Some(NOON_MS),
-            Some(NOON_MS + 3_600_000),
-        )
+        .test_rule(&Caller::socket(), rule.as_object().unwrap(), range)
         .await
         .unwrap();
     assert_eq!(trial["fired"], 1, "{trial}");

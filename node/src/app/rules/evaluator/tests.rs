@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)]
 use std::sync::LazyLock;
 
+use serde_json::json;
+
 use super::*;
+use crate::app::records::RuleEffect;
 
 const RULE: RecordId = RecordId([7; 16]);
 
