@@ -144,6 +144,19 @@ async fn a_gateway_has_its_patterns_across_a_restart() {
         .await;
     assert_eq!(raw.packet().await, (0x40, vec![0, 2, 0x87]));
     assert_eq!(raw.subscribe5("muster/v1/gauge/level", 1).await, 0x87);
+
+    let renewed = node.app.renew_mqtt_password(&caller, "lora").await.unwrap();
+    assert_eq!(raw.packet().await.0, 0xe0, "cut off");
+    let (_, refused) = Raw::connect5(&node, connect).await;
+    assert_eq!(refused[1], 0x86);
+    let connect = Connect5 {
+        credentials: Some(("lora", renewed["password"].as_str().unwrap())),
+        ..connect
+    };
+    let (mut raw, connack) = Raw::connect5(&node, connect).await;
+    assert_eq!(connack[1], 0);
+    raw.send(&publish5_packet(0x32, TOPIC, 1, b"", b"2")).await;
+    assert_eq!(raw.packet().await, (0x40, vec![0, 1]), "as before");
     node.app
         .remove_mqtt_account(&Caller::socket(), "lora")
         .await

@@ -14,6 +14,7 @@ mod gate;
 mod health;
 mod layers;
 mod mqtt;
+mod mqtt_accounts;
 mod oauth;
 mod openapi;
 mod operations;
@@ -131,6 +132,9 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(operations::resolve_conflict))
         .routes(routes!(mqtt::make_credentials, mqtt::revoke_credentials))
         .routes(routes!(mqtt::send_command, mqtt::list_commands))
+        .routes(routes!(mqtt_accounts::list, mqtt_accounts::add))
+        .routes(routes!(mqtt_accounts::remove))
+        .routes(routes!(mqtt_accounts::renew_password))
         .routes(routes!(series::list))
         .routes(routes!(series::read))
         .routes(routes!(series::readings))

@@ -25,12 +25,16 @@ pub async fn make_credentials(
     PathId(id): PathId,
 ) -> Result<Response, Problem> {
     let value = api.app.make_device_credentials(&caller, &id).await?;
-    let mut response = (StatusCode::CREATED, Json(value)).into_response();
-    // They must not stay in a cache between here and the person.
+    Ok(shown_once(value))
+}
+
+/// Credentials, which must not stay in a cache between here and the person.
+pub(super) fn shown_once(credentials: Value) -> Response {
+    let mut response = (StatusCode::CREATED, Json(credentials)).into_response();
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 /// Take a device's credentials away, and end its connections.

@@ -214,6 +214,11 @@ pub(super) enum MqttAccountCommand {
         #[arg(long, value_name = "FILTER")]
         subscribe: Vec<String>,
     },
+    /// Give a gateway's account a new password, shown once, and end its connections
+    Passwd {
+        /// User name
+        name: String,
+    },
     /// List all accounts, those of devices too
     List,
     /// Remove an account and end its connections

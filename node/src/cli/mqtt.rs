@@ -22,11 +22,13 @@ pub(super) async fn mqtt(place: &Place, args: Mqtt) -> anyhow::Result<()> {
             };
             let value = ask(place, request).await?;
             show(place, &value, |value| {
-                format!(
-                    "added {}\npassword {}\nIt is not shown again.\n",
-                    print::word(&value["username"]),
-                    print::word(&value["password"])
-                )
+                format!("added {}", credentials(value))
+            })
+        }
+        MqttAccountCommand::Passwd { name } => {
+            let value = ask(place, LocalRequest::MqttAccountPassword { name }).await?;
+            show(place, &value, |value| {
+                format!("changed {}", credentials(value))
             })
         }
         MqttAccountCommand::List => {
@@ -40,6 +42,14 @@ pub(super) async fn mqtt(place: &Place, args: Mqtt) -> anyhow::Result<()> {
             })
         }
     }
+}
+
+fn credentials(value: &Value) -> String {
+    format!(
+        "{}\npassword {}\nIt is not shown again.\n",
+        print::word(&value["username"]),
+        print::word(&value["password"])
+    )
 }
 
 fn accounts(value: &Value) -> String {

@@ -66,6 +66,11 @@ pub enum LocalRequest {
         /// Topic filters.
         subscribe: Vec<String>,
     },
+    /// `muster mqtt account passwd`
+    MqttAccountPassword {
+        /// User name.
+        name: String,
+    },
     /// `muster mqtt account list`
     MqttAccountList,
     /// `muster mqtt account remove`
@@ -205,6 +210,7 @@ async fn carry_out(app: &Arc<App>, request: LocalRequest) -> Result<Value, AppEr
             app.add_mqtt_account(&caller, &name, publish, subscribe)
                 .await
         }
+        LocalRequest::MqttAccountPassword { name } => app.renew_mqtt_password(&caller, &name).await,
         LocalRequest::MqttAccountList => app
             .list_mqtt_accounts(&caller)
             .map(|items| json!({ "items": items })),

@@ -82,6 +82,10 @@ async fn commands_and_accounts_are_in_the_audit_record_without_their_secrets() {
         .add_mqtt_account(&socket, "gateway", filters(), Vec::new())
         .await
         .unwrap();
+    let renewed = node
+        .post("/v1/mqtt-accounts/gateway/password", json!({}))
+        .await
+        .expect(201);
     node.app
         .remove_mqtt_account(&socket, "gateway")
         .await
@@ -92,6 +96,7 @@ async fn commands_and_accounts_are_in_the_audit_record_without_their_secrets() {
         ("device.command", "admin", "command", command.id()),
         ("device.credentials.revoke", "admin", "device", "pump"),
         ("mqtt.account.add", "local administrator", "name", "gateway"),
+        ("mqtt.account.password", "admin", "name", "gateway"),
         (
             "mqtt.account.remove",
             "local administrator",
@@ -107,6 +112,7 @@ async fn commands_and_accounts_are_in_the_audit_record_without_their_secrets() {
     for secret in [
         credentials.body["password"].as_str().unwrap(),
         account["password"].as_str().unwrap(),
+        renewed.body["password"].as_str().unwrap(),
         "sesame",
     ] {
         assert!(!all.contains(secret), "{all}");

@@ -10,6 +10,7 @@ mod documents;
 mod errors;
 mod events;
 mod harness;
+mod mqtt_accounts;
 mod rules;
 mod schema;
 mod series;

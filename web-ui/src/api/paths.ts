@@ -57,6 +57,9 @@ export const paths = {
     range: { from?: string; to?: string; resolution: string; values?: "calibrated" | "raw"; limit: number },
   ) => `/v1/series/${part(id)}/readings${query({ ...range })}`,
   brokers: () => "/v1/brokers",
+  mqttAccounts: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/mqtt-accounts${query({ ...page })}`,
+  mqttAccount: (name: string) => `/v1/mqtt-accounts/${part(name)}`,
+  mqttAccountPassword: (name: string) => `/v1/mqtt-accounts/${part(name)}/password`,
   decoders: () => "/v1/decoders",
   decodersTry: () => "/v1/decoders/try",
   deadLetters: (filter: DeadLetterFilter & { state?: "open"; limit?: number; cursor?: string | null } = {}) =>

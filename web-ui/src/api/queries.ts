@@ -16,6 +16,7 @@ import type {
   Incident,
   KnownPeer,
   Message,
+  MqttAccount,
   NodeStatus,
   Page,
   Peer,
@@ -60,6 +61,7 @@ export const keys = {
   },
   messages: { all: () => ["messages"] as const },
   brokers: { all: () => ["brokers"] as const },
+  mqttAccounts: { all: () => ["mqtt-accounts"] as const },
   decoders: { all: () => ["decoders"] as const },
   deadLetters: {
     all: () => ["dead-letters"] as const,
@@ -203,6 +205,9 @@ export const useMessages = () =>
   usePages<Message>(keys.messages.all(), (cursor) => paths.messages({ limit: PAGE, cursor }), VALUES_EVERY_MS);
 
 export const useBrokers = () => usePages<Broker>(keys.brokers.all(), () => paths.brokers(), VALUES_EVERY_MS);
+
+export const useMqttAccounts = () =>
+  usePages<MqttAccount>(keys.mqttAccounts.all(), (cursor) => paths.mqttAccounts({ limit: PAGE, cursor }));
 
 /** All in one page, with the version that says what a write replaces. */
 export const useDecoders = () =>

@@ -134,6 +134,10 @@ export const common = {
   lon: "Longitude",
   locationHint: "Degrees, WGS 84. South and west are negative.",
   usePosition: "Use my position",
+  username: "User name",
+  password: "Password",
+  passwordOnce: "Write it down now: it is not shown again.",
+  passwordNoted: "I have it",
   positionFailed: "The position of this device is not available. Type the coordinates instead.",
   fieldsWrong: (count: number) =>
     count === 1 ? "One field needs a change. Nothing was saved." : `${count} fields need a change. Nothing was saved.`,

@@ -12,6 +12,58 @@ pub struct DeviceCredentials {
     pub password: String,
 }
 
+/// Who publishes and subscribes for many devices: a gateway, a program. (Accounts of devices stand with the devices.)
+#[derive(ToSchema)]
+pub struct MqttAccount {
+    /// What it signs in with.
+    pub name: String,
+    /// Topic filters that it may publish under.
+    pub publish: Vec<String>,
+    /// Topic filters that it may subscribe to.
+    pub subscribe: Vec<String>,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// One page of accounts.
+#[derive(ToSchema)]
+pub struct MqttAccountPage {
+    /// By name.
+    pub items: Vec<MqttAccount>,
+    /// Cursor of the next page; null at the end.
+    #[schema(required)]
+    pub next: Option<String>,
+    /// This node's position in arrival order.
+    pub since: String,
+}
+
+/// An account to make.
+#[derive(ToSchema)]
+pub struct NewMqttAccount {
+    /// 1 to 128 bytes without control characters, and no other account's.
+    pub name: String,
+    /// Topic filters that it may publish under, such as `muster/v1/+/level`; at most 32, none where nothing is said.
+    #[schema(required = false)]
+    pub publish: Vec<String>,
+    /// Topic filters that it may subscribe to; at most 32, none where nothing is said.
+    #[schema(required = false)]
+    pub subscribe: Vec<String>,
+}
+
+/// What a gateway signs in with.
+#[derive(ToSchema)]
+pub struct MqttAccountCredentials {
+    /// The account's name.
+    pub username: String,
+    /// Shown this once.
+    pub password: String,
+    /// Topic filters that it may publish under.
+    pub publish: Vec<String>,
+    /// Topic filters that it may subscribe to.
+    pub subscribe: Vec<String>,
+}
+
 /// Something that a device is to do.
 #[derive(ToSchema)]
 pub struct NewDeviceCommand {

@@ -6,11 +6,13 @@
 //! Invariants: an account that is removed, or given a new secret, ends its connections; so does a device's that is
 //! disabled or deleted ([`super::barred`]), and nobody signs in with it. Every change is in the audit record.
 
+mod gateways;
+
 use std::collections::HashMap;
 
 use data_encoding::BASE32_NOPAD;
 use domain::permissions::{Action, Subject};
-use domain::{FieldError, Kind, RecordId};
+use domain::{Kind, RecordId};
 use serde_json::{Value, json};
 use store::{MqttAccount, MqttChange};
 use subtle::ConstantTimeEq;
@@ -18,17 +20,11 @@ use sync_engine::ObjectId;
 
 use super::Mqtt;
 use super::rights::Rights;
-use super::topics::check_filter;
-use crate::app::clock::rfc3339;
 use crate::app::present::RowView;
-use crate::app::{App, AppError, Caller, RecordKind};
+use crate::app::{App, AppError, Caller, RecordKind, to_its_end};
 
 /// Accounts of one node: every device it keeps names of could not have one; ten thousand are a large operation.
 pub const ACCOUNTS_MAX: usize = 10_000;
-/// Patterns of a gateway, each way.
-const PATTERNS_MAX: usize = 32;
-/// Longest name of an account.
-const NAME_BYTES_MAX: usize = 128;
 /// 160 bits: 32 letters and digits.
 const SECRET_BYTES: usize = 20;
 
@@ -101,6 +97,21 @@ impl Mqtt {
         self.0.devices.claims().set(devices.map(Box::from));
     }
 
+    /// Such accounts, by name.
+    fn accounts_by_name(&self, such: impl Fn(&MqttAccount) -> bool) -> Vec<MqttAccount> {
+        let accounts = self.0.accounts.read();
+        let such = accounts.by_name.values().filter(|account| such(account));
+        let mut such: Vec<MqttAccount> = such.cloned().collect();
+        such.sort_by(|a, b| a.name.cmp(&b.name));
+        such
+    }
+
+    fn gateway(&self, name: &str) -> Option<MqttAccount> {
+        let accounts = self.0.accounts.read();
+        let found = accounts.by_name.get(name);
+        found.filter(|account| account.device.is_none()).cloned()
+    }
+
     /// Devices that have an account.
     pub(super) fn account_devices(&self) -> Vec<String> {
         let accounts = self.0.accounts.read();
@@ -120,28 +131,32 @@ impl Mqtt {
         accounts.by_name.get(owner).map(Rights::of)
     }
 
-    /// Puts an account in the place of one of this name that `may_replace` allows; answers its secret.
+    /// Puts an account where `may_take` allows it, which sees what is there under its name; answers its secret. It is done
+    /// to its end, whether or not anybody still waits: an account that is on the disk is one that can sign in.
     async fn put_account(
         &self,
-        mut account: MqttAccount,
-        may_replace: impl Fn(&MqttAccount) -> bool,
+        account: MqttAccount,
+        may_take: impl FnOnce(Option<&MqttAccount>) -> Result<(), AppError> + Send + 'static,
     ) -> Result<String, AppError> {
+        let mqtt = self.clone();
+        to_its_end("put an MQTT account", mqtt.put(account, may_take)).await
+    }
+
+    async fn put(
+        self,
+        mut account: MqttAccount,
+        may_take: impl FnOnce(Option<&MqttAccount>) -> Result<(), AppError> + Send,
+    ) -> Result<String, AppError> {
+        let _changing = self.0.changing_accounts.lock().await;
         let secret = BASE32_NOPAD.encode(&rand::random::<[u8; SECRET_BYTES]>());
         {
             let accounts = self.0.accounts.read();
-            match accounts.by_name.get(&account.name) {
-                Some(before) if !may_replace(before) => {
-                    return Err(AppError::Conflict(format!(
-                        "there is an account {} already",
-                        account.name
-                    )));
-                }
-                None if accounts.by_name.len() >= ACCOUNTS_MAX => {
-                    return Err(AppError::Conflict(format!(
-                        "there are {ACCOUNTS_MAX} accounts, as many as this node keeps: remove some"
-                    )));
-                }
-                _ => {}
+            let before = accounts.by_name.get(&account.name);
+            may_take(before)?;
+            if before.is_none() && accounts.by_name.len() >= ACCOUNTS_MAX {
+                return Err(AppError::Conflict(format!(
+                    "there are {ACCOUNTS_MAX} accounts, as many as this node keeps: remove some"
+                )));
             }
             account.secret_hash = accounts.hash(&account.name, secret.as_bytes());
         }
@@ -163,29 +178,38 @@ impl Mqtt {
         Ok(secret)
     }
 
+    /// Removes the account of that name, if it is the one that is meant; answers whether it was. Done to its end, too.
     pub(super) async fn remove_account(
         &self,
         name: &str,
-        is_meant: impl Fn(&MqttAccount) -> bool,
+        is_meant: impl Fn(&MqttAccount) -> bool + Send + 'static,
     ) -> Result<bool, AppError> {
-        let found = self
-            .0
-            .accounts
-            .read()
-            .by_name
-            .get(name)
-            .is_some_and(is_meant);
-        if found {
-            self.write(vec![MqttChange::AccountRemoved {
-                name: name.to_owned(),
-            }])
-            .await?;
-            self.0.accounts.write().by_name.remove(name);
-            self.claim_devices();
-            self.end_owner(name);
-        }
-        Ok(found)
+        let (mqtt, name) = (self.clone(), name.to_owned());
+        let removal = async move {
+            let _changing = mqtt.0.changing_accounts.lock().await;
+            let found = mqtt
+                .0
+                .accounts
+                .read()
+                .by_name
+                .get(&name)
+                .is_some_and(is_meant);
+            if found {
+                mqtt.write(vec![MqttChange::AccountRemoved { name: name.clone() }])
+                    .await?;
+                mqtt.0.accounts.write().by_name.remove(&name);
+                mqtt.claim_devices();
+                mqtt.end_owner(&name);
+            }
+            Ok(found)
+        };
+        to_its_end("remove an MQTT account", removal).await
     }
+}
+
+/// The answer to whoever wants a name that is another's.
+fn taken(name: &str) -> AppError {
+    AppError::Conflict(format!("there is an account {name} already"))
 }
 
 impl App {
@@ -217,7 +241,10 @@ impl App {
         };
         let password = self
             .mqtt
-            .put_account(account, |before| before.device.as_ref() == Some(&device))
+            .put_account(account, move |before| match before {
+                Some(gateway) if gateway.device.is_none() => Err(taken(&gateway.name)),
+                _ => Ok(()),
+            })
             .await?;
         Ok(json!({ "username": device, "password": password }))
     }
@@ -245,7 +272,7 @@ impl App {
         .await?;
         let removed = self
             .mqtt
-            .remove_account(&device, |account| account.device.as_ref() == Some(&device))
+            .remove_account(&device, |account| account.device.is_some())
             .await?;
         if removed {
             Ok(())
@@ -253,78 +280,6 @@ impl App {
             Err(AppError::NotFound {
                 what: "credentials of device",
                 id: id.to_owned(),
-            })
-        }
-    }
-
-    /// Makes a gateway's account: `{"username","password","publish","subscribe"}`.
-    ///
-    /// # Errors
-    /// `Invalid` with pointers, `Conflict` where the name is taken, `Forbidden`, a fault of the store.
-    pub async fn add_mqtt_account(
-        &self,
-        caller: &Caller,
-        name: &str,
-        publish: Vec<String>,
-        subscribe: Vec<String>,
-    ) -> Result<Value, AppError> {
-        self.authorise(caller, Action::Administer, Subject::Node)?;
-        check_gateway(name, &publish, &subscribe)?;
-        self.note_audit(
-            caller,
-            "mqtt.account.add",
-            json!({ "name": name, "publish": publish, "subscribe": subscribe }),
-        )
-        .await?;
-        let account = MqttAccount {
-            name: name.to_owned(),
-            device: None,
-            secret_hash: [0; 32],
-            publish: publish.clone(),
-            subscribe: subscribe.clone(),
-            created_ms: self.mqtt.now_ms(),
-        };
-        let password = self.mqtt.put_account(account, |_| false).await?;
-        Ok(
-            json!({ "username": name, "password": password, "publish": publish, "subscribe": subscribe }),
-        )
-    }
-
-    /// Every account, of devices too: `{"name","device","publish","subscribe","created_at"}`, by name.
-    ///
-    /// # Errors
-    /// `Forbidden`.
-    pub fn list_mqtt_accounts(&self, caller: &Caller) -> Result<Vec<Value>, AppError> {
-        self.authorise(caller, Action::Administer, Subject::Node)?;
-        let accounts = self.mqtt.0.accounts.read();
-        let mut listed: Vec<&MqttAccount> = accounts.by_name.values().collect();
-        listed.sort_by(|a, b| a.name.cmp(&b.name));
-        let value = |account: &&MqttAccount| {
-            json!({
-                "name": account.name,
-                "device": account.device,
-                "publish": account.publish,
-                "subscribe": account.subscribe,
-                "created_at": rfc3339(account.created_ms),
-            })
-        };
-        Ok(listed.iter().map(value).collect())
-    }
-
-    /// Removes an account and ends its connections.
-    ///
-    /// # Errors
-    /// `NotFound`, `Forbidden`, a fault of the store.
-    pub async fn remove_mqtt_account(&self, caller: &Caller, name: &str) -> Result<(), AppError> {
-        self.authorise(caller, Action::Administer, Subject::Node)?;
-        self.note_audit(caller, "mqtt.account.remove", json!({ "name": name }))
-            .await?;
-        if self.mqtt.remove_account(name, |_| true).await? {
-            Ok(())
-        } else {
-            Err(AppError::NotFound {
-                what: "MQTT account",
-                id: name.to_owned(),
             })
         }
     }
@@ -358,53 +313,5 @@ impl App {
                 id: id.to_owned(),
             }),
         }
-    }
-}
-
-fn check_gateway(name: &str, publish: &[String], subscribe: &[String]) -> Result<(), AppError> {
-    let mut errors = Vec::new();
-    let mut wrong = |pointer: String, detail: String| errors.push(FieldError { pointer, detail });
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
-        wrong(
-            "/name".into(),
-            format!("expected 1 to {NAME_BYTES_MAX} bytes without control characters"),
-        );
-    }
-    for (field, patterns) in [("publish", publish), ("subscribe", subscribe)] {
-        if patterns.len() > PATTERNS_MAX {
-            wrong(
-                format!("/{field}"),
-                format!("at most {PATTERNS_MAX} patterns"),
-            );
-        }
-        for (number, pattern) in patterns.iter().enumerate() {
-            if check_filter(pattern).is_err() || pattern.contains('\n') {
-                wrong(
-                    format!("/{field}/{number}"),
-                    "expected a topic filter of MQTT, such as muster/v1/+/level or buoys/#".into(),
-                );
-            }
-        }
-    }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(AppError::Invalid(errors))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_that_are_no_filters_are_named() {
-        let patterns = |text: &str| vec![text.to_owned()];
-        let Err(AppError::Invalid(errors)) = check_gateway("g", &patterns("a#"), &[]) else {
-            panic!("accepted");
-        };
-        assert_eq!(errors[0].pointer, "/publish/0");
-        assert!(check_gateway("", &[], &[]).is_err());
-        assert!(check_gateway("g", &patterns("a/#"), &patterns("b")).is_ok());
     }
 }

@@ -52,7 +52,7 @@ impl App {
             )
             .await?;
             self.mqtt
-                .remove_account(&device, |account| account.device.as_ref() == Some(&device))
+                .remove_account(&device, |account| account.device.is_some())
                 .await?;
         }
         Ok(())

@@ -103,6 +103,8 @@ struct Shared {
     giving: tokio::sync::Mutex<()>,
     states: Mutex<DeviceStates>,
     accounts: RwLock<Accounts>,
+    /// Held while an account is changed, from the look at what is there until the disk and `accounts` have it.
+    changing_accounts: tokio::sync::Mutex<()>,
     wills: Mutex<Wills>,
     /// Of the certificate that devices may pin.
     tls_fingerprint: OnceLock<String>,
@@ -146,6 +148,7 @@ impl Mqtt {
             giving: tokio::sync::Mutex::default(),
             states: Mutex::new(DeviceStates::restore(kept.device_states)),
             accounts: RwLock::new(Accounts::restore(kept.accounts, secret)),
+            changing_accounts: tokio::sync::Mutex::default(),
             wills: Mutex::new(Wills::default()),
             tls_fingerprint: OnceLock::new(),
         }));

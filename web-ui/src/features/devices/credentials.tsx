@@ -4,6 +4,7 @@ import { paths } from "../../api/paths.ts";
 import type { Device, DeviceCredentials } from "../../api/types.ts";
 import { Confirm } from "../../ui/confirm.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
+import { PasswordOnce } from "../../ui/password-once.tsx";
 import { useWrite } from "../../ui/use-write.ts";
 import { texts } from "./texts.ts";
 
@@ -27,23 +28,7 @@ export function Credentials({ device }: { device: Device }) {
         {answer === "revoked" ? (
           <Notice tone="ok" title={texts.credentialsRevoked} />
         ) : (
-          answer !== null && (
-            <Notice tone="warn" title={texts.credentialsOnce}>
-              <dl className="mt-2 grid gap-2">
-                <div>
-                  <dt className="text-sm">{texts.username}</dt>
-                  <dd className="font-mono">{answer.username}</dd>
-                </div>
-                <div>
-                  <dt className="text-sm">{texts.password}</dt>
-                  <dd className="font-mono">{answer.password}</dd>
-                </div>
-              </dl>
-              <button type="button" className="button mt-3" onClick={write.reset}>
-                {texts.credentialsNoted}
-              </button>
-            </Notice>
-          )
+          answer !== null && <PasswordOnce credentials={answer} onNoted={write.reset} />
         )}
       </div>
       <div className="flex flex-wrap gap-2">

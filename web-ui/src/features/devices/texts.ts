@@ -97,8 +97,4 @@ export const texts = {
   credentialsRevokeAsk: (name: string) => `${name} is cut off at once where it has signed in with its password.`,
   credentialsRevokeConfirm: "Take it away now",
   credentialsRevoked: "The password is of no use any more.",
-  credentialsOnce: "Write it down now: it is not shown again.",
-  credentialsNoted: "I have it",
-  username: "User name",
-  password: "Password",
 };

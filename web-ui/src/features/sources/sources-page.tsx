@@ -2,6 +2,7 @@
 import { Link } from "react-router";
 import { useStatus } from "../../api/queries.ts";
 import { Tag } from "../../ui/badges.tsx";
+import { Accounts } from "./accounts.tsx";
 import { Brokers } from "./brokers.tsx";
 import { Decoders } from "./decoders.tsx";
 import { texts } from "./texts.ts";
@@ -37,6 +38,7 @@ export function SourcesPage() {
       )}
       <Brokers />
       <DeadLetters open={status?.dead_letters ?? 0} />
+      <Accounts />
       <Decoders />
       <TryDecoders />
     </div>
