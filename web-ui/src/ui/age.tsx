@@ -21,6 +21,8 @@ interface ProvenanceProps {
   node: string | null | undefined;
   nodeName?: string | null | undefined;
   at: string | null | undefined;
+  /** What wrote it where no person did. Rules write incidents alone; other documents come from the command line. */
+  unsigned?: string;
 }
 
 /** Who changed a document last. */
@@ -31,11 +33,11 @@ export const lastChange = (document: Pick<DocumentBase, "author" | "node" | "nod
   at: document.updated_at,
 });
 
-export function Provenance({ author, node, nodeName, at }: ProvenanceProps) {
+export function Provenance({ author, node, nodeName, at, unsigned = common.sensorAuthor }: ProvenanceProps) {
   const nameOf = useNodeName();
   return (
     <span>
-      {common.by(author ?? common.sensorAuthor, nodeName ?? nameOf(node))} · <Age at={at} />
+      {common.by(author ?? unsigned, nodeName ?? nameOf(node))} · <Age at={at} />
     </span>
   );
 }

@@ -5,7 +5,13 @@ import { ListState, type QueryLike } from "./list-state.tsx";
 import { common, fieldLabel } from "./texts.ts";
 import { Value } from "./value.tsx";
 
-export function History({ query }: { query: QueryLike<HistoryEntry> }) {
+interface HistoryProps {
+  query: QueryLike<HistoryEntry>;
+  /** As of `Provenance`. */
+  unsigned?: string;
+}
+
+export function History({ query, unsigned }: HistoryProps) {
   return (
     <section aria-labelledby="history" className="card p-4">
       <h2 id="history" className="mb-2">
@@ -16,7 +22,13 @@ export function History({ query }: { query: QueryLike<HistoryEntry> }) {
           {query.data?.map((item) => (
             <li key={item.version} className="border-l-4 border-line pl-3">
               <p className="text-sm text-ink-soft">
-                <Provenance author={item.author} node={item.node} nodeName={item.node_name} at={item.made_at} />
+                <Provenance
+                  author={item.author}
+                  node={item.node}
+                  nodeName={item.node_name}
+                  at={item.made_at}
+                  {...(unsigned === undefined ? {} : { unsigned })}
+                />
               </p>
               {item.deleted && <p className="font-semibold">{common.deletedHere}</p>}
               {item.changes.length === 0 && !item.deleted && <p className="text-ink-soft">{common.changedNothing}</p>}

@@ -115,6 +115,7 @@ export const common = {
   unit: "unit",
   stale: "Not current",
   sensorAuthor: "a sensor rule",
+  commandLine: "the command line",
   unknownNode: "unknown node",
   by: (author: string, node: string) => `${author} at ${node}`,
   history: "History",

@@ -140,7 +140,7 @@ function DocumentState({ device, saved }: { device: Device; saved: boolean }) {
   return (
     <>
       <p className="text-sm text-ink-soft">
-        {texts.updated}: <Provenance {...lastChange(device)} />
+        {texts.updated}: <Provenance {...lastChange(device)} unsigned={common.commandLine} />
       </p>
       {saved ? (
         <SaveState saving={false} saved={device} />
@@ -152,7 +152,7 @@ function DocumentState({ device, saved }: { device: Device; saved: boolean }) {
 }
 
 function DeviceHistory({ id }: { id: string }) {
-  return <History query={useDeviceHistory(id)} />;
+  return <History query={useDeviceHistory(id)} unsigned={common.commandLine} />;
 }
 
 function Facts({ device }: { device: Device }) {
@@ -170,7 +170,7 @@ function Facts({ device }: { device: Device }) {
         {device.online === null ? texts.connectionUnknown : device.online ? texts.onlineNow : texts.offline}
       </Fact>
       <Fact name={texts.batteryName}>
-        <Measured value={device.battery_pct} unit="%" at={device.battery_at} />
+        <Measured value={wholePercent(device.battery_pct)} unit="%" at={device.battery_at} />
       </Fact>
       <Fact name={texts.signalName}>
         <Measured value={device.rssi_dbm} unit="dBm" at={device.rssi_at} />
@@ -190,6 +190,9 @@ function Facts({ device }: { device: Device }) {
     </dl>
   );
 }
+
+/** A battery is not known better than that, whatever its device computes. */
+const wholePercent = (value: number | null): number | null => (value === null ? null : Math.round(value));
 
 /** What a device said of itself some time ago may have become something else. */
 function Measured({ value, unit, at }: { value: number | null; unit: string; at: string | null }) {

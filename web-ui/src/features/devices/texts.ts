@@ -20,7 +20,7 @@ export const texts = {
   expectSubmit: "Approve",
   lastSeen: "Last heard",
   neverSeen: "Not heard yet",
-  battery: (pct: number) => `Battery ${pct} %`,
+  battery: (pct: number) => `Battery ${Math.round(pct)} %`,
   signal: (dbm: number) => `Signal ${dbm} dBm`,
   firmware: (version: string) => `Firmware ${version}`,
   lastSeenBy: (node: string) => `by ${node}`,

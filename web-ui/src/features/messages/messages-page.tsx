@@ -106,7 +106,7 @@ function WriteMessage({ onSent }: { onSent: (message: Message) => void }) {
       ref={ref}
       noValidate
       aria-label={texts.formLabel}
-      className="card grid gap-3 p-3 sm:p-4"
+      className="card grid gap-2 p-3 sm:gap-3 sm:p-4"
       onSubmit={(event) => {
         event.preventDefault();
         void submit();
@@ -116,7 +116,7 @@ function WriteMessage({ onSent }: { onSent: (message: Message) => void }) {
       <UnshownErrors errors={remote} shown={["text", "to"]} />
       <TextField
         label={texts.text}
-        rows={3}
+        rows={2}
         value={form.text}
         onChange={(text) => setDraft({ ...form, text })}
         error={errors.text}

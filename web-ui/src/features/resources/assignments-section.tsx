@@ -13,7 +13,7 @@ import { fieldErrors } from "../../ui/field-errors.ts";
 import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
 import { SaveState } from "../../ui/save-state.tsx";
-import { label } from "../../ui/texts.ts";
+import { common, label } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { texts } from "./texts.ts";
 
@@ -79,7 +79,7 @@ function AssignmentRow({ assignment, name }: { assignment: Assignment; name: str
             </Link>
           )}
           <p className="text-sm text-ink-soft">
-            <Provenance {...lastChange(assignment)} />
+            <Provenance {...lastChange(assignment)} unsigned={common.commandLine} />
           </p>
         </div>
         <SelectField

@@ -15,7 +15,7 @@ import { FormActions, UnshownErrors } from "../../ui/form.tsx";
 import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice } from "../../ui/notice.tsx";
 import { SaveState } from "../../ui/save-state.tsx";
-import { label } from "../../ui/texts.ts";
+import { common, label } from "../../ui/texts.ts";
 import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { texts } from "./texts.ts";
@@ -80,7 +80,7 @@ function ResourceRow({ resource }: { resource: Resource }) {
       {facts.length > 0 && <p>{facts.join(" · ")}</p>}
       {resource.out_of_service && <p className="text-warn">{texts.outOfService(resource.out_of_service)}</p>}
       <p className="text-sm text-ink-soft">
-        {texts.updated}: <Provenance {...lastChange(resource)} />
+        {texts.updated}: <Provenance {...lastChange(resource)} unsigned={common.commandLine} />
       </p>
     </li>
   );

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { toBase64 } from "./bytes.ts";
+import { preview, toBase64 } from "./bytes.ts";
 
 test("words go as UTF-8, spaces and all", () => {
   expect(toBase64("22.5", "text")).toBe("MjIuNQ==");
@@ -24,4 +24,20 @@ test("what is no hex or base64 is told, not sent", () => {
 
 test("a payload of the largest size is no matter", () => {
   expect(toBase64("x".repeat(65_536), "text")).toHaveLength(87_384);
+});
+
+test("a payload is shown as words where it is some, else as hex", () => {
+  expect(preview(btoa("22,5 °"))).toEqual({ encoding: "hex", text: "32 32 2c 35 20 b0", cut: false });
+  expect(preview(toBase64('{"t": "22,5 °"}\n', "text") ?? "")).toEqual({
+    encoding: "text",
+    text: '{"t": "22,5 °"}\n',
+    cut: false,
+  });
+  expect(preview(btoa("\u0000\u0001"))).toEqual({ encoding: "hex", text: "00 01", cut: false });
+  expect(preview("")).toEqual({ encoding: "text", text: "", cut: false });
+});
+
+test("of a large payload the beginning is shown, and no half of a character", () => {
+  const umlauts = preview(toBase64(`x${"ä".repeat(600)}`, "text") ?? "");
+  expect(umlauts).toEqual({ encoding: "text", text: `x${"ä".repeat(99)}`, cut: true });
 });

@@ -21,6 +21,33 @@ export function toBase64(text: string, encoding: Encoding): string | null {
   return encode(Uint8Array.from(digits.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16)));
 }
 
+/** So much of a payload shows what it is; the rest is in the API. */
+const SHOWN_BYTES_MAX = 200;
+
+interface Preview {
+  encoding: "text" | "hex";
+  text: string;
+  /** There is more of it. */
+  cut: boolean;
+}
+
+/** The beginning of a payload as a person can read it: as words where it is UTF-8 without control characters. */
+export function preview(base64: string): Preview {
+  const digits = Math.ceil(SHOWN_BYTES_MAX / 3) * 4;
+  const bytes = Uint8Array.from(atob(base64.slice(0, digits)), (one) => one.charCodeAt(0)).slice(0, SHOWN_BYTES_MAX);
+  const cut = base64.length > digits;
+  try {
+    // As of a stream: a character that the cut went through is left away.
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: cut });
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what no text holds
+    if (!/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/.test(text)) return { encoding: "text", text, cut };
+  } catch {
+    // Not UTF-8.
+  }
+  const text = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return { encoding: "hex", text, cut };
+}
+
 /** In steps: `fromCharCode` takes a limited number of arguments. */
 function encode(bytes: Uint8Array): string {
   let binary = "";

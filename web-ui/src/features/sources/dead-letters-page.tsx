@@ -11,6 +11,7 @@ import { ListState } from "../../ui/list-state.tsx";
 import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common, label } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
+import { preview } from "./bytes.ts";
 import { LetterFilter } from "./letter-filter.tsx";
 import { ManyLetters } from "./many-letters.tsx";
 import { texts } from "./texts.ts";
@@ -48,7 +49,7 @@ export function DeadLettersPage() {
         <Link className="link inline-flex min-h-10 items-center" to="/devices/sources">
           ← {texts.title}
         </Link>
-        <div className="flex flex-wrap items-center justify-between gap-2">
+        <div className="mb-1 flex flex-wrap items-center justify-between gap-2">
           <h1>{texts.deadLetters}</h1>
           {open > 0 && <Tag tone="warn">{texts.openLetters(open)}</Tag>}
         </div>
@@ -87,6 +88,7 @@ function Letter({ letter }: { letter: DeadLetter }) {
     <li className="card p-3">
       <p className="font-mono text-sm font-bold">{topic}</p>
       <p>{letter.reason}</p>
+      <Payload base64={letter.payload_base64} />
       <p className="text-sm text-ink-soft">
         {letter.source} · {texts.received} <Age at={letter.received_at} /> · {texts.attempts(letter.attempts)} ·{" "}
         {label(letter.state)}
@@ -114,5 +116,23 @@ function Letter({ letter }: { letter: DeadLetter }) {
         <p aria-live="polite">{write.saving && common.saving}</p>
       </div>
     </li>
+  );
+}
+
+/** What came: mostly that shows the cause. */
+function Payload({ base64 }: { base64: string }) {
+  const { encoding, text, cut } = preview(base64);
+  return (
+    <p className="my-1 text-sm">
+      <span className="text-ink-soft">{encoding === "hex" ? texts.payloadHex : texts.payload}:</span>{" "}
+      {text === "" ? (
+        texts.payloadEmpty
+      ) : (
+        <code className="rounded bg-sunken px-1 font-mono break-all whitespace-pre-wrap">
+          {text}
+          {cut && " …"}
+        </code>
+      )}
+    </p>
   );
 }

@@ -28,7 +28,7 @@ export function LetterFilter({ filter, topic, letters, onField }: LetterFilterPr
     ...words.map((word) => ({ value: word, label: say(word) })),
   ];
   return (
-    <search aria-label={texts.filter} className="grid grid-cols-[minmax(0,1fr)] gap-3 sm:grid-cols-3 sm:items-end">
+    <search aria-label={texts.filter} className="grid grid-cols-2 items-end gap-3 sm:grid-cols-3">
       <TextField
         label={texts.topicPart}
         value={topic}

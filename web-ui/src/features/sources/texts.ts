@@ -129,6 +129,8 @@ export const texts = {
   deadLettersLead:
     "Kept with their bytes and acknowledged to the sender. They can be read again once the cause is fixed.",
   deadLettersNone: "None. Every payload so far could be read.",
+  payloadHex: "Payload in hex",
+  payloadEmpty: "empty",
   received: "received",
   retry: (at: string) => `tried again by itself at ${at}`,
   attempts: (count: number) => `${count} ${count === 1 ? "attempt" : "attempts"}`,

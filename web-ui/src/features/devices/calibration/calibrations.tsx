@@ -13,6 +13,7 @@ import { Confirm } from "../../../ui/confirm.tsx";
 import { ListState } from "../../../ui/list-state.tsx";
 import { ErrorNotice } from "../../../ui/notice.tsx";
 import { SaveState } from "../../../ui/save-state.tsx";
+import { common } from "../../../ui/texts.ts";
 import { useWrite } from "../../../ui/use-write.ts";
 import { AddCalibration } from "./add-calibration.tsx";
 import { type CalibrationForm, curveText, emptyCalibration, inOrder } from "./form.ts";
@@ -102,7 +103,7 @@ function Version({ calibration, counts }: { calibration: Calibration; counts: bo
       <p className="tabular">{curveText(calibration.curve)}</p>
       {calibration.note && <p>{calibration.note}</p>}
       <p className="text-sm text-ink-soft">
-        <Provenance {...lastChange(calibration)} />
+        <Provenance {...lastChange(calibration)} unsigned={common.commandLine} />
       </p>
       <DeleteCalibration calibration={calibration} from={from} />
     </li>
