@@ -7,23 +7,19 @@
 //! - What a person replays is old news: rules do not look at it. What the node itself reads a moment later is news as
 //!   long as it would have been when it came ([`Retry::coming`]): a busy machine must not swallow an alarm.
 
+mod again;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use sensor_drivers::{DecodeError, Decoded, MUSTER_DECODER, Message, Quality, Route, UnitString};
+use sensor_drivers::{DecodeError, Quality};
 use store::flags::Coming;
-use store::{
-    CommitError, DeadLetter, DeadLetterFailure, DeviceWrites, IngestBatch, NewReading, NewText,
-    OddClock, Queueing, SeriesNames, SeriesRefused,
-};
+use store::{CommitError, DeadLetter, DeadLetterFailure, IngestBatch, Queueing, SeriesRefused};
 use tokio_util::sync::CancellationToken;
 
 use super::devices::{DeviceEntry, Reserved};
-use super::ingest::{
-    count_contradictions, is_of_unknown_age, new_reading, odd_clock, reserve_texts, values_of,
-};
-use super::messages::device_text;
+use super::ingest::count_contradictions;
 use super::readings::{blocking, fault};
 use super::{App, AppError};
 
@@ -42,9 +38,6 @@ const NEWS_MS_MAX: i64 = 5 * 60_000;
 /// So many that nobody has looked after are worth a warning: a sensor that speaks another language makes a hundred in an
 /// hour, one bad message does not.
 pub(in crate::app) const OPEN_WARN: u64 = 100;
-
-/// What a dead letter became, with the places of its texts.
-type Replayed = (Vec<NewReading>, DeviceWrites, Vec<Reserved>);
 
 /// How another attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +218,7 @@ impl App {
             source: Box::new(error),
         })?;
         let (readings, devices, places) = match decoded {
-            Ok(decoded) => decoded,
+            Ok(replayed) => replayed.into_writes(),
             Err(error) => {
                 let now_ms = self.clock.wall_ms().cast_signed();
                 let failure = DeadLetterFailure {
@@ -268,98 +261,6 @@ impl App {
             }),
         }
     }
-
-    /// With the decoders of now, whose name comes with the outcome.
-    fn decode_again(
-        &self,
-        letter: &DeadLetter,
-        retry: Retry,
-    ) -> (String, Result<Replayed, Unreadable>) {
-        let active = self.decoders.now();
-        let decoder = match active.table.route(&letter.topic) {
-            Some(Route::Entry(entry)) => format!("{} {}", entry.name(), entry.version()),
-            Some(Route::Muster) => format!("{} {}", MUSTER_DECODER.0, MUSTER_DECODER.1),
-            None => String::new(),
-        };
-        let decoded = active.table.decode(&Message {
-            topic: &letter.topic,
-            payload: &letter.payload,
-            received_ms: letter.received_ms,
-        });
-        let decoded = decoded.map_err(Unreadable::from).and_then(|decoded| {
-            let (texts, places) = self.old_texts(&decoded, letter.received_ms)?;
-            let (readings, odd_clocks) = self.old_readings(&decoded, letter, retry)?;
-            let devices = DeviceWrites {
-                texts,
-                odd_clocks,
-                ..DeviceWrites::default()
-            };
-            Ok((readings, devices, places))
-        });
-        (decoder, decoded)
-    }
-
-    fn old_texts(
-        &self,
-        decoded: &Decoded,
-        received_ms: i64,
-    ) -> Result<(Vec<NewText>, Vec<Reserved>), Unreadable> {
-        let (mut texts, mut places) = (Vec::new(), Vec::new());
-        for report in decoded
-            .devices
-            .iter()
-            .filter(|report| !report.texts.is_empty())
-        {
-            let device = self
-                .devices
-                .entry(&report.device)
-                .ok_or(Unreadable::TooManyDevices)?;
-            let of_device =
-                reserve_texts(&self.devices, &report.device, &device, report.texts.len())?;
-            places.extend(of_device);
-            texts.extend(report.texts.iter().map(|text| NewText {
-                text: device_text(&report.device, text, received_ms),
-                message: None,
-            }));
-        }
-        Ok((texts, places))
-    }
-
-    fn old_readings(
-        &self,
-        decoded: &Decoded,
-        letter: &DeadLetter,
-        retry: Retry,
-    ) -> Result<(Vec<NewReading>, Vec<OddClock>), Unreadable> {
-        let received_ms = letter.received_ms;
-        let mut readings = Vec::new();
-        let mut odd_clocks = Vec::new();
-        let values = decoded.devices.iter().flat_map(|report| {
-            let values = values_of(report, received_ms);
-            values.map(|(sample, judged)| (report.device.as_str(), sample, judged))
-        });
-        for (device, sample, judged) in values {
-            if is_of_unknown_age(&judged, letter.kept) {
-                continue;
-            }
-            let names = SeriesNames {
-                device,
-                channel: &sample.channel,
-                unit: sample.unit.as_ref().map_or("", UnitString::as_str),
-            };
-            let entry = self
-                .devices
-                .entry(device)
-                .ok_or(Unreadable::TooManyDevices)?;
-            let readings_file = self.store.readings();
-            let series = readings_file.intern_series(&names, entry.owner(), received_ms)?;
-            odd_clocks.extend(odd_clock(&judged, readings.len()));
-            let coming = retry.coming(letter, &entry, sample.quality);
-            let reading = new_reading(series, &judged, received_ms, sample.value, coming);
-            readings.push(reading);
-        }
-        Ok((readings, odd_clocks))
-    }
 }
 
 #[cfg(test)]
@@ -396,6 +297,7 @@ mod tests {
             code: String::new(),
             received_ms,
             kept,
+            anonymous: false,
             payload: Vec::new(),
             attempts: 1,
             state: store::DeadLetterState::Open,

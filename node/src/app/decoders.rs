@@ -1,25 +1,27 @@
 //! Which decoder reads which topic: entries of muster.toml first, then those that were added through the API.
 //!
-//! Invariants: a table that is in use was built without an error; it is replaced as a whole, and sessions notice; what
-//! the API added is on the disk before it is in use, and takes the place only of the entries that its writer saw.
+//! Invariants: the table in use is replaced as a whole, and sessions notice; what the API added is on the disk before it is
+//! in use, and takes the place only of the entries that its writer saw.
+
+mod in_use;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use domain::FieldError;
 use domain::permissions::{Action, Subject};
-use sensor_drivers::script::{SCRIPT_BYTES_MAX, ScriptHost};
+use sensor_drivers::script::SCRIPT_BYTES_MAX;
 use sensor_drivers::{
-    ConfigErrors, Decoded, DecoderConfig, DecoderTable, ENTRIES_MAX, MUSTER_DECODER, Message, Route,
+    ConfigErrors, Decoded, DecoderConfig, ENTRIES_MAX, MUSTER_DECODER, Message, Route,
 };
 use serde_json::{Map, Value, json};
 use store::Batch;
 use sync_engine::Lane;
 use tokio::sync::Mutex;
 
+pub(in crate::app) use self::in_use::Active;
+use self::in_use::{NOTHING_ADDED, build, version_of};
 use super::audit;
 use super::{App, AppError, Caller, to_its_end};
 
@@ -33,15 +35,6 @@ pub(in crate::app) struct Decoders {
     /// Held from the look at the version until what replaces it is in use: of two writers who saw the same one, the
     /// second is told.
     replacing: Arc<Mutex<()>>,
-}
-
-/// What is in use.
-pub(in crate::app) struct Active {
-    pub(in crate::app) table: DecoderTable,
-    configured: Vec<DecoderConfig>,
-    added: Vec<DecoderConfig>,
-    /// Of what was added, and of nothing else: that is what a writer replaces.
-    version: String,
 }
 
 /// Why the decoders of the configuration cannot be used.
@@ -65,63 +58,21 @@ pub enum DecodersError {
     App(#[from] AppError),
 }
 
-/// Time since the process first asked: scripts end by it where the machine is too slow for their steps.
-fn monotonic() -> Duration {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed()
-}
-
-const HOST: ScriptHost = ScriptHost {
-    monotonic: Some(monotonic),
-};
-
-impl Default for Active {
-    fn default() -> Self {
-        Active {
-            table: DecoderTable::default(),
-            configured: Vec::new(),
-            added: Vec::new(),
-            version: version_of(&[]),
-        }
-    }
-}
-
 impl Decoders {
     pub(in crate::app) fn now(&self) -> Arc<Active> {
         self.active.load_full()
     }
 
+    /// Answers what of it does not fit.
     fn replace(
         &self,
         configured: Vec<DecoderConfig>,
-        added: Vec<DecoderConfig>,
-    ) -> Result<(), ConfigErrors> {
-        let table = build(&configured, &added)?;
-        let version = version_of(&added);
-        self.active.store(Arc::new(Active {
-            table,
-            configured,
-            added,
-            version,
-        }));
-        Ok(())
+        saved: &[u8],
+    ) -> Result<Arc<Active>, ConfigErrors> {
+        let active = Arc::new(Active::of(configured, saved)?);
+        self.active.store(Arc::clone(&active));
+        Ok(active)
     }
-}
-
-/// Tells one list of entries from another, also over a restart. The same list has the same version: who puts back what
-/// somebody saw takes nothing from them.
-fn version_of(added: &[DecoderConfig]) -> String {
-    /// 64 bits: nobody gains by making two lists collide, and lists are few.
-    const VERSION_BYTES: usize = 8;
-    let bytes = serde_json::to_vec(added).unwrap_or_default();
-    data_encoding::HEXLOWER.encode(&blake3::hash(&bytes).as_bytes()[..VERSION_BYTES])
-}
-
-fn build(
-    configured: &[DecoderConfig],
-    added: &[DecoderConfig],
-) -> Result<DecoderTable, ConfigErrors> {
-    DecoderTable::build(&[configured, added].concat(), HOST)
 }
 
 impl App {
@@ -139,20 +90,18 @@ impl App {
             read_script(entry, directory)?;
         }
         let saved = self.read(|reader| reader.setting(SETTING)).await?;
-        let added = match saved.as_deref().map(serde_json::from_slice) {
-            None => Vec::new(),
-            Some(Ok(added)) => added,
-            Some(Err(error)) => {
-                tracing::error!(%error, "the decoders that were added through the API cannot be read: they are not in use");
-                Vec::new()
-            }
-        };
-        if let Err(errors) = self.decoders.replace(configured.clone(), added) {
-            // What was added when another configuration stood must not keep the node from starting.
-            self.decoders
-                .replace(configured, Vec::new())
-                .map_err(DecodersError::Entries)?;
-            tracing::error!(%errors, "decoders that were added through the API no longer fit: they are not in use");
+        let saved = saved.as_deref().unwrap_or(NOTHING_ADDED);
+        // What was added when another configuration stood must not keep the node from starting.
+        let active = self
+            .decoders
+            .replace(configured, saved)
+            .map_err(DecodersError::Entries)?;
+        for (topic, problem) in active.unfit() {
+            tracing::error!(
+                topic,
+                problem,
+                "a decoder that was added through the API does not fit any more: it is not in use"
+            );
         }
         Ok(())
     }
@@ -164,32 +113,8 @@ impl App {
     pub fn list_decoders(&self, caller: &Caller) -> Result<Value, AppError> {
         self.authorise(caller, Action::Read, Subject::Node)?;
         let active = self.decoders.now();
-        let built_in = json!({
-            "origin": "built-in",
-            "name": MUSTER_DECODER.0,
-            "version": MUSTER_DECODER.1,
-            "topic": "muster/v1/#",
-            "entry": Value::Null,
-        });
-        let configs = active.configured.iter().chain(&active.added);
-        let entries = active.table.entries().zip(configs).enumerate();
-        let rest = entries.map(|(index, (entry, config))| {
-            let origin = if index < active.configured.len() {
-                "configuration"
-            } else {
-                "api"
-            };
-            json!({
-                "origin": origin,
-                "name": entry.name(),
-                "version": entry.version(),
-                "topic": entry.topic(),
-                "entry": config,
-            })
-        });
-        let items: Vec<Value> = std::iter::once(built_in).chain(rest).collect();
         Ok(json!({
-            "items": items,
+            "items": active.values(),
             "next": Value::Null,
             "since": self.event_position().to_string(),
             "version": active.version,
@@ -236,18 +161,18 @@ impl App {
     ) -> Result<(), AppError> {
         let _replacing = self.decoders.replacing.lock().await;
         let now = self.decoders.now();
+        let saved = serde_json::to_vec(&added).map_err(|error| AppError::Fault {
+            context: "save decoders",
+            source: Box::new(error),
+        })?;
         if now.version != seen {
             // Sent again because the answer was lost (RFC 9110 §13.1.1).
-            return if now.version == version_of(&added) {
+            return if now.version == version_of(&saved) {
                 Ok(())
             } else {
                 Err(AppError::VersionStale("the decoders"))
             };
         }
-        let saved = serde_json::to_vec(&added).map_err(|error| AppError::Fault {
-            context: "save decoders",
-            source: Box::new(error),
-        })?;
         let mut batch = Batch::new(Lane::Coordination, self.clock.wall_ms());
         batch.audit.push(audit::record(
             batch.arrival_wall_ms,
@@ -256,9 +181,11 @@ impl App {
             None,
             &json!({ "topics": added.iter().map(|entry| &entry.topic).collect::<Vec<_>>() }),
         ));
-        batch.settings.push((SETTING.to_owned(), Some(saved)));
+        batch
+            .settings
+            .push((SETTING.to_owned(), Some(saved.clone())));
         self.store.commit(batch).await?;
-        if let Err(errors) = self.decoders.replace(now.configured.clone(), added) {
+        if let Err(errors) = self.decoders.replace(now.configured.clone(), &saved) {
             tracing::error!(%errors, "decoders that were built a moment ago do not build");
         }
         Ok(())

@@ -32,6 +32,11 @@ use super::{App, AppError, ListQuery};
 /// After a failure, and so that none waits for ever whose wake-up was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// Whether a text that is heard again is known to be the same: what a broker kept is no news otherwise.
+pub(in crate::app) fn can_be_told_apart(message: &TextMessage) -> bool {
+    message.packet.is_some() || message.sent_ms.is_some()
+}
+
 /// What a device said, as it is stored. It is known by the sender's own number for it, else by the sender's time, else by
 /// when it came.
 pub(in crate::app) fn device_text(

@@ -54,6 +54,7 @@ impl App {
             "warnings": Alarming {
                 open_dead_letters: letters.open,
                 dropped_dead_letters: self.store.readings().dead_letters_dropped(),
+                unfit_decoders: self.decoders.now().unfit().count(),
                 brokers_out_of_reach: self.brokers.out_of_reach(),
             }.warnings(),
             "heads_digest": digest,
@@ -89,6 +90,7 @@ impl App {
 struct Alarming {
     open_dead_letters: u64,
     dropped_dead_letters: u64,
+    unfit_decoders: usize,
     /// Name, and why.
     brokers_out_of_reach: Vec<(String, Option<String>)>,
 }
@@ -122,6 +124,15 @@ impl Alarming {
                 ),
             );
         }
+        if self.unfit_decoders > 0 {
+            let unfit = self.unfit_decoders;
+            warn(
+                "decoders-unfit",
+                format!(
+                    "decoders that were added on this node and do not fit beside its muster.toml any more: {unfit}. They                      are not in use: change or remove them under Sources and decoders, or with `PUT /v1/decoders`"
+                ),
+            );
+        }
         warnings
     }
 }
@@ -144,6 +155,7 @@ mod tests {
         let alarming = Alarming {
             open_dead_letters: OPEN_WARN,
             dropped_dead_letters: 1,
+            unfit_decoders: 2,
             brokers_out_of_reach: vec![
                 ("city".into(), Some("connection refused".into())),
                 ("harbour".into(), None),
@@ -153,7 +165,13 @@ mod tests {
         let codes: Vec<_> = warnings.iter().map(|warning| &warning["code"]).collect();
         assert_eq!(
             codes,
-            ["broker", "broker", "dead-letters", "dead-letters-dropped"]
+            [
+                "broker",
+                "broker",
+                "dead-letters",
+                "dead-letters-dropped",
+                "decoders-unfit"
+            ]
         );
         assert_eq!(
             warnings[0]["detail"],

@@ -153,6 +153,58 @@ async fn a_list_that_is_put_again_because_its_answer_was_lost_is_answered_and_wr
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_no_longer_fits_the_configuration_is_shown_and_stays_until_somebody_removes_it() {
+    let node = Node::start().await;
+    let configure = async |entries: Value| {
+        let entries = serde_json::from_value(entries).expect("decoders");
+        let directory = std::path::Path::new(".");
+        let used = node.app.use_decoders(entries, directory).await;
+        used.expect("a configuration that fits");
+    };
+    let tasmota = json!({ "topic": "tele/+/SENSOR", "format": "tasmota" });
+    let mesh = json!({ "topic": "msh/#", "format": "meshtastic" });
+    put(&node, json!({ "items": [tasmota, mesh] }))
+        .await
+        .expect(200);
+    let before = version(&node).await;
+
+    // As after a restart with another muster.toml.
+    configure(json!([{ "topic": "tele/#", "format": "ignore" }])).await;
+    let listed = node.get("/v1/decoders").await.expect(200);
+    let items = &listed.body["items"];
+    assert_eq!(items[2]["topic"], "tele/+/SENSOR");
+    assert!(
+        items[2]["problem"]
+            .as_str()
+            .is_some_and(|why| why.contains("tele/#")),
+        "{items}"
+    );
+    assert_eq!(
+        (&items[3]["topic"], &items[3]["problem"]),
+        (&json!("msh/#"), &Value::Null)
+    );
+    assert_eq!(listed.version(), before);
+    let warned = node.get("/v1/status").await.expect(200);
+    assert_eq!(warned.body["warnings"][0]["code"], "decoders-unfit");
+    // Whoever puts the list with another one hears of it, and nothing is lost.
+    let another = json!({ "topic": "zigbee2mqtt/#", "format": "zigbee2mqtt" });
+    let refused = put(&node, json!({ "items": [tasmota, mesh, another] }))
+        .await
+        .expect(422);
+    assert_eq!(refused.pointers(), ["/items/0"], "{}", refused.body);
+
+    configure(json!([])).await;
+    let listed = node.get("/v1/decoders").await.expect(200);
+    assert_eq!(listed.body["items"][1]["problem"], Value::Null);
+    let status = node.get("/v1/status").await.expect(200);
+    assert_eq!(status.body["warnings"], json!([]));
+    configure(json!([{ "topic": "tele/#", "format": "ignore" }])).await;
+    put(&node, json!({ "items": [mesh] })).await.expect(200);
+    assert_eq!(added(&node).await, ["msh/#"]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_lists_that_are_put_at_once_over_the_same_one_only_one_is_taken() {
     let node = Node::start().await;
     let seen = version(&node).await;

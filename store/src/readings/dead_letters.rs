@@ -50,6 +50,8 @@ pub struct DeadLetter {
     pub received_ms: i64,
     /// See [`NewDeadLetter`].
     pub kept: bool,
+    /// See [`NewDeadLetter`].
+    pub anonymous: bool,
     pub payload: Vec<u8>,
     /// How often it was tried to read it.
     pub attempts: u32,
@@ -140,8 +142,8 @@ impl DeadLetters {
         let inserted = connection
             .prepare_cached(
                 "INSERT INTO dead_letter (source, topic, reason, received_ms, payload, session, packet, hash, position, \
-                 decoder, code, retry_at_ms, bytes, share, copy) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, length(?5), ?13, ?14) \
+                 decoder, code, retry_at_ms, bytes, share, copy, anonymous) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, length(?5), ?13, ?14, ?15) \
                  ON CONFLICT (source, topic, copy) WHERE copy IS NOT NULL DO NOTHING",
             )?
             .execute(params![
@@ -158,7 +160,8 @@ impl DeadLetters {
                 dead.code,
                 dead.retry_at_ms,
                 share_of(&dead.topic),
-                dead.kept.then(|| copy_number(&dead.payload))
+                dead.kept.then(|| copy_number(&dead.payload)),
+                dead.anonymous,
             ])?;
         if inserted == 0 {
             return Ok(false);
@@ -249,7 +252,8 @@ fn copy_number(payload: &[u8]) -> i64 {
 }
 
 /// A copy that a broker kept is one that has a number.
-const COLUMNS: &str = "id, source, topic, reason, received_ms, payload, attempts, state, decoder, code, retry_at_ms, copy IS NOT NULL";
+const COLUMNS: &str = "id, source, topic, reason, received_ms, payload, attempts, state, decoder, code, retry_at_ms, \
+                       copy IS NOT NULL, anonymous";
 
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     Ok(DeadLetter {
@@ -269,6 +273,7 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
         code: row.get(9)?,
         retry_at_ms: row.get(10)?,
         kept: row.get(11)?,
+        anonymous: row.get(12)?,
     })
 }
 

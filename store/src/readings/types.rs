@@ -109,6 +109,8 @@ pub struct NewDeadLetter {
     pub payload: Vec<u8>,
     /// It is a copy that a broker kept: it was no news when it came.
     pub kept: bool,
+    /// Its sender had no account: it may say nothing of devices that have one.
+    pub anonymous: bool,
     /// As in [`NewReading::message`].
     pub message: Option<u32>,
 }

@@ -29,6 +29,9 @@ pub struct Decoder {
     /// As it is configured; null for what is built in.
     #[schema(required, value_type = Option<Object>)]
     pub entry: Option<Value>,
+    /// Why it is not in use: it was added here and does not fit beside the configuration of now. Null for one that is.
+    #[schema(required)]
+    pub problem: Option<String>,
 }
 
 /// Decoders.

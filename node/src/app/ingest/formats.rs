@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sensor_drivers::{ChannelSample, Decoded, Entry, JudgedTime, Quality, TextMessage, UnitString};
+use sensor_drivers::{ChannelSample, Decoded, Entry, JudgedTime, Quality, UnitString};
 use store::flags::Coming;
 use store::{NewReading, NewText, SeriesNames};
 
@@ -16,7 +16,7 @@ use super::values::values_of;
 use super::{IngestSession, Message};
 use crate::app::dead_letters::Unreadable;
 use crate::app::devices::{DeviceEntry, Devices, Health, Reserved};
-use crate::app::messages::device_text;
+use crate::app::messages::{can_be_told_apart, device_text};
 
 /// A value on its way into the batch.
 struct Ready {
@@ -77,10 +77,8 @@ impl IngestSession {
                 let reading = self.reading_of(&device, &report.device, &sample, judged, message)?;
                 ready.push(reading);
             }
-            // What a broker kept is no news, unless it can be told whether it was heard before.
-            let is_known = |text: &TextMessage| text.packet.is_some() || text.sent_ms.is_some();
             let of_device = report.texts.iter();
-            let of_device = of_device.filter(|text| !message.kept || is_known(text));
+            let of_device = of_device.filter(|text| !message.kept || can_be_told_apart(text));
             let before = texts.len();
             texts.extend(of_device.map(|text| device_text(&report.device, text, self.now_ms)));
             let places = reserve_texts(

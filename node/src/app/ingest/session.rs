@@ -150,6 +150,7 @@ impl IngestSession {
             retry_at_ms,
             payload: payload.to_vec(),
             kept,
+            anonymous: self.nobody,
             message,
         });
     }

@@ -167,6 +167,7 @@ function DecoderRow({ decoder, busy, onEdit, onRemove }: DecoderRowProps) {
         {format}
         {decoder.name !== format && <span className="text-ink-soft"> · {decoder.name}</span>}
       </p>
+      {decoder.problem !== null && <p className="font-semibold text-warn">{texts.notInUse(decoder.problem)}</p>}
       {decoder.entry && (
         <details>
           <summary className="cursor-pointer py-2 text-sm font-semibold">{texts.showEntry(decoder.topic)}</summary>

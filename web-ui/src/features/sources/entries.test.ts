@@ -8,6 +8,7 @@ const decoder = (origin: string, topic: string, more: Record<string, unknown> = 
   version: "1",
   topic,
   entry: { topic, format: "plain", ...more },
+  problem: null,
 });
 
 test("only what was added here is sent back, in its order: the configuration's own entries are not the page's", () => {

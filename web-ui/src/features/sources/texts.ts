@@ -65,6 +65,7 @@ export const texts = {
   decodersLead:
     "The first whose topic fits reads a message. Those of muster.toml are changed there; those added here are asked after them.",
   ownFormat: "Muster's own format",
+  notInUse: (problem: string) => `Not in use, because it does not fit any more: ${problem}`,
   origin,
   showEntry: (topic: string) => `Show how ${topic} is read`,
   addDecoder: "Add a decoder",
