@@ -120,12 +120,19 @@ browserTest("a rule of each kind is written and said in a sentence", async (t, b
     await rows.filter({ hasText: "Air" }).waitFor();
     assert.equal(await rows.count(), KINDS.length + 1);
     await page.getByRole("link", { name: "River high" }).click();
+    // What came before the rule was written is not evaluated.
+    await publish(hq, "muster/v1/river-1/level", { v: 3, u: "m" });
+    const now = page.getByRole("region", { name: "What it sees now" }).getByRole("listitem");
+    await now.filter({ hasText: "river-1 · level" }).getByText("3 m", { exact: true }).waitFor();
+    await now.getByText("Normal", { exact: true }).waitFor();
     await page.getByRole("button", { name: "Test run" }).click();
     // Nobody had approved the device before it was heard: the readings came after.
     await page.getByText("Would have fired 3 times in the last week.").waitFor();
     const firings = page.getByRole("list", { name: "When it would have fired" }).getByRole("listitem");
     assert.equal(await firings.count(), 3);
     await firings.first().getByText("peak 4.5", { exact: false }).waitFor();
+    await page.getByRole("img", { name: /^level of river-1 in the last week: between 3 and 4.5, raises at 4, ends at 3.5$/ }).waitFor();
+    assert.equal(await page.getByTestId("level").count(), 2);
     await page.getByLabel("Over the last").selectOption("day");
     await page.getByRole("button", { name: "Test run" }).click();
     await page.getByText("in the last day", { exact: false }).waitFor();

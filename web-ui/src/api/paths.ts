@@ -80,6 +80,8 @@ export const paths = {
   ruleRestore: (id: string) => `/v1/rules/${part(id)}/restore`,
   ruleHistory: (id: string, page: { limit?: number; cursor?: string | null } = {}) =>
     `/v1/rules/${part(id)}/history${query({ ...page })}`,
+  ruleState: (id: string, page: { limit?: number; cursor?: string | null } = {}) =>
+    `/v1/rules/${part(id)}/state${query({ ...page })}`,
   ruleTest: () => "/v1/rules/test",
 
   conflicts: (filter: { state?: "open" | "resolved"; limit?: number; cursor?: string | null } = {}) =>

@@ -22,6 +22,7 @@ import type {
   Peer,
   Resource,
   Rule,
+  RuleSeen,
   Series,
   StatusAnswer,
 } from "./types.ts";
@@ -71,6 +72,7 @@ export const keys = {
     all: () => ["rules"] as const,
     one: (id: string) => ["rules", "one", id] as const,
     history: (id: string) => ["rules", "history", id] as const,
+    state: (id: string) => ["rules", "state", id] as const,
   },
   conflicts: {
     all: () => ["conflicts"] as const,
@@ -233,6 +235,9 @@ export const useRule = (id: string) =>
     queryFn: ({ signal }) => api.get<Rule>(paths.rule(id), signal),
     refetchInterval: SEEN_BY_EVERY_MS,
   });
+
+export const useRuleState = (id: string) =>
+  usePages<RuleSeen>(keys.rules.state(id), (cursor) => paths.ruleState(id, { limit: PAGE, cursor }), VALUES_EVERY_MS);
 
 export const useRuleHistory = (id: string) =>
   usePages<HistoryEntry>(keys.rules.history(id), (cursor) => paths.ruleHistory(id, { limit: PAGE, cursor }));

@@ -20,6 +20,7 @@ import { ConflictCard } from "../conflicts/conflict-card.tsx";
 import { EditRule, type RuleDraft, startEdit } from "./edit-rule.tsx";
 import { canonical, isKnownKind } from "./form.ts";
 import { unitOf } from "./matching.ts";
+import { RuleNow } from "./rule-now.tsx";
 import { RuleSwitch } from "./rule-switch.tsx";
 import { notes, sentence } from "./sentence.ts";
 import { TestRunSection, useTestRun } from "./test-run.tsx";
@@ -88,6 +89,7 @@ function RuleDetail({ rule }: { rule: Rule }) {
         {rule.conflicts.map(({ conflict }) => (
           <ConflictCard key={conflict} id={conflict} />
         ))}
+        {isKnownKind(rule.kind) && <RuleNow rule={rule} />}
         {draft === null ? (
           <TestStored rule={rule} />
         ) : (

@@ -12,6 +12,7 @@ import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { useWrite, type Write } from "../../ui/use-write.ts";
 import { numberText } from "../../ui/value.tsx";
 import { creationOf } from "./form.ts";
+import { RuleCurves } from "./rule-curves.tsx";
 import { texts } from "./texts.ts";
 
 const DAY_MS = 86_400_000;
@@ -27,22 +28,26 @@ export interface TestRun {
   days: number;
   setDays: (days: number) => void;
   write: Write<Question, RuleTestResult>;
-  /** The days of the answer that is shown, which may be others than are chosen now. */
-  answeredDays: number;
+  /** What the answer that is shown was asked about, which may be other than what is chosen and written now. */
+  asked: { days: number; rule: RuleInput } | null;
   run: (input: RuleInput) => Promise<void>;
 }
 
 export function useTestRun(): TestRun {
   const [days, setDays] = useState(7);
-  const [answeredDays, setAnsweredDays] = useState(days);
+  const [asked, setAsked] = useState<TestRun["asked"]>(null);
   const write = useWrite(({ rule, days: range }: Question) =>
-    api.post<RuleTestResult>(paths.ruleTest(), { rule, from: inNodeTime(Date.now() - range * DAY_MS) }),
+    api.post<RuleTestResult>(paths.ruleTest(), {
+      rule,
+      from: inNodeTime(Date.now() - range * DAY_MS),
+      values: true,
+    }),
   );
   const run = async (input: RuleInput) => {
-    setAnsweredDays(days);
+    setAsked({ days, rule: input });
     await write.run({ rule: creationOf(input), days });
   };
-  return { days, setDays, write, answeredDays, run };
+  return { days, setDays, write, asked, run };
 }
 
 interface TestRunSectionProps {
@@ -76,13 +81,15 @@ export function TestRunSection({ test, onRun, errorShown = false }: TestRunSecti
       {write.error !== null && !errorShown && <ErrorNotice error={write.error} onRetry={onRun} />}
       <div aria-live="polite">
         {write.saving && <p className="font-semibold">{texts.testing}</p>}
-        {write.state.phase === "saved" && <Result result={write.state.answer} days={test.answeredDays} />}
+        {write.state.phase === "saved" && test.asked !== null && (
+          <Result result={write.state.answer} days={test.asked.days} rule={test.asked.rule} />
+        )}
       </div>
     </section>
   );
 }
 
-function Result({ result, days }: { result: RuleTestResult; days: number }) {
+function Result({ result, days, rule }: { result: RuleTestResult; days: number; rule: RuleInput }) {
   const [all, setAll] = useState(false);
   const range = texts.range(days);
   const newestFirst = result.firings.toReversed();
@@ -100,6 +107,7 @@ function Result({ result, days }: { result: RuleTestResult; days: number }) {
         <p className="text-sm font-semibold text-warn">{texts.passedOver(result.passed_over)}</p>
       )}
       {result.truncated && <p className="text-sm font-semibold text-warn">{texts.truncated}</p>}
+      <RuleCurves result={result} rule={rule} range={range} />
       {shown.length > 0 && (
         <ol aria-label={texts.firings} className="grid gap-2">
           {shown.map((firing) => (

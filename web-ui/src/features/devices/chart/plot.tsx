@@ -13,6 +13,14 @@ const TIME_TICK_PX = 72;
 /** From the middle to the tips of the mark on a doubted value. */
 const MARK_PX = 5;
 
+/** A value that something depends on: a line across, with a word at its end. */
+export interface PlotLevel {
+  at: number;
+  text: string;
+  /** What is beyond it is meant to be seen. */
+  isAlarm: boolean;
+}
+
 interface PlotProps {
   samples: Sample[];
   gaps: Gap[];
@@ -23,14 +31,15 @@ interface PlotProps {
   /** Place of the sample that is looked at. */
   chosen: number | null;
   onChoose: (index: number) => void;
+  levels?: readonly PlotLevel[];
 }
 
-export function Plot({ samples, gaps, fromMs, toMs, label, chosen, onChoose }: PlotProps) {
+export function Plot({ samples, gaps, fromMs, toMs, label, chosen, onChoose, levels = [] }: PlotProps) {
   const [box, width] = useWidth();
   const hatch = useId();
   const [low, high] = valueRange(
-    samples.reduce((least, sample) => Math.min(least, sample.min), Number.POSITIVE_INFINITY),
-    samples.reduce((most, sample) => Math.max(most, sample.max), Number.NEGATIVE_INFINITY),
+    Math.min(...levels.map(({ at }) => at), minOf(samples)),
+    Math.max(...levels.map(({ at }) => at), maxOf(samples)),
   );
   const right = width - MARGIN.right;
   const bottom = HEIGHT_PX - MARGIN.bottom;
@@ -112,6 +121,27 @@ export function Plot({ samples, gaps, fromMs, toMs, label, chosen, onChoose }: P
         {marks !== "" && (
           <path data-testid="doubted" d={marks} className="fill-warn-soft stroke-warn" strokeWidth="2" />
         )}
+        {levels.map((level) => (
+          <g key={level.text} data-testid="level">
+            <line
+              x1={MARGIN.left}
+              x2={right}
+              y1={y(level.at)}
+              y2={y(level.at)}
+              className={level.isAlarm ? "stroke-bad" : "stroke-ink-soft"}
+              strokeWidth={level.isAlarm ? 2 : 1}
+              strokeDasharray={level.isAlarm ? undefined : "6 4"}
+            />
+            <text
+              x={right - 4}
+              y={y(level.at) - 4}
+              textAnchor="end"
+              className={`text-xs font-semibold ${level.isAlarm ? "fill-bad" : "fill-ink-soft"}`}
+            >
+              {level.text}
+            </text>
+          </g>
+        ))}
         {looked && (
           <g>
             <line
@@ -137,6 +167,12 @@ export function Plot({ samples, gaps, fromMs, toMs, label, chosen, onChoose }: P
     </div>
   );
 }
+
+/** Not by spreading: a day of raw readings has more than a call takes. */
+const minOf = (samples: readonly Sample[]) =>
+  samples.reduce((least, sample) => Math.min(least, sample.min), Number.POSITIVE_INFINITY);
+const maxOf = (samples: readonly Sample[]) =>
+  samples.reduce((most, sample) => Math.max(most, sample.max), Number.NEGATIVE_INFINITY);
 
 interface StretchProps {
   stretch: Sample[];

@@ -39,19 +39,27 @@ const SILENT_TIMES = 3;
 
 const isNumber = (value: unknown): value is number => typeof value === "number";
 
+const atOf = (at: unknown): number => (typeof at === "string" ? Date.parse(at) : Number.NaN);
+
 /** Rows that are not what this page knows are left out rather than drawn wrongly. */
 export function samplesOf(answer: Pick<Readings, "points" | "resolution" | "flags">): Sample[] {
-  const width = widthMs(answer.resolution as Resolution) ?? 0;
+  if (answer.resolution !== "raw") return samplesOfRows(answer.points, widthMs(answer.resolution as Resolution) ?? 0);
   return answer.points.flatMap((point, index): Sample[] => {
-    const [at, first, mean, max, count] = point as unknown[];
-    const atMs = typeof at === "string" ? Date.parse(at) : Number.NaN;
-    if (Number.isNaN(atMs) || !isNumber(first)) return [];
-    const endMs = atMs + width;
+    const [at, value] = point as unknown[];
+    const atMs = atOf(at);
+    if (Number.isNaN(atMs) || !isNumber(value)) return [];
     const flags = answer.flags?.[index] ?? [];
-    if (answer.resolution === "raw") return [{ atMs, endMs, min: first, mean: first, max: first, count: 1, flags }];
-    return isNumber(mean) && isNumber(max) && isNumber(count)
-      ? [{ atMs, endMs, min: first, mean, max, count, flags }]
-      : [];
+    return [{ atMs, endMs: atMs, min: value, mean: value, max: value, count: 1, flags }];
+  });
+}
+
+/** Rows of `[at, min, mean, max, count]`, each for so long from `at` on. */
+export function samplesOfRows(rows: readonly unknown[], width: number): Sample[] {
+  return rows.flatMap((row): Sample[] => {
+    const [at, min, mean, max, count] = row as unknown[];
+    const atMs = atOf(at);
+    if (Number.isNaN(atMs) || !isNumber(min) || !isNumber(mean) || !isNumber(max) || !isNumber(count)) return [];
+    return [{ atMs, endMs: atMs + width, min, mean, max, count, flags: [] }];
   });
 }
 
