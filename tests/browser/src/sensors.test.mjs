@@ -242,6 +242,18 @@ browserTest("a message that is written at a post is read at HQ", async (t, brows
   await message.filter({ hasText: "The ford is passable again" }).filter({ hasText: "admin to HQ" }).waitFor();
   await message.filter({ hasText: "Truck 1" }).waitFor();
   assert.equal(await sideways(atTruck), 0, "the page scrolls sideways at 360 px");
+
+  await t.test("on a phone what others wrote is on the first screen, and the form a tap away", async () => {
+    await go(atTruck, "Resources");
+    await go(atTruck, "Messages");
+    const words = atTruck.getByText("The ford is passable again");
+    await words.waitFor();
+    const { y, height } = await words.boundingBox();
+    assert.ok(y + height < 740 - 70, `the message ends at ${y + height}`);
+    await atTruck.getByRole("button", { name: "Write a message" }).click();
+    await atTruck.keyboard.type("Thanks");
+    assert.equal(await atTruck.getByLabel("Message", { exact: true }).inputValue(), "Thanks");
+  });
 });
 
 browserTest("what a sensor told a post is shown at HQ, with who heard it and up to when", async (t, browser) => {

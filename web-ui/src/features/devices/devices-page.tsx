@@ -38,9 +38,9 @@ export function DevicesPage() {
       </div>
       <p className="max-w-prose text-ink-soft">{texts.lead}</p>
       {unread > 0 && (
-        <Notice tone="warn" title={texts.deadLetters(unread)}>
+        <Notice tone="warn">
           <Link to="/devices/dead-letters" className="link inline-flex min-h-10 items-center">
-            {texts.deadLettersNext}
+            {texts.deadLetters(unread)}
           </Link>
         </Notice>
       )}

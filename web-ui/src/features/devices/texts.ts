@@ -41,7 +41,6 @@ export const texts = {
   sources: "Sources and decoders",
   deadLetters: (count: number) =>
     count === 1 ? "One payload could not be read" : `${count.toLocaleString()} payloads could not be read`,
-  deadLettersNext: "See why, and read them again once the cause is fixed",
   notKnown: (name: string) => `This node does not know ${name}`,
   notKnownNext:
     "It has not heard it, and has not been told that somebody approved it. The node that heard it may tell it later.",

@@ -1,6 +1,7 @@
-/** Messages, newest first, and a field to write one. */
+/** Messages, newest first, and a field to write one. On a phone what others wrote comes first: the field waits behind a
+ * button, unless there is nothing to read or something is written already. */
 import { useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { Link } from "react-router";
 import { api } from "../../api/client.ts";
 import { paths } from "../../api/paths.ts";
@@ -27,7 +28,7 @@ export function MessagesPage() {
     <div className="grid max-w-4xl grid-cols-[minmax(0,1fr)] gap-4">
       <h1>{texts.title}</h1>
       <p className="max-w-prose text-ink-soft">{texts.lead}</p>
-      <WriteMessage onSent={(message) => setSent(message.id)} />
+      <WriteMessage empty={messages.data?.length === 0} onSent={(message) => setSent(message.id)} />
       <SaveState saving={false} saved={messages.data?.find((each) => each.id === sent) ?? null} />
       <ListState query={messages} empty={texts.empty}>
         <ol aria-label={texts.title} className="grid gap-2">
@@ -82,13 +83,24 @@ interface MessageForm {
   to: string;
 }
 
-function WriteMessage({ onSent }: { onSent: (message: Message) => void }) {
+interface WriteMessageProps {
+  /** There is nothing to read. */
+  empty: boolean;
+  onSent: (message: Message) => void;
+}
+
+function WriteMessage({ empty, onSent }: WriteMessageProps) {
+  const [asked, setAsked] = useState(false);
   const [draft, setDraft] = useDraft<MessageForm>("message.new");
   const client = useQueryClient();
   const write = useWrite((input: MessageInput, key) => api.post<Message>(paths.messages(), input, key));
   const remote = fieldErrors(write.error);
   const { errors, setLocal, ref } = useFormErrors(remote);
   const form = draft ?? { text: "", to: "" };
+  const open = asked || empty || draft !== null;
+  useEffect(() => {
+    if (asked) ref.current?.querySelector("textarea")?.focus();
+  }, [asked, ref]);
 
   const submit = async () => {
     const [text, to] = [form.text.trim(), form.to.trim()];
@@ -97,39 +109,47 @@ function WriteMessage({ onSent }: { onSent: (message: Message) => void }) {
     const message = await write.run(to === "" ? { text } : { text, to });
     if (message === null) return;
     setDraft(null);
+    setAsked(false);
     await client.invalidateQueries({ queryKey: keys.messages.all() });
     onSent(message);
   };
 
   return (
-    <form
-      ref={ref}
-      noValidate
-      aria-label={texts.formLabel}
-      className="card grid gap-2 p-3 sm:gap-3 sm:p-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void submit();
-      }}
-    >
-      {write.error !== null && <ErrorNotice error={write.error} onRetry={() => void submit()} />}
-      <UnshownErrors errors={remote} shown={["text", "to"]} />
-      <TextField
-        label={texts.text}
-        rows={2}
-        value={form.text}
-        onChange={(text) => setDraft({ ...form, text })}
-        error={errors.text}
-      />
-      <TextField
-        label={texts.to}
-        hint={texts.toHint}
-        optional
-        value={form.to}
-        onChange={(to) => setDraft({ ...form, to })}
-        error={errors.to}
-      />
-      <FormActions submit={texts.send} saving={write.saving} />
-    </form>
+    <>
+      {!open && (
+        <button type="button" className="button button-primary sm:hidden" onClick={() => setAsked(true)}>
+          {texts.formLabel}
+        </button>
+      )}
+      <form
+        ref={ref}
+        noValidate
+        aria-label={texts.formLabel}
+        className={`card grid gap-2 p-3 sm:gap-3 sm:p-4 ${open ? "" : "max-sm:hidden"}`}
+        onSubmit={(event) => {
+          event.preventDefault();
+          void submit();
+        }}
+      >
+        {write.error !== null && <ErrorNotice error={write.error} onRetry={() => void submit()} />}
+        <UnshownErrors errors={remote} shown={["text", "to"]} />
+        <TextField
+          label={texts.text}
+          rows={2}
+          value={form.text}
+          onChange={(text) => setDraft({ ...form, text })}
+          error={errors.text}
+        />
+        <TextField
+          label={texts.to}
+          hint={texts.toHint}
+          optional
+          value={form.to}
+          onChange={(to) => setDraft({ ...form, to })}
+          error={errors.to}
+        />
+        <FormActions submit={texts.send} saving={write.saving} />
+      </form>
+    </>
   );
 }

@@ -85,22 +85,24 @@ function Letter({ letter }: { letter: DeadLetter }) {
   const unreadable = write.error instanceof ApiError && write.error.status === 409 ? write.error.message : null;
   const topic = letter.topic ?? letter.source;
   return (
-    <li className="card p-3">
-      <p className="font-mono text-sm font-bold">{topic}</p>
-      <p>{letter.reason}</p>
-      <Payload base64={letter.payload_base64} />
-      <p className="text-sm text-ink-soft">
-        {letter.source} · {texts.received} <Age at={letter.received_at} /> · {texts.attempts(letter.attempts)} ·{" "}
-        {label(letter.state)}
-        {letter.decoder && ` · ${letter.decoder}`}
-        {letter.retry_at && ` · ${texts.retry(new Date(letter.retry_at).toLocaleTimeString())}`}
-      </p>
-      {unreadable ? (
-        <Notice tone="warn" role="alert" title={unreadable} />
-      ) : (
-        write.error !== null && <ErrorNotice error={write.error} />
-      )}
-      <div className="mt-2 flex flex-wrap gap-2">
+    <li className="card gap-4 p-3 lg:flex lg:items-start lg:justify-between">
+      <div className="min-w-0">
+        <p className="font-mono text-sm font-bold">{topic}</p>
+        <p>{letter.reason}</p>
+        <Payload base64={letter.payload_base64} />
+        <p className="text-sm text-ink-soft">
+          {letter.source} · {texts.received} <Age at={letter.received_at} /> · {texts.attempts(letter.attempts)} ·{" "}
+          {label(letter.state)}
+          {letter.decoder && ` · ${letter.decoder}`}
+          {letter.retry_at && ` · ${texts.retry(new Date(letter.retry_at).toLocaleTimeString())}`}
+        </p>
+        {unreadable ? (
+          <Notice tone="warn" role="alert" title={unreadable} />
+        ) : (
+          write.error !== null && <ErrorNotice error={write.error} />
+        )}
+      </div>
+      <div className="mt-2 flex shrink-0 flex-wrap gap-2 lg:mt-0">
         {(["replay", "discard"] as const).map((action) => (
           <button
             key={action}
