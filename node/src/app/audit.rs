@@ -7,6 +7,7 @@
 //! - No secret and no payload stands in a record: names, ids and versions do.
 
 use domain::permissions::{Action, Subject};
+use domain::{FactKind, Kind, RecordId, ids};
 use serde_json::{Value, json};
 use store::{AuditRow, AuditWrite, Batch};
 use sync_engine::{Lane, ObjectId};
@@ -76,6 +77,18 @@ impl App {
     }
 }
 
+/// What an object is, as paths call it: its id says so.
+fn kind_of(object: ObjectId) -> Option<&'static str> {
+    let id = RecordId(object.0);
+    let document = Kind::all()
+        .map(Kind::spec)
+        .find(|spec| ids::fits_kind(id, spec.code));
+    let fact = || FactKind::all().find(|kind| ids::fits_kind(id, kind.code()));
+    document
+        .map(|spec| spec.plural)
+        .or_else(|| fact().map(FactKind::plural))
+}
+
 fn value(row: &AuditRow) -> Value {
     // Written by this program alone; what cannot be read is shown as it is.
     let detail: Value =
@@ -86,6 +99,7 @@ fn value(row: &AuditRow) -> Value {
         "actor": row.actor,
         "action": row.action,
         "object": row.object.map(|object| Uuid::from_bytes(object.0).to_string()),
+        "kind": row.object.and_then(kind_of),
         "detail": detail,
     })
 }

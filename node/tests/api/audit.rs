@@ -65,6 +65,7 @@ async fn commands_and_accounts_are_in_the_audit_record_without_their_secrets() {
         .expect(201);
     let created = newest(&node, "create").await;
     assert_eq!(created["object"], device.id());
+    assert_eq!(created["kind"], "devices");
     let path = |what: &str| format!("/v1/devices/{}/{what}", device.id());
     let credentials = node.post(&path("credentials"), json!({})).await.expect(201);
     let command = node

@@ -60,6 +60,7 @@ export const paths = {
   mqttAccounts: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/mqtt-accounts${query({ ...page })}`,
   mqttAccount: (name: string) => `/v1/mqtt-accounts/${part(name)}`,
   mqttAccountPassword: (name: string) => `/v1/mqtt-accounts/${part(name)}/password`,
+  audit: (page: { limit?: number; cursor?: string | null } = {}) => `/v1/audit${query({ ...page })}`,
   decoders: () => "/v1/decoders",
   decodersTry: () => "/v1/decoders/try",
   deadLetters: (filter: DeadLetterFilter & { state?: "open"; limit?: number; cursor?: string | null } = {}) =>

@@ -4,6 +4,7 @@ import { api } from "./client.ts";
 import { type DeadLetterFilter, type IncidentFilter, paths } from "./paths.ts";
 import type {
   Assignment,
+  AuditRecord,
   Broker,
   Calibration,
   Conflict,
@@ -62,6 +63,7 @@ export const keys = {
   },
   messages: { all: () => ["messages"] as const },
   brokers: { all: () => ["brokers"] as const },
+  audit: { all: () => ["audit"] as const },
   mqttAccounts: { all: () => ["mqtt-accounts"] as const },
   decoders: { all: () => ["decoders"] as const },
   deadLetters: {
@@ -207,6 +209,8 @@ export const useMessages = () =>
   usePages<Message>(keys.messages.all(), (cursor) => paths.messages({ limit: PAGE, cursor }), VALUES_EVERY_MS);
 
 export const useBrokers = () => usePages<Broker>(keys.brokers.all(), () => paths.brokers(), VALUES_EVERY_MS);
+
+export const useAudit = () => usePages<AuditRecord>(keys.audit.all(), (cursor) => paths.audit({ limit: PAGE, cursor }));
 
 export const useMqttAccounts = () =>
   usePages<MqttAccount>(keys.mqttAccounts.all(), (cursor) => paths.mqttAccounts({ limit: PAGE, cursor }));

@@ -42,6 +42,7 @@ export type DecoderPage = Omit<Schemas["DecoderPage"], "items"> & { items: Decod
 export type DecodedMessage = Schemas["DecodedMessage"];
 export type DeviceCommand = Opened<Schemas["DeviceCommand"]>;
 export type DeviceCommandPage = Schemas["DeviceCommandPage"];
+export type AuditRecord = Omit<Schemas["AuditRecord"], "detail"> & { detail: Record<string, unknown> };
 export type MqttAccount = Schemas["MqttAccount"];
 export type MqttAccountCredentials = Schemas["MqttAccountCredentials"];
 export type DeviceCredentials = Schemas["DeviceCredentials"];

@@ -1,5 +1,6 @@
 /** Pages and their addresses. The node answers every unknown page path with index.html, so these can be bookmarked. */
 import { createBrowserRouter, Link, Navigate, useRouteError } from "react-router";
+import { AuditPage } from "../features/audit/audit-page.tsx";
 import { ConflictPage } from "../features/conflicts/conflict-page.tsx";
 import { ConflictsPage } from "../features/conflicts/conflicts-page.tsx";
 import { DeviceByName, DevicePage } from "../features/devices/device-page.tsx";
@@ -68,6 +69,7 @@ export const router = createBrowserRouter([
       { path: "rules/new", Component: NewRulePage },
       { path: "rules/:id", Component: RulePage },
       { path: "nodes", Component: NodesPage },
+      { path: "nodes/audit", Component: AuditPage },
       { path: "*", Component: NotFound },
     ],
   },

@@ -18,6 +18,9 @@ pub struct AuditRecord {
     /// The document that it was done to; null where it was something else.
     #[schema(required, format = "uuid")]
     pub object: Option<String>,
+    /// What that is, as its path says: `incidents`, `devices`, …; null where there is none, or this version does not know it.
+    #[schema(required)]
+    pub kind: Option<String>,
     /// Names, ids and versions, by action.
     #[schema(value_type = Object)]
     pub detail: Value,

@@ -1,4 +1,5 @@
 /** Links in full: who is in reach, what they lack, and whether pictures agree. */
+import { Link } from "react-router";
 import { inNodeTime, useConnection } from "../../api/connection.ts";
 import { useStatus } from "../../api/queries.ts";
 import type { KnownPeer, NodeStatus, Peer } from "../../api/types.ts";
@@ -61,6 +62,9 @@ export function NodesPage() {
             <dd className="text-sm text-ink-soft">{texts.digestHint}</dd>
           </div>
         </dl>
+        <Link className="link inline-flex min-h-10 items-center" to="/nodes/audit">
+          {texts.audit}
+        </Link>
       </section>
     </div>
   );

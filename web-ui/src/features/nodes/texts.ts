@@ -45,6 +45,7 @@ export const texts = {
   pending: "Waiting for earlier changes",
   quarantined: "Unconfirmed (quarantined)",
   quarantinedHint: "Kept, but not shown as true until somebody with the right to do so decides.",
+  audit: "Who did what on this node",
   digest: "Fingerprint of the shared picture",
   digestHint: "Two nodes hold the same picture when their fingerprints are equal and nothing is waiting.",
 };
