@@ -298,11 +298,29 @@ async fn what_a_device_said_of_itself_is_there_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signal_is_one_series_however_its_unit_is_spelled() {
+    let node = Node::start().await;
+    let mut raw = Raw::connect(&node, Connect::default()).await.0;
+    for (packet, unit) in [(1, "dB[mW]"), (2, "dBm")] {
+        let payload = json!({ "v": -90, "u": unit }).to_string();
+        let topic = "muster/v1/gauge/rssi_dbm";
+        raw.publish(topic, payload.as_bytes(), packet, false).await;
+    }
+    let [series] = node.series("gauge").await.try_into().unwrap();
+    assert_eq!(
+        (&series["unit"], &series["count"]),
+        (&json!("dBm"), &json!(2))
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_a_battery_that_was_said_with_and_without_a_unit_the_newest_is_there_after_a_restart() {
     let node = Node::start().await;
     let mut raw = Raw::connect(&node, Connect::default()).await.0;
     for (packet, payload) in [
         (1, "80"),
+        // Of another series, and older.
         (2, r#"{"v":70,"u":"%","t":"2026-03-01T12:00:00Z"}"#),
     ] {
         raw.publish(

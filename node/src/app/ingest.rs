@@ -40,7 +40,7 @@ pub use session::IngestSession;
 pub use submission::Submission;
 pub(in crate::app) use submission::count_contradictions;
 pub(in crate::app) use times::{is_of_unknown_age, new_reading, odd_clock};
-pub(in crate::app) use values::values_of;
+pub(in crate::app) use values::{series_unit, values_of};
 
 /// The way into the store for everything that hears sensors. Cheap to clone.
 #[derive(Clone)]

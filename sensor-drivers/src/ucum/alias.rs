@@ -144,6 +144,15 @@ const SENML: &[(&str, &str)] = &[
     ("/1000", "[ppth]"),
 ];
 
+/// The unit of a series: what a sensor says as it is, but for what has been written in two ways by this program itself.
+pub fn one_spelling(unit: &str) -> &str {
+    match unit {
+        // UCUM has levels over a watt and a kilowatt, and none over a milliwatt.
+        "dB[mW]" => "dBm",
+        other => other,
+    }
+}
+
 /// The UCUM code of a unit as sensors write it; `None` for one that we do not know.
 pub fn ucum_code(said: &str) -> Option<&'static str> {
     let said = said.trim();
@@ -202,5 +211,6 @@ mod tests {
         assert_eq!(ucum_code_of_senml("B"), Some("By"));
         assert_eq!(ucum_code_of_senml("Cel"), Some("Cel"));
         assert_eq!(ucum_code_of_senml("var"), None);
+        assert_eq!([one_spelling("dB[mW]"), one_spelling("°C")], ["dBm", "°C"]);
     }
 }

@@ -48,6 +48,9 @@ mod tests {
         assert_eq!(had("cm", Some("m")), Some(3.0));
         assert_eq!(had("m", Some("m")), Some(300.0));
         assert_eq!(had("°C", Some("Cel")), Some(300.0), "spelled otherwise");
+        assert_eq!(had("dB[mW]", Some("dBm")), Some(300.0), "spelled otherwise");
+        assert_eq!(had("dBm", Some("dB[mW]")), Some(300.0), "spelled otherwise");
+        assert_eq!(had("dBm", Some("dB[W]")), Some(270.0));
         assert_eq!(had("furlong", Some("furlong")), Some(300.0));
         assert_eq!(had("cm", None), Some(300.0));
         assert_eq!(had("cm", Some("")), Some(300.0));

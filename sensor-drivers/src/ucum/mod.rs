@@ -11,7 +11,7 @@ mod alias;
 mod fit;
 mod table;
 
-pub use alias::{ucum_code, ucum_code_of_senml};
+pub use alias::{one_spelling, ucum_code, ucum_code_of_senml};
 pub use fit::UnitFit;
 
 use table::{Fraction, UNITS, Unit};

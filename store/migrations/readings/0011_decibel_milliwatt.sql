@@ -1,5 +1,6 @@
--- readings.db, version 11: the signal of a device has one unit, `dBm`. It was written as `dB[mW]`, which UCUM does not have.
+-- readings.db, version 11: decibels over a milliwatt have one unit, `dBm`. The signal of devices was written as `dB[mW]`, which
+-- UCUM does not have.
 
--- The signal goes on in the series that it has. Where a device has one of each, both stay: which readings are the same
+-- Who said one goes on in the series that it has. Where a device has one of each, both stay: which readings are the same
 -- nobody can say any more.
-UPDATE OR IGNORE series SET unit = 'dBm' WHERE channel = 'rssi_dbm' AND unit = 'dB[mW]';
+UPDATE OR IGNORE series SET unit = 'dBm' WHERE unit = 'dB[mW]';

@@ -3,13 +3,15 @@
 //! Invariant: who or what reads it again makes no more of it than could have been made when it came: its sender has the
 //! rights that it had, or fewer, and a copy of unknown age is one still.
 
-use sensor_drivers::{Decoded, DeviceReport, MUSTER_DECODER, Message, Route, UnitString};
+use sensor_drivers::{Decoded, DeviceReport, MUSTER_DECODER, Message, Route};
 use store::{DeadLetter, DeviceWrites, NewReading, NewText, OddClock, SeriesNames};
 
 use super::{Retry, Unreadable};
 use crate::app::App;
 use crate::app::devices::{DeviceEntry, Reserved};
-use crate::app::ingest::{is_of_unknown_age, new_reading, odd_clock, reserve_texts, values_of};
+use crate::app::ingest::{
+    is_of_unknown_age, new_reading, odd_clock, reserve_texts, series_unit, values_of,
+};
 use crate::app::messages::{can_be_told_apart, device_text};
 
 /// What a dead letter became.
@@ -113,7 +115,7 @@ impl App {
             let names = SeriesNames {
                 device: &report.device,
                 channel: &sample.channel,
-                unit: sample.unit.as_ref().map_or("", UnitString::as_str),
+                unit: series_unit(sample.unit.as_ref()),
             };
             let readings_file = self.store.readings();
             let series = readings_file.intern_series(&names, device.owner(), received_ms)?;

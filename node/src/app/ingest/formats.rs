@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sensor_drivers::{ChannelSample, Decoded, Entry, JudgedTime, Quality, UnitString};
+use sensor_drivers::{ChannelSample, Decoded, Entry, JudgedTime, Quality};
 use store::flags::Coming;
 use store::{NewReading, NewText, SeriesNames};
 
 use super::session::shown;
 use super::times::{is_of_unknown_age, new_reading, odd_clock};
-use super::values::values_of;
+use super::values::{series_unit, values_of};
 use super::{IngestSession, Message};
 use crate::app::dead_letters::Unreadable;
 use crate::app::devices::{DeviceEntry, Devices, Health, Reserved};
@@ -150,7 +150,7 @@ impl IngestSession {
         let names = SeriesNames {
             device: name,
             channel: &sample.channel,
-            unit: sample.unit.as_ref().map_or("", UnitString::as_str),
+            unit: series_unit(sample.unit.as_ref()),
         };
         let readings = self.shared.store.readings();
         let series = readings.intern_series(&names, device.owner(), self.now_ms)?;

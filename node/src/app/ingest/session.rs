@@ -19,6 +19,7 @@ use super::places::Source;
 use super::scripts::BATCH_TIME_MAX;
 use super::submission::{OnItsWay, Submission};
 use super::times::{is_of_unknown_age, judged, new_reading, odd_clock};
+use super::values::series_unit;
 use super::{Delivery, Message, Shared};
 use crate::app::dead_letters::Unreadable;
 use crate::app::decoders::Active;
@@ -268,7 +269,7 @@ impl IngestSession {
                 let names = SeriesNames {
                     device: names.device,
                     channel: names.channel,
-                    unit: measurement.unit.as_ref().map_or("", UnitString::as_str),
+                    unit: series_unit(measurement.unit.as_ref()),
                 };
                 let readings = self.shared.store.readings();
                 let series = readings.intern_series(&names, known.device.owner(), self.now_ms)?;

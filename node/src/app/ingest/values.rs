@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use sensor_drivers::ucum::one_spelling;
 use sensor_drivers::{ChannelSample, DeviceFacts, DeviceReport, JudgedTime, Quality, UnitString};
 
 use super::times::judged_together;
@@ -13,6 +14,11 @@ const DECIBEL_MILLIWATT: &str = "dBm";
 /// How far a signal stands above the noise: with LoRa it tells better than its strength whether a radio is still heard.
 const SNR_CHANNEL: &str = "snr_db";
 const DECIBEL: &str = "dB";
+
+/// The unit of the series that a value belongs to; empty for none.
+pub(in crate::app) fn series_unit(unit: Option<&UnitString>) -> &str {
+    unit.map_or("", |unit| one_spelling(unit.as_str()))
+}
 
 /// What a message says of one device in values: those of its channels, then those of its radio.
 pub(in crate::app) fn values_of(
