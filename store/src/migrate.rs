@@ -32,6 +32,7 @@ pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0011_decibel_milliwatt.sql"),
     include_str!("../migrations/readings/0012_device_labels.sql"),
     include_str!("../migrations/readings/0013_dead_letter_senders.sql"),
+    include_str!("../migrations/readings/0014_last_flags.sql"),
 ];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 

@@ -447,6 +447,8 @@ pub struct SeriesValue {
     /// gone. Null where nobody has said how often it sends.
     #[schema(required)]
     pub stale: Option<bool>,
+    /// What is to be known about it besides its value.
+    pub flags: Vec<ReadingFlag>,
 }
 
 /// Series.

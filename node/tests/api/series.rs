@@ -162,5 +162,8 @@ async fn what_a_reading_is_flagged_with_is_told_in_words() {
     let path = format!("/v1/series/{series}/readings");
     let doubted = node.get(&path).await.expect(200);
     assert_eq!(doubted.body["flags"], json!([[], ["not-news", "suspect"]]));
+    let shown = node.get(&format!("/v1/series/{series}")).await.expect(200);
+    let last = &shown.body["last"]["flags"];
+    assert_eq!(*last, json!(["not-news", "suspect"]), "{}", shown.text);
     node.stop().await;
 }

@@ -251,9 +251,16 @@ fn grow(connection: &Connection, grown: &Grown) -> Result<(), rusqlite::Error> {
         .prepare_cached(
             "UPDATE series SET block_count = block_count + ?2, \
              block_last = CASE WHEN block_last_at IS NULL OR block_last_at <= ?3 THEN ?4 ELSE block_last END, \
+             block_last_flags = CASE WHEN block_last_at IS NULL OR block_last_at <= ?3 THEN ?5 ELSE block_last_flags END, \
              block_last_at = max(coalesce(block_last_at, ?3), ?3) WHERE id = ?1",
         )?
-        .execute(params![grown.series.0, grown.count as i64, grown.last.at_ms, grown.last.value])?;
+        .execute(params![
+            grown.series.0,
+            grown.count as i64,
+            grown.last.at_ms,
+            grown.last.value,
+            grown.last.flags
+        ])?;
     Ok(())
 }
 

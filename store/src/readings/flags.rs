@@ -18,6 +18,9 @@ pub const SUSPECT: u8 = 32;
 /// It came as a copy that a broker kept for whoever subscribes (RETAIN).
 pub const RETAINED: u8 = 64;
 
+/// Of a reading of which there is nothing to say.
+pub const IN_ORDER: u8 = APPROVED | DEVICE_TIME;
+
 /// Every bit that there is, and its word: in the API's answers and in what a Parquet file says about itself.
 pub const WORDS: [(u8, &str); 7] = [
     (APPROVED, "approved"),

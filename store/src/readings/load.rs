@@ -104,21 +104,27 @@ fn load_blocks(
 ) -> Result<(), StoreError> {
     let mut statement = connection
         .prepare(
-            "SELECT id, block_count, block_last_at, block_last FROM series WHERE block_count > 0",
+            "SELECT id, block_count, block_last_at, block_last, block_last_flags FROM series WHERE block_count > 0",
         )
         .doing("prepare series")?;
     let mut rows = statement.query([]).doing("read series")?;
     while let Some(row) = rows.next().doing("read series")? {
-        let read = |row: &Row<'_>| -> rusqlite::Result<(u32, i64, i64, f64)> {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        let read = |row: &Row<'_>| -> rusqlite::Result<(u32, i64, i64, f64, Option<u8>)> {
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
         };
-        let (id, count, at_ms, value) = read(row).doing("read series")?;
+        let (id, count, at_ms, value, last_flags) = read(row).doing("read series")?;
         let series = tail.series_mut(SeriesId(id));
         series.count = u64::try_from(count).unwrap_or(0);
         series.last = Some(Point {
             at_ms,
             value,
-            flags: 0,
+            flags: last_flags.unwrap_or(flags::IN_ORDER),
         });
         series.blocks_last_at = Some(at_ms);
         // The greatest device time is not kept apart: the greatest time of any kind only means a look-up more.

@@ -12,6 +12,7 @@ use store::{Bucket, BucketPage, BucketWidth, Point, PointPage, StoreError};
 
 use super::super::clock::rfc3339;
 use super::super::devices::{Freshness, age_s};
+use super::flagged;
 
 /// Readings that one answer may be made of beyond its rollups: a day of a sensor that sends each second, in some 20 ms.
 const READINGS_MAX: usize = 100_000;
@@ -89,6 +90,7 @@ pub(super) fn last(
         "calibration": calibrated.map(|calibrated| id_text(&calibrated.id)),
         "age_s": age_s(at_ms, now_ms),
         "stale": freshness.is_stale(at_ms, now_ms),
+        "flags": flagged::of_point(&last),
     })
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use store::flags::{self, APPROVED, CONTRADICTS, DEVICE_TIME, KEPT};
+use store::flags::{self, APPROVED, CONTRADICTS, DEVICE_TIME, IN_ORDER, KEPT};
 use store::{Point, TimedPoint};
 
 /// Its device was not approved when it came.
@@ -13,14 +13,16 @@ const UNAPPROVED: &str = "unapproved";
 /// The device said a time that cannot be true.
 const ABSURD_CLOCK: &str = "absurd-clock";
 
-/// How a reading should be, which is nothing to speak of.
-const IN_ORDER: u8 = APPROVED | DEVICE_TIME;
-
 /// The words of each point.
 pub(super) fn of_points(points: &[Point]) -> Vec<Vec<&'static str>> {
     let contradicted = contradicted(points.iter());
     let words = |point: &Point| words(point, &contradicted);
     points.iter().map(words).collect()
+}
+
+/// The words of one point by itself: that a later one contradicts it is not seen.
+pub(super) fn of_point(point: &Point) -> Vec<&'static str> {
+    words(point, &BTreeSet::new())
 }
 
 /// The same where the device's own time is known.

@@ -58,6 +58,12 @@ fn what_a_reading_is_flagged_with_is_in_blocks_and_in_the_file_of_its_day() {
     assert_eq!(number(dir.path(), in_blocks), 4);
     assert_eq!(kept(), expected, "in blocks");
 
+    // The last value of a series is known without its blocks.
+    readings.close();
+    let readings = open(dir.path(), small());
+    let last = readings.series_info(level).unwrap().last.unwrap();
+    assert_eq!((last.value, last.flags), expected[3]);
+
     let path = out.path().join("day.parquet");
     readings.archive_day(START_MS / DAY_MS, &path).unwrap();
     let in_file: Vec<(f64, i64)> = archived(&path)

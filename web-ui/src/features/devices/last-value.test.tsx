@@ -13,6 +13,7 @@ const last = (minutes: number, stale: boolean | null): NonNullable<Series["last"
   calibration: "c-1",
   age_s: minutes * 60,
   stale,
+  flags: [],
 });
 
 const series: Series = { id: "1", device: "river-1", channel: "level", unit: "m", count: 3, last: null, heard_by: [] };
@@ -48,6 +49,14 @@ describe("a newest value", () => {
     answerWith(() => ({ status: 200, body: { node_id: "1", peers: [] } }));
     show(<LastValue series={{ ...series, last: last(1, false) }} />);
     expect(screen.getByText("(raw 3)")).toBeTruthy();
+  });
+
+  test("that its source doubts says so, and is not taken for old because of that", () => {
+    answerWith(() => ({ status: 200, body: { node_id: "1", peers: [] } }));
+    const doubted = { ...last(1, false), flags: ["not-news", "suspect"] as const };
+    show(<LastValue series={{ ...series, last: { ...doubted, flags: [...doubted.flags] } }} />);
+    expect(screen.getByText("doubted by its source")).toBeTruthy();
+    expect(screen.queryByText("Not current")).toBeNull();
   });
 
   test("that only another node heard is not shown as this node's own, and never as fresh", () => {

@@ -7,6 +7,7 @@ import { Age } from "../../ui/age.tsx";
 import { StaleTag } from "../../ui/badges.tsx";
 import { useNodeName } from "../../ui/node-name.ts";
 import { numberText, unitText } from "../../ui/value.tsx";
+import { doubtsIn, flagWords } from "./flags.ts";
 import { texts } from "./texts.ts";
 
 export function LastValue({ series }: { series: Series }) {
@@ -16,6 +17,7 @@ export function LastValue({ series }: { series: Series }) {
   const old = useClock((nowMs) => last?.stale ?? isStale(last?.at, nowMs));
   const stale = old || !reachable;
   const heard = newestOf(series.heard_by);
+  const doubts = doubtsIn(last?.flags ?? []);
   return (
     <div
       className={`h-full rounded-lg border px-3 py-2 ${stale ? "stale border-warn" : "border-line"}`}
@@ -33,6 +35,7 @@ export function LastValue({ series }: { series: Series }) {
           )}
         </p>
       )}
+      {doubts.length > 0 && <p className="text-sm font-semibold text-warn">{flagWords(doubts)}</p>}
       {last && (
         <p className="text-sm text-ink-soft">
           <Age at={last.at} /> · {texts.readings(series.count)}

@@ -7,6 +7,7 @@ import { useNodeName } from "../../../ui/node-name.ts";
 import { ErrorNotice, Notice } from "../../../ui/notice.tsx";
 import { common } from "../../../ui/texts.ts";
 import { numberText, unitText } from "../../../ui/value.tsx";
+import { flagWords } from "../flags.ts";
 import { Plot } from "./plot.tsx";
 import {
   countFlagged,
@@ -141,7 +142,7 @@ function Drawn({ series, charted, expectedIntervalS }: DrawnProps) {
           <p className="tabular text-lg font-bold">
             {texts.looked(moment(looked.atMs), value(meanOf(looked.mean, looked.min, looked.max)))}
           </p>
-          {looked.flags.length > 0 && <p className="font-semibold text-warn">{texts.flagged(looked.flags)}</p>}
+          {looked.flags.length > 0 && <p className="font-semibold text-warn">{flagWords(looked.flags)}</p>}
           {looked.count > 1 && (
             <p className="tabular text-sm">{texts.between(value(looked.min), value(looked.max), looked.count)}</p>
           )}
@@ -210,7 +211,7 @@ function Meaning({ answer }: { answer: Readings }) {
 
 function lookedText(sample: Sample, value: (number: number) => string): string {
   const mean = texts.looked(moment(sample.atMs), value(meanOf(sample.mean, sample.min, sample.max)));
-  if (sample.flags.length > 0) return `${mean}, ${texts.flagged(sample.flags)}`;
+  if (sample.flags.length > 0) return `${mean}, ${flagWords(sample.flags)}`;
   return sample.count > 1 ? `${mean}, ${texts.between(value(sample.min), value(sample.max), sample.count)}` : mean;
 }
 

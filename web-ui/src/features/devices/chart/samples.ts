@@ -2,6 +2,7 @@
  *
  * Invariant: a line joins two samples only where no gap lies between them. */
 import type { Readings, Resolution } from "../../../api/types.ts";
+import { doubtsIn } from "../flags.ts";
 import { widthMs } from "./span.ts";
 
 /** A reading, or what all readings of a minute, a quarter or an hour come to. */
@@ -63,9 +64,7 @@ export function samplesOfRows(rows: readonly unknown[], width: number): Sample[]
   });
 }
 
-/** Values to be looked at twice: another one of the same time is there too, or their source doubts them. */
-const DOUBTS: readonly string[] = ["contradicts", "suspect"];
-export const isDoubted = (sample: Sample): boolean => sample.flags.some((flag) => DOUBTS.includes(flag));
+export const isDoubted = (sample: Sample): boolean => doubtsIn(sample.flags).length > 0;
 
 export const countFlagged = (samples: readonly Sample[], flag: string): number =>
   samples.reduce((count, sample) => count + (sample.flags.includes(flag) ? 1 : 0), 0);

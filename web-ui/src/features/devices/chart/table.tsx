@@ -1,6 +1,7 @@
 /** The values of a chart as a table: for screen readers, and for whoever needs the numbers. Gaps are rows of their own. */
 import { useState } from "react";
 import { durationText } from "../../../lib/duration.ts";
+import { flagWords } from "../flags.ts";
 import { type Gap, meanOf, placeOf, type Sample } from "./samples.ts";
 import { texts } from "./texts.ts";
 
@@ -106,7 +107,7 @@ function Rows({ sample, gap, raw, flagged, columns, value }: RowsProps) {
             <td>{sample.count.toLocaleString()}</td>
           </>
         )}
-        {flagged && <td className="font-semibold text-warn">{texts.flagged(sample.flags)}</td>}
+        {flagged && <td className="font-semibold text-warn">{flagWords(sample.flags)}</td>}
       </tr>
     </>
   );

@@ -15,17 +15,6 @@ const rows: Record<string, string> = {
   "1h": "Each point is the mean of an hour; the band goes from its lowest to its highest reading.",
 };
 
-/** The node's words about a reading; one that this page does not know is shown as it is. */
-const flags: Record<string, string> = {
-  contradicts: "another value has the same time",
-  suspect: "doubted by its source",
-  retained: "a copy that a broker kept",
-  redelivered: "sent again",
-  unapproved: "device was not approved",
-  "not-news": "rules did not look at it",
-  "absurd-clock": "its own clock is wrong",
-};
-
 const many = (count: number, one: string, more: string) => `${count.toLocaleString()} ${count === 1 ? one : more}`;
 
 export const texts = {
@@ -55,7 +44,6 @@ export const texts = {
     ...(contradicting === 0 ? [] : [`${contradicting.toLocaleString()} with the time of another`]),
     ...(suspect === 0 ? [] : [`${suspect.toLocaleString()} doubted by their source`]),
   ],
-  flagged: (words: readonly string[]) => words.map((word) => flags[word] ?? word).join(", "),
   gapsTitle: (count: number) => (count === 1 ? "A gap without readings" : `${count} gaps without readings`),
   gap: (from: string, to: string, lasted: string) => `${from} to ${to} (${lasted})`,
   gapOpen: (from: string, lasted: string) => `since ${from} (${lasted}): still nothing`,
