@@ -21,7 +21,7 @@ use sync_engine::Lane;
 use tokio::sync::Mutex;
 
 pub(in crate::app) use self::in_use::Active;
-use self::in_use::{NOTHING_ADDED, build, version_of};
+use self::in_use::{NOTHING_ADDED, version_of};
 use super::audit;
 use super::{App, AppError, Caller, to_its_end};
 
@@ -63,15 +63,8 @@ impl Decoders {
         self.active.load_full()
     }
 
-    /// Answers what of it does not fit.
-    fn replace(
-        &self,
-        configured: Vec<DecoderConfig>,
-        saved: &[u8],
-    ) -> Result<Arc<Active>, ConfigErrors> {
-        let active = Arc::new(Active::of(configured, saved)?);
-        self.active.store(Arc::clone(&active));
-        Ok(active)
+    fn replace(&self, active: Active) {
+        self.active.store(Arc::new(active));
     }
 }
 
@@ -92,17 +85,15 @@ impl App {
         let saved = self.read(|reader| reader.setting(SETTING)).await?;
         let saved = saved.as_deref().unwrap_or(NOTHING_ADDED);
         // What was added when another configuration stood must not keep the node from starting.
-        let active = self
-            .decoders
-            .replace(configured, saved)
-            .map_err(DecodersError::Entries)?;
-        for (topic, problem) in active.unfit() {
+        let active = Active::of(configured, saved).map_err(DecodersError::Entries)?;
+        for (_, topic, problem) in active.unfit() {
             tracing::error!(
                 topic,
                 problem,
                 "a decoder that was added through the API does not fit any more: it is not in use"
             );
         }
+        self.decoders.replace(active);
         Ok(())
     }
 
@@ -122,10 +113,10 @@ impl App {
     }
 
     /// Replaces the decoders that were added through the API; `seen` is the version of [`App::list_decoders`] that the
-    /// new list was made from.
+    /// new list was made from. What did not fit in that list may stay as it is.
     ///
     /// # Errors
-    /// `VersionMissing`; `Invalid` with every entry that does not fit; `VersionStale` where the list is another one by
+    /// `VersionMissing`; `Invalid` with every other entry that does not fit; `VersionStale` where the list is another one by
     /// now; `Forbidden`; a fault of the store.
     pub async fn put_decoders(
         self: &Arc<Self>,
@@ -135,33 +126,26 @@ impl App {
     ) -> Result<Value, AppError> {
         self.authorise(caller, Action::Administer, Subject::Node)?;
         let seen = seen.ok_or(AppError::VersionMissing)?.to_owned();
-        let added = entries_of(members)?;
-        let before = self.decoders.now().configured.len();
-        if let Err(errors) = build(&self.decoders.now().configured, &added) {
-            let place = |error: &sensor_drivers::ConfigError| {
-                let index = error.entry.saturating_sub(before + 1);
-                FieldError::new(&format!("/items/{index}"), &error.to_string())
-            };
-            return Err(AppError::Invalid(errors.0.iter().map(place).collect()));
-        }
+        let items = items_of(members)?;
         let (app, caller) = (Arc::clone(self), caller.clone());
         to_its_end("replace the decoders", async move {
-            app.replace_added(&caller, &seen, added).await?;
+            app.replace_added(&caller, &seen, items).await?;
             app.list_decoders(&caller)
         })
         .await
     }
 
-    /// Stores entries that fit, and takes them into use.
+    /// Stores entries, and takes those that fit into use.
     async fn replace_added(
         &self,
         caller: &Caller,
         seen: &str,
-        added: Vec<DecoderConfig>,
+        items: Vec<Value>,
     ) -> Result<(), AppError> {
         let _replacing = self.decoders.replacing.lock().await;
         let now = self.decoders.now();
-        let saved = serde_json::to_vec(&added).map_err(|error| AppError::Fault {
+        let entries = entries_of(items, &now)?;
+        let saved = serde_json::to_vec(&entries).map_err(|error| AppError::Fault {
             context: "save decoders",
             source: Box::new(error),
         })?;
@@ -173,21 +157,29 @@ impl App {
                 Err(AppError::VersionStale("the decoders"))
             };
         }
+        let next = Active::of(now.configured.clone(), &saved).map_err(|errors| {
+            AppError::Invalid(vec![FieldError::new("/items", &errors.to_string())])
+        })?;
+        let refused = next
+            .unfit()
+            .filter(|(place, ..)| now.unfit_like(&entries[*place]).is_none())
+            .map(|(place, _, problem)| FieldError::new(&format!("/items/{place}"), problem));
+        let refused: Vec<FieldError> = refused.collect();
+        if !refused.is_empty() {
+            return Err(AppError::Invalid(refused));
+        }
+        let topics: Vec<&Value> = entries.iter().map(|entry| &entry["topic"]).collect();
         let mut batch = Batch::new(Lane::Coordination, self.clock.wall_ms());
         batch.audit.push(audit::record(
             batch.arrival_wall_ms,
             &caller.name,
             "decoders.put",
             None,
-            &json!({ "topics": added.iter().map(|entry| &entry.topic).collect::<Vec<_>>() }),
+            &json!({ "topics": topics }),
         ));
-        batch
-            .settings
-            .push((SETTING.to_owned(), Some(saved.clone())));
+        batch.settings.push((SETTING.to_owned(), Some(saved)));
         self.store.commit(batch).await?;
-        if let Err(errors) = self.decoders.replace(now.configured.clone(), &saved) {
-            tracing::error!(%errors, "decoders that were built a moment ago do not build");
-        }
+        self.decoders.replace(next);
         Ok(())
     }
 
@@ -231,8 +223,8 @@ impl App {
     }
 }
 
-/// The entries of a request, each by itself: whether they fit together is seen when they are built.
-fn entries_of(mut members: Map<String, Value>) -> Result<Vec<DecoderConfig>, AppError> {
+/// What a request wants to be there.
+fn items_of(mut members: Map<String, Value>) -> Result<Vec<Value>, AppError> {
     let items = match members.remove("items") {
         Some(Value::Array(items)) if members.is_empty() => items,
         _ => {
@@ -246,22 +238,31 @@ fn entries_of(mut members: Map<String, Value>) -> Result<Vec<DecoderConfig>, App
         let detail = format!("at most {ENTRIES_MAX} decoders");
         return Err(AppError::Invalid(vec![FieldError::new("/items", &detail)]));
     }
+    Ok(items)
+}
+
+/// The entries as they are to be stored, each by itself: whether they fit together is seen when they are built. What does
+/// not fit `now` and is sent back stays as it was.
+fn entries_of(items: Vec<Value>, now: &Active) -> Result<Vec<Value>, AppError> {
     let mut entries = Vec::new();
     let mut errors = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
-        let pointer = format!("/items/{index}");
+        if let Some(unfit) = now.unfit_like(&item) {
+            entries.push(unfit.clone());
+            continue;
+        }
+        let mut refuse = |detail: &str| {
+            errors.push(FieldError::new(&format!("/items/{index}"), detail));
+        };
         match serde_json::from_value::<DecoderConfig>(item) {
             Ok(mut entry) => {
-                if entry
-                    .script_mut()
-                    .is_some_and(|script| script.file.is_some())
-                {
-                    let detail = "files belong to the configuration: send the script's source";
-                    errors.push(FieldError::new(&pointer, detail));
+                let script = entry.script_mut();
+                if script.is_some_and(|script| script.file.is_some()) {
+                    refuse("files belong to the configuration: send the script's source");
                 }
-                entries.push(entry);
+                entries.push(json!(entry));
             }
-            Err(error) => errors.push(FieldError::new(&pointer, &error.to_string())),
+            Err(error) => refuse(&error.to_string()),
         }
     }
     if errors.is_empty() {

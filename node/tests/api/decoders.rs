@@ -186,9 +186,17 @@ async fn one_that_no_longer_fits_the_configuration_is_shown_and_stays_until_some
     assert_eq!(listed.version(), before);
     let warned = node.get("/v1/status").await.expect(200);
     assert_eq!(warned.body["warnings"][0]["code"], "decoders-unfit");
-    // Whoever puts the list with another one hears of it, and nothing is lost.
+    // It may stay beside another one; one that does not fit is not taken anew.
     let another = json!({ "topic": "zigbee2mqtt/#", "format": "zigbee2mqtt" });
-    let refused = put(&node, json!({ "items": [tasmota, mesh, another] }))
+    put(&node, json!({ "items": [tasmota, mesh, another] }))
+        .await
+        .expect(200);
+    assert_eq!(
+        added(&node).await,
+        ["tele/+/SENSOR", "msh/#", "zigbee2mqtt/#"]
+    );
+    let changed = json!({ "topic": "tele/+/STATE", "format": "tasmota" });
+    let refused = put(&node, json!({ "items": [changed, mesh] }))
         .await
         .expect(422);
     assert_eq!(refused.pointers(), ["/items/0"], "{}", refused.body);

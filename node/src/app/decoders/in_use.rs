@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use sensor_drivers::script::ScriptHost;
-use sensor_drivers::{ConfigErrors, DecoderConfig, DecoderTable, MUSTER_DECODER};
+use sensor_drivers::{ConfigError, ConfigErrors, DecoderConfig, DecoderTable, MUSTER_DECODER};
 use serde_json::{Value, json};
 
 /// Time since the process first asked: scripts end by it where the machine is too slow for their steps.
@@ -20,11 +20,8 @@ const HOST: ScriptHost = ScriptHost {
     monotonic: Some(monotonic),
 };
 
-pub(super) fn build(
-    configured: &[DecoderConfig],
-    added: &[DecoderConfig],
-) -> Result<DecoderTable, ConfigErrors> {
-    DecoderTable::build(&[configured, added].concat(), HOST)
+fn build(configs: &[DecoderConfig]) -> Result<DecoderTable, ConfigErrors> {
+    DecoderTable::build(configs, HOST)
 }
 
 /// The list of what was added while nothing was.
@@ -43,6 +40,7 @@ pub(in crate::app) struct Active {
 /// An entry that was added.
 struct Added {
     entry: Value,
+    config: Option<DecoderConfig>,
     /// Why it is not in use.
     problem: Option<String>,
 }
@@ -64,36 +62,34 @@ impl Active {
     /// # Errors
     /// What does not fit in the configuration itself.
     pub(super) fn of(configured: Vec<DecoderConfig>, saved: &[u8]) -> Result<Active, ConfigErrors> {
-        let (mut added, mut fitting) = read(saved);
+        let mut added = read(saved);
+        for one in &mut added {
+            one.check_alone();
+        }
         let table = loop {
-            let configs: Vec<DecoderConfig> =
-                fitting.iter().map(|(_, config)| config.clone()).collect();
-            let errors = match build(&configured, &configs) {
+            let fitting = added.iter_mut().filter(|one| one.problem.is_none());
+            let mut fitting: Vec<&mut Added> = fitting.collect();
+            let configs = fitting.iter().filter_map(|one| one.config.clone());
+            let errors = match build(
+                &configured
+                    .iter()
+                    .cloned()
+                    .chain(configs)
+                    .collect::<Vec<_>>(),
+            ) {
                 Ok(table) => break table,
                 Err(errors) => errors,
             };
-            let place = |entry: usize| entry.checked_sub(configured.len() + 1);
-            // The first alone: what comes after it may fit where it is not.
-            let Some(first) = errors.0.iter().find_map(|error| place(error.entry)) else {
-                return Err(errors);
-            };
-            if errors.0.iter().any(|error| place(error.entry).is_none()) || first >= fitting.len() {
-                return Err(errors);
+            // What is left is that an earlier one covers its topic, or that there are too many. What the earlier one covers
+            // is covered by what covers that, so all of them go at once.
+            for error in &errors.0 {
+                let place = error.entry.checked_sub(configured.len() + 1);
+                let Some(one) = place.and_then(|place| fitting.get_mut(place)) else {
+                    return Err(errors);
+                };
+                one.problem.get_or_insert_with(|| words(error));
             }
-            let (at, _) = fitting.remove(first);
-            let of_first = errors
-                .0
-                .iter()
-                .filter(|error| place(error.entry) == Some(first));
-            let problems: Vec<String> = of_first
-                .map(|error| format!("{} {}", error.field, error.problem))
-                .collect();
-            added[at].problem = Some(problems.join("; "));
         };
-        // With what every option is that it leaves out.
-        for (at, config) in &fitting {
-            added[*at].entry = json!(config);
-        }
         Ok(Active {
             table,
             configured,
@@ -102,12 +98,23 @@ impl Active {
         })
     }
 
-    /// Topics of what was added and does not fit, each with the reason.
-    pub(in crate::app) fn unfit(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.added.iter().filter_map(|added| {
+    /// What was added and does not fit: its place among what was added, its topic and the reason.
+    pub(in crate::app) fn unfit(&self) -> impl Iterator<Item = (usize, &str, &str)> {
+        let added = self.added.iter().enumerate();
+        added.filter_map(|(place, added)| {
             let topic = added.entry["topic"].as_str().unwrap_or_default();
-            Some((topic, added.problem.as_deref()?))
+            Some((place, topic, added.problem.as_deref()?))
         })
+    }
+
+    /// The entry as it is stored that does not fit and that somebody has sent back as it was shown, perhaps without members
+    /// that say nothing. It may stay: else nobody could change a list in which two do not fit.
+    pub(super) fn unfit_like(&self, sent: &Value) -> Option<&Value> {
+        let sent = saying(sent)?;
+        let unfit = self.added.iter().filter(|added| added.problem.is_some());
+        unfit
+            .map(|added| &added.entry)
+            .find(|entry| saying(entry).is_some_and(|entry| entry == sent))
     }
 
     /// All of them as the API shows them, in the order in which they are asked.
@@ -159,24 +166,65 @@ fn unfit_value(entry: &Value, problem: &str) -> Value {
     })
 }
 
-/// What is stored, entry by entry, and of those that can be read where they stand.
-fn read(saved: &[u8]) -> (Vec<Added>, Vec<(usize, DecoderConfig)>) {
-    let entries = serde_json::from_slice::<Vec<Value>>(saved).map_err(|error| Added {
-        entry: Value::Null,
-        problem: Some(format!("what is stored cannot be read: {error}")),
-    });
-    let entries = match entries {
-        Ok(entries) => entries,
-        Err(unreadable) => return (vec![unreadable], Vec::new()),
-    };
-    let (mut added, mut fitting) = (Vec::new(), Vec::new());
-    for (at, entry) in entries.into_iter().enumerate() {
-        let config = serde_json::from_value::<DecoderConfig>(entry.clone());
-        let problem = config.as_ref().err().map(ToString::to_string);
-        fitting.extend(config.ok().map(|config| (at, config)));
-        added.push(Added { entry, problem });
+impl Added {
+    /// Finds what is wrong with it whatever stands beside it.
+    fn check_alone(&mut self) {
+        let Some(config) = &self.config else { return };
+        match build(std::slice::from_ref(config)) {
+            // With what every option is that it leaves out.
+            Ok(_) => self.entry = json!(config),
+            Err(errors) => {
+                let problems: Vec<String> = errors.0.iter().map(words).collect();
+                self.problem = Some(problems.join("; "));
+            }
+        }
     }
-    (added, fitting)
+}
+
+fn words(error: &ConfigError) -> String {
+    format!("{} {}", error.field, error.problem)
+}
+
+/// Its members that say something; `None` for what is no entry.
+fn saying(entry: &Value) -> Option<Vec<(&String, &Value)>> {
+    let says = |value: &Value| match value {
+        Value::Null => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        _ => true,
+    };
+    let members = entry.as_object()?.iter();
+    let mut saying: Vec<_> = members.filter(|(_, value)| says(value)).collect();
+    saying.sort_by_key(|(name, _)| *name);
+    Some(saying)
+}
+
+/// What is stored, entry by entry.
+fn read(saved: &[u8]) -> Vec<Added> {
+    let unfit = |entry: Value, problem: String| Added {
+        entry,
+        config: None,
+        problem: Some(problem),
+    };
+    let entries: Vec<Value> = match serde_json::from_slice(saved) {
+        Ok(entries) => entries,
+        Err(error) => {
+            let problem = format!("what is stored cannot be read: {error}");
+            return vec![unfit(Value::Null, problem)];
+        }
+    };
+    let each = entries.into_iter();
+    each.map(
+        |entry| match serde_json::from_value::<DecoderConfig>(entry.clone()) {
+            Ok(config) => Added {
+                entry,
+                config: Some(config),
+                problem: None,
+            },
+            Err(error) => unfit(entry, error.to_string()),
+        },
+    )
+    .collect()
 }
 
 /// Tells one list of entries, as it is stored, from another, also over a restart. The same list has the same version: who
@@ -190,6 +238,8 @@ pub(super) fn version_of(saved: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use sensor_drivers::ENTRIES_MAX;
+
     use super::*;
 
     fn configs(entries: Value) -> Vec<DecoderConfig> {
@@ -238,7 +288,8 @@ mod tests {
         );
         let reasons: Vec<_> = active.unfit().collect();
         assert_eq!(reasons.len(), 2);
-        assert!(reasons[0].1.contains("never reached"), "{reasons:?}");
+        assert_eq!((reasons[0].0, reasons[1].0), (0, 2));
+        assert!(reasons[0].2.contains("never reached"), "{reasons:?}");
         let names: Vec<_> = active
             .table
             .entries()
@@ -255,6 +306,35 @@ mod tests {
         ]);
         let shown = added(&active(json!([]), &saved));
         assert_eq!(shown, [("a/#".to_owned(), false), ("a/b".to_owned(), true)]);
+    }
+
+    #[test]
+    fn an_entry_that_does_not_fit_is_known_by_what_it_says() {
+        let saved = json!([
+            { "topic": "a/#", "format": "telepathy", "values": [], "name": null, "range": 7 },
+            { "topic": "b/#", "format": "tasmota" },
+        ]);
+        let active = active(json!([]), &saved);
+        let like = |sent: Value| active.unfit_like(&sent).is_some();
+        assert!(like(
+            json!({ "range": 7, "format": "telepathy", "topic": "a/#" })
+        ));
+        assert!(!like(
+            json!({ "range": 8, "format": "telepathy", "topic": "a/#" })
+        ));
+        assert!(
+            !like(json!({ "topic": "b/#", "format": "tasmota" })),
+            "it fits"
+        );
+    }
+
+    #[test]
+    fn of_more_than_there_may_be_the_last_do_not_fit() {
+        let entry = |number: usize| json!({ "topic": format!("{number}/#"), "format": "tasmota" });
+        let saved: Vec<Value> = (1..=ENTRIES_MAX).map(entry).collect();
+        let active = active(json!([entry(0), entry(ENTRIES_MAX + 1)]), &json!(saved));
+        let places: Vec<usize> = active.unfit().map(|(place, ..)| place).collect();
+        assert_eq!(places, [ENTRIES_MAX - 2, ENTRIES_MAX - 1]);
     }
 
     #[test]
