@@ -64,7 +64,7 @@ function RuleDetail({ rule }: { rule: Rule }) {
           </div>
           <RuleWords rule={rule} />
           <p className="text-sm text-ink-soft">
-            {texts.updated}: <Provenance {...lastChange(rule)} />
+            {texts.updated}: <Provenance {...lastChange(rule)} unsigned={common.commandLine} />
           </p>
           {saved && draft === null && <SaveState saving={false} saved={rule} />}
           {draft === null && (
@@ -104,7 +104,7 @@ function RuleDetail({ rule }: { rule: Rule }) {
             }}
           />
         )}
-        <History query={history} />
+        <History query={history} unsigned={common.commandLine} />
       </div>
       <SeenBySection seenBy={rule.seen_by} />
     </article>

@@ -5,6 +5,7 @@ import type { Rule, Series } from "../../api/types.ts";
 import { lastChange, Provenance } from "../../ui/age.tsx";
 import { Tag } from "../../ui/badges.tsx";
 import { ListState } from "../../ui/list-state.tsx";
+import { common } from "../../ui/texts.ts";
 import { unitOf } from "./matching.ts";
 import { RuleSwitch } from "./rule-switch.tsx";
 import { notes, sentence } from "./sentence.ts";
@@ -56,7 +57,7 @@ function RuleRow({ rule, series }: { rule: Rule; series: readonly Series[] | und
       <p className="max-w-prose">{sentence(rule, unitOf(rule.match, series))}</p>
       <p className="text-sm text-ink-soft">
         {more > 0 && `${texts.more(more)} · `}
-        {texts.updated}: <Provenance {...lastChange(rule)} />
+        {texts.updated}: <Provenance {...lastChange(rule)} unsigned={common.commandLine} />
       </p>
       <div className="mt-2">
         <RuleSwitch rule={rule} />
