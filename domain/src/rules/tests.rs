@@ -52,6 +52,17 @@ fn run(rule: &Rule, state: &mut RuleState, samples: &[(i64, f64)]) -> Vec<String
     events
 }
 
+/// A value that was measured then and received then.
+fn measured(at_s: i64, received_s: i64, value: f64) -> Sample {
+    Sample {
+        value,
+        at_ms: at_s * 1000,
+        received_ms: received_s * 1000,
+        position: 9,
+        uptime_ms: 0,
+    }
+}
+
 fn word(event: RuleEvent) -> String {
     match event {
         RuleEvent::Raise {
@@ -174,21 +185,23 @@ fn what_comes_late_can_raise_but_weakens_nothing() {
     let rule = rule(json!({"for_s": 60}));
     let mut state = RuleState::default();
     run(&rule, &mut state, &[(1000, 5.0)]);
-    let late = |at_s: i64, received_s: i64, value: f64| Sample {
-        value,
-        at_ms: at_s * 1000,
-        received_ms: received_s * 1000,
-        position: 9,
-        uptime_ms: 0,
-    };
-    assert_eq!(step(&rule, &mut state, &[], &late(500, 1001, 1.0)), None);
+    assert_eq!(
+        step(&rule, &mut state, &[], &measured(500, 1001, 1.0)),
+        None
+    );
     assert_eq!(
         run(&rule, &mut state, &[(1060, 5.0)]),
         ["raise at 1060 peak 5 since 1000"]
     );
     // A low value from before neither clears it, nor does a higher one from before go unnoticed.
-    assert_eq!(step(&rule, &mut state, &[], &late(900, 1061, 0.0)), None);
-    assert_eq!(step(&rule, &mut state, &[], &late(900, 1062, 7.0)), None);
+    assert_eq!(
+        step(&rule, &mut state, &[], &measured(900, 1061, 0.0)),
+        None
+    );
+    assert_eq!(
+        step(&rule, &mut state, &[], &measured(900, 1062, 7.0)),
+        None
+    );
     assert_eq!(
         run(&rule, &mut state, &[(1070, 0.0)]),
         ["clear at 1070 peak 7"]
@@ -200,21 +213,14 @@ fn a_clock_that_was_set_back_does_not_make_a_rule_blind() {
     let rule = rule(json!({"for_s": 60}));
     let mut state = RuleState::default();
     // Five hours ahead, then corrected.
-    let sample = |at_s: i64, received_s: i64, value: f64| Sample {
-        value,
-        at_ms: at_s * 1000,
-        received_ms: received_s * 1000,
-        position: 1,
-        uptime_ms: 0,
-    };
-    step(&rule, &mut state, &[], &sample(18_000, 0, 1.0));
-    assert_eq!(step(&rule, &mut state, &[], &sample(10, 10, 5.0)), None);
-    let raised = step(&rule, &mut state, &[], &sample(70, 70, 5.0));
+    step(&rule, &mut state, &[], &measured(18_000, 0, 1.0));
+    assert_eq!(step(&rule, &mut state, &[], &measured(10, 10, 5.0)), None);
+    let raised = step(&rule, &mut state, &[], &measured(70, 70, 5.0));
     assert!(
         matches!(raised, Some(RuleEvent::Raise { .. })),
         "{raised:?}"
     );
-    let cleared = step(&rule, &mut state, &[], &sample(80, 80, 1.0));
+    let cleared = step(&rule, &mut state, &[], &measured(80, 80, 1.0));
     assert!(
         matches!(cleared, Some(RuleEvent::Clear { .. })),
         "{cleared:?}"
@@ -225,21 +231,17 @@ fn a_clock_that_was_set_back_does_not_make_a_rule_blind() {
 fn a_correct_value_clears_what_a_clock_that_ran_ahead_has_raised() {
     let rule = rule(json!({}));
     let mut state = RuleState::default();
-    let sample = |at_s: i64, received_s: i64, value: f64| Sample {
-        value,
-        at_ms: at_s * 1000,
-        received_ms: received_s * 1000,
-        position: 1,
-        uptime_ms: 0,
-    };
-    let raised = step(&rule, &mut state, &[], &sample(1_040, 1_000, 5.0));
+    let raised = step(&rule, &mut state, &[], &measured(1_040, 1_000, 5.0));
     assert!(
         matches!(raised, Some(RuleEvent::Raise { .. })),
         "{raised:?}"
     );
     // From before the receipt of that one: it may be older.
-    assert_eq!(step(&rule, &mut state, &[], &sample(999, 1_001, 1.0)), None);
-    let cleared = step(&rule, &mut state, &[], &sample(1_002, 1_002, 1.0));
+    assert_eq!(
+        step(&rule, &mut state, &[], &measured(999, 1_001, 1.0)),
+        None
+    );
+    let cleared = step(&rule, &mut state, &[], &measured(1_002, 1_002, 1.0));
     assert!(
         matches!(cleared, Some(RuleEvent::Clear { .. })),
         "{cleared:?}"
@@ -288,15 +290,8 @@ fn a_buffer_of_days_ago_ends_nothing_while_live_values_come() {
     let now_s = 30 * DAY_S;
     let rule = rule(json!({"hold_s": 2}));
     let mut state = RuleState::default();
-    let sample = |at_s: i64, received_s: i64, value: f64| Sample {
-        value,
-        at_ms: at_s * 1000,
-        received_ms: received_s * 1000,
-        position: 1,
-        uptime_ms: 0,
-    };
     let mut heard = |at_s: i64, received_s: i64, value: f64| {
-        step(&rule, &mut state, &[], &sample(at_s, received_s, value)).map(word)
+        step(&rule, &mut state, &[], &measured(at_s, received_s, value)).map(word)
     };
     heard(now_s, now_s, 5.0).unwrap();
     // Two days of low water from before the flood, emptied beside live values that are high.
@@ -321,15 +316,8 @@ fn a_clock_that_was_set_back_by_days_ends_again_what_it_sees_after_a_day() {
     let now_s = 30 * 24 * HOUR_S;
     let rule = rule(json!({}));
     let mut state = RuleState::default();
-    let sample = |at_s: i64, received_s: i64, value: f64| Sample {
-        value,
-        at_ms: at_s * 1000,
-        received_ms: received_s * 1000,
-        position: 1,
-        uptime_ms: 0,
-    };
     let mut heard = |at_s: i64, received_s: i64, value: f64| {
-        step(&rule, &mut state, &[], &sample(at_s, received_s, value)).map(word)
+        step(&rule, &mut state, &[], &measured(at_s, received_s, value)).map(word)
     };
     heard(now_s, now_s, 5.0).unwrap();
     let ended: Vec<i64> = (1..48)
