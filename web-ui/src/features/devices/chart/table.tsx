@@ -25,8 +25,7 @@ export function SamplesTable({ caption, samples, gaps, raw, value }: SamplesTabl
     .slice(hidden)
     .map((sample, index) => ({ sample, next: samples[hidden + index + 1], place: placeOf(samples, hidden + index) }))
     .toReversed();
-  const flagged = samples.some((sample) => sample.flags.length > 0);
-  const columns = (raw ? 2 : 5) + (flagged ? 1 : 0);
+  const columns = raw ? 2 : 5;
   const names = raw ? [texts.value] : [texts.meanColumn, texts.lowestColumn, texts.highestColumn, texts.countColumn];
   return (
     <details open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
@@ -40,7 +39,7 @@ export function SamplesTable({ caption, samples, gaps, raw, value }: SamplesTabl
                 <th scope="col" className="py-1 pr-3">
                   {texts.time}
                 </th>
-                {[...names, ...(flagged ? [texts.flagsColumn] : [])].map((name) => (
+                {names.map((name) => (
                   <th key={name} scope="col" className="py-1 pr-3">
                     {name}
                   </th>
@@ -55,7 +54,6 @@ export function SamplesTable({ caption, samples, gaps, raw, value }: SamplesTabl
                   // Of several with one time the gap comes after the last.
                   gap={next?.atMs === sample.atMs ? undefined : gapAfter.get(sample.endMs)}
                   raw={raw}
-                  flagged={flagged}
                   columns={columns}
                   value={value}
                 />
@@ -78,13 +76,11 @@ interface RowsProps {
   /** What came, or did not come, after it: above it, since the newest is first. */
   gap: Gap | undefined;
   raw: boolean;
-  /** Whether there is a column for what is to be known besides the value. */
-  flagged: boolean;
   columns: number;
   value: (number: number) => string;
 }
 
-function Rows({ sample, gap, raw, flagged, columns, value }: RowsProps) {
+function Rows({ sample, gap, raw, columns, value }: RowsProps) {
   const lasted = gap && durationText((gap.toMs - gap.fromMs) / 1_000);
   return (
     <>
@@ -99,7 +95,10 @@ function Rows({ sample, gap, raw, flagged, columns, value }: RowsProps) {
         <th scope="row" className="py-1 pr-3 font-normal whitespace-nowrap">
           <time dateTime={new Date(sample.atMs).toISOString()}>{new Date(sample.atMs).toLocaleString()}</time>
         </th>
-        <td className="pr-3 whitespace-nowrap">{value(meanOf(sample.mean, sample.min, sample.max))}</td>
+        <td className="pr-3">
+          <span className="whitespace-nowrap">{value(meanOf(sample.mean, sample.min, sample.max))}</span>
+          {sample.flags.length > 0 && <span className="block font-semibold text-warn">{flagWords(sample.flags)}</span>}
+        </td>
         {!raw && (
           <>
             <td className="pr-3 whitespace-nowrap">{value(sample.min)}</td>
@@ -107,7 +106,6 @@ function Rows({ sample, gap, raw, flagged, columns, value }: RowsProps) {
             <td>{sample.count.toLocaleString()}</td>
           </>
         )}
-        {flagged && <td className="font-semibold text-warn">{flagWords(sample.flags)}</td>}
       </tr>
     </>
   );

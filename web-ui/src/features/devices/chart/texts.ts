@@ -70,7 +70,6 @@ export const texts = {
   lowestColumn: "Lowest",
   highestColumn: "Highest",
   countColumn: "Readings",
-  flagsColumn: "To be known",
   gapRow: (lasted: string) => `Nothing for ${lasted}`,
   gapRowOpen: (lasted: string) => `Nothing for ${lasted}, up to now`,
   more: "Show more rows",
