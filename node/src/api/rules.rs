@@ -47,8 +47,8 @@ mod shapes {
         pub firings: Vec<RuleFiring>,
         /// Readings that were evaluated.
         pub readings: u64,
-        /// Readings that the rule does not look at: their device was not approved when they came, or their unit does not
-        /// convert into the rule's.
+        /// Readings that the rule does not look at: their device was not approved when they came, they were no news, or
+        /// their unit does not convert into the rule's.
         pub passed_over: u64,
         /// Series that the rule looks at.
         pub series: u64,

@@ -149,7 +149,7 @@ fn run(
     for (position, reading) in (1..).zip(&mut readings) {
         reading.position = position;
     }
-    let unapproved = readings
+    let not_looked_at = readings
         .iter()
         .filter(|reading| reading.flags & flags::APPROVED == 0)
         .count();
@@ -175,7 +175,7 @@ fn run(
         curves,
         other_unit,
     } = evaluate(app, rule, known, &readings, (from_ms, end_ms), curves);
-    let passed_over = unapproved + usize::try_from(other_unit).unwrap_or(usize::MAX);
+    let passed_over = not_looked_at + usize::try_from(other_unit).unwrap_or(usize::MAX);
     let read = readings.len().saturating_sub(passed_over);
     let told: Vec<Value> = firings.iter().take(FIRINGS_MAX).map(Firing::told).collect();
     let mut answer = json!({

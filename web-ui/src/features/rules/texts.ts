@@ -235,7 +235,7 @@ export const texts = {
     "No channel that was heard here has such names, so there was nothing to test it on. Check device and channel.",
   noReadings: "There are no readings of that time.",
   passedOver: (count: number) =>
-    `${count.toLocaleString()} ${count === 1 ? "reading" : "readings"} passed over: the device was not approved when they came, or their unit does not convert into the rule's.`,
+    `${count.toLocaleString()} ${count === 1 ? "reading" : "readings"} passed over: the device was not approved when they came, they were no news (doubted by their source, or kept by a broker), or their unit does not convert into the rule's.`,
   truncated: "Not all could be looked at or listed: choose a shorter time.",
   firings: "When it would have fired",
   firingPeak: "peak",
