@@ -139,6 +139,9 @@ async fn what_a_rule_sees_is_shown_before_it_raises_anything_and_after_a_restart
         three[0]
     );
 
+    let series = node.series("river-02").await;
+    assert_eq!(three[0]["series"], series[0]["id"]);
+
     // A virtual sensor has no value before all of its inputs have.
     let items = seen(&node, both, |items| items.len() == 3).await;
     assert_eq!(

@@ -105,13 +105,14 @@ pub(super) struct Stretch {
 }
 
 impl Stretch {
-    /// Whether the last sample was older than the newest, as [`Time::advance`] says it of one: what came within the last day
-    /// is more of now.
+    /// Whether what was taken last is of another time than now: of a stretch of old samples, while something newer came within
+    /// the last day. Up to a minute behind is now, too, or a clock that ran ahead and was corrected would be behind itself.
     pub(super) fn is_behind(&self) -> bool {
         let (Some(newest_ms), Some(late_ms)) = (self.newest_ms, self.late_ms) else {
             return false;
         };
-        late_ms < newest_ms.min(self.received_ms)
+        self.apart
+            && newest_ms.saturating_sub(late_ms) > AHEAD_MS
             && self.received_ms.saturating_sub(newest_ms) <= PLAUSIBLE_MS
     }
 

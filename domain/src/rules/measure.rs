@@ -364,7 +364,7 @@ fn measured(
             });
             let memories = expression.memories(memory);
             expression.hear(memories, inputs, sample);
-            moment.late = memories.iter().any(|past| past.stretch.is_behind());
+            moment.late = memories.iter().any(InputMemory::is_behind);
             expression.value(memories, sample.received_ms)
         }
     }
@@ -439,6 +439,11 @@ impl Heard {
 }
 
 impl InputMemory {
+    /// Whether its value is of another time than now. What fills whole hours is in its place, whenever it came.
+    fn is_behind(&self) -> bool {
+        !matches!(self.past, Past::Hours(_)) && self.stretch.is_behind()
+    }
+
     pub(super) fn seen(&self, now_ms: i64, fresh_ms: i64) -> InputSeen {
         InputSeen {
             value: self.value,

@@ -100,6 +100,9 @@ mod shapes {
         pub device: String,
         /// Channel of the device; for an expression, the name of its value.
         pub channel: String,
+        /// Id of the series; null for a device as a whole, and for an expression.
+        #[schema(required)]
+        pub series: Option<String>,
         /// How the rule stands.
         pub state: RuleState,
         /// The value that the rule looks at. Null before there is one, while an input of an expression is too old, and

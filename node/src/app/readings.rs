@@ -309,7 +309,7 @@ struct AskedSeries {
 }
 
 /// A series is called the same on every node: a UUID made of its names.
-fn public_id(key: &SeriesKey) -> String {
+pub(in crate::app) fn public_id(key: &SeriesKey) -> String {
     Uuid::from_bytes(key.0).to_string()
 }
 

@@ -441,7 +441,8 @@ impl Runner {
             if self.broken_off || stop.is_cancelled() {
                 return;
             }
-            while let Ok(ask) = self.asked.try_recv() {
+            // One at a time: readings go before questions.
+            if let Ok(ask) = self.asked.try_recv() {
                 self.answer(ask);
             }
             tokio::task::yield_now().await;

@@ -381,6 +381,41 @@ fn a_virtual_sensor_is_not_cooled_by_a_buffer_of_last_week() {
 }
 
 #[test]
+fn neither_a_single_old_value_nor_a_corrected_clock_keeps_a_virtual_sensor_from_ending() {
+    let rule = of_kind(json!({
+        "kind": "expression", "match": {"device": "camp", "channel": "sum"},
+        "expression": {"formula": "a + b", "inputs": [
+            {"name": "a", "channel": "a"}, {"name": "b", "channel": "b"},
+        ]},
+        "raise_above": 10, "clear_below": 8,
+    }));
+    let received = |at_ms: i64, received_ms: i64, value: f64| Sample {
+        received_ms,
+        ..sample(at_ms, value)
+    };
+    let raised = |a: Sample| {
+        let mut state = RuleState::default();
+        step(&rule, &mut state, &[1], &sample(999_000, 6.0));
+        step(&rule, &mut state, &[0], &a);
+        assert!(state.is_raised());
+        state
+    };
+    // One value of an hour ago changes nothing of what is known.
+    let mut state = raised(sample(1_000_000, 6.0));
+    step(&rule, &mut state, &[1], &received(400_000, 1_001_000, 0.0));
+    let event = step(&rule, &mut state, &[0], &sample(1_002_000, 1.0));
+    assert!(matches!(event, Some(RuleEvent::Clear { .. })), "{event:?}");
+    // Forty seconds ahead, then corrected; measured a little before it is received.
+    let mut state = raised(received(1_040_000, 1_000_000, 6.0));
+    let ended = (1..=5).find(|n| {
+        let at_ms = 1_000_950 + n * 1000;
+        let event = step(&rule, &mut state, &[0], &received(at_ms, at_ms + 50, 1.0));
+        matches!(event, Some(RuleEvent::Clear { .. }))
+    });
+    assert_eq!(ended, Some(2), "a single old one is passed over");
+}
+
+#[test]
 fn a_virtual_sensor_can_compare_devices() {
     let rule = of_kind(json!({
         "kind": "expression", "match": {"device": "valley", "channel": "inflow"},

@@ -12,6 +12,7 @@ const momentAgo = () => new Date(Date.now() - 20_000).toISOString();
 const heat = (): RuleSeen => ({
   device: "camp-1",
   channel: "heat_index",
+  series: null,
   state: "clear",
   value: 33.512345,
   unit: "Cel",

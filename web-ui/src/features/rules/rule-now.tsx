@@ -22,7 +22,7 @@ export function RuleNow({ rule }: { rule: Rule }) {
       ) : (
         <ul className="grid gap-2 sm:grid-cols-2">
           {seen.data.map((each) => (
-            <li key={`${each.device} ${each.channel} ${each.unit}`} className="min-w-0">
+            <li key={each.series ?? each.device} className="min-w-0">
               <Seen seen={each} />
             </li>
           ))}

@@ -111,6 +111,10 @@ impl Evaluator {
             if wanted.after.as_ref().is_some_and(|after| place <= *after) {
                 continue;
             }
+            let is_past_the_page = |(last, _): (&Place, _)| place > *last;
+            if page.len() == wanted.count && page.last_key_value().is_none_or(is_past_the_page) {
+                continue;
+            }
             page.insert(place, (key, kept));
             if page.len() > wanted.count {
                 page.pop_last();
