@@ -3,6 +3,7 @@ import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { RouterProvider } from "react-router/dom";
+import { askIfIdle, everything } from "./api/ask-again.ts";
 import { onSessionLost } from "./api/client.ts";
 import { currentConnection, onConnectionChange } from "./api/connection.ts";
 import { router } from "./app/routes.tsx";
@@ -26,7 +27,7 @@ const client = new QueryClient({
 onSessionLost(() => noteSessionLost(client));
 // Whatever was missed while the node was out of reach is asked for again.
 onConnectionChange(() => {
-  if (currentConnection().reachable) void client.invalidateQueries();
+  if (currentConnection().reachable) askIfIdle(client, everything);
 });
 
 const root = document.getElementById("root");

@@ -4,6 +4,7 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
+import { askAgain, askIfIdle, everything } from "./ask-again.ts";
 import { currentConnection } from "./connection.ts";
 import { paths } from "./paths.ts";
 import { keys } from "./queries.ts";
@@ -61,17 +62,17 @@ const pluralOf: Record<string, string> = {
 };
 
 function refetch(client: QueryClient, kind: string) {
-  void client.invalidateQueries({ queryKey: [pluralOf[kind] ?? kind] });
+  askAgain(client, { queryKey: [pluralOf[kind] ?? kind] });
   // They are no documents: the status counts them, and warns of too many.
   if (kind === "dead-letter") {
-    void client.invalidateQueries({ queryKey: keys.status() });
+    askAgain(client, { queryKey: keys.status() });
     return;
   }
   // An edit can open or settle a conflict; an assignment changes the state of its resource.
-  if (kind !== "conflict") void client.invalidateQueries({ queryKey: keys.conflicts.all() });
+  if (kind !== "conflict") askAgain(client, { queryKey: keys.conflicts.all() });
   // What a reading means, and so every value and chart of its channel.
-  if (kind === "calibration") void client.invalidateQueries({ queryKey: keys.devices.all() });
-  if (kind === "assignment") void client.invalidateQueries({ queryKey: keys.resources.all() });
+  if (kind === "calibration") askAgain(client, { queryKey: keys.devices.all() });
+  if (kind === "assignment") askAgain(client, { queryKey: keys.resources.all() });
 }
 
 /** Opens the stream and keeps it open; returns what closes it. */
@@ -97,16 +98,16 @@ export function follow(client: QueryClient): () => void {
       setLive(true);
       clearInterval(askTimer);
       askTimer = undefined;
-      if (opened) void client.invalidateQueries();
+      if (opened) askAgain(client, everything);
       opened = true;
     };
     source.onerror = () => {
       setLive(false);
       askTimer ??= setInterval(() => {
-        if (currentConnection().reachable) void client.invalidateQueries();
+        if (currentConnection().reachable) askIfIdle(client, everything);
       }, ASK_EVERY_MS);
       // Tells a lost node from a lost session.
-      void client.invalidateQueries({ queryKey: keys.status() });
+      askIfIdle(client, { queryKey: keys.status() });
       // CONNECTING: the browser tries again by itself. CLOSED: it has given up, as after an error answer.
       if (source?.readyState !== EventSource.CLOSED) return;
       source.close();
@@ -119,7 +120,7 @@ export function follow(client: QueryClient): () => void {
         gatherTimer ??= setTimeout(flush, GATHER_MS);
       });
     }
-    source.addEventListener("reset", () => void client.invalidateQueries());
+    source.addEventListener("reset", () => askAgain(client, everything));
   };
 
   open();

@@ -83,13 +83,27 @@ export const keys = {
   },
 };
 
-/** A list that grows by `fetchNextPage`. `keepOld`: what was found for other words stays until the answer is there, so
- * that a list does not blink with each letter. */
+interface Asking {
+  /** Also without an event that says to. */
+  everyMs?: number;
+  /** What was found for other words stays until the answer is there, so that a list does not blink with each letter. */
+  keepOld?: boolean;
+  /** It moves only when it is opened or somebody asks: whoever reads it must not lose their place. */
+  still?: boolean;
+}
+
+/** `everything` of ask-again.ts leaves it out, too. */
+const STILL = {
+  staleTime: Number.POSITIVE_INFINITY,
+  refetchOnWindowFocus: false,
+  refetchOnMount: "always",
+} as const;
+
+/** A list that grows by `fetchNextPage`. */
 function usePages<Item>(
   queryKey: readonly unknown[],
   path: (cursor: string | null) => string,
-  everyMs?: number,
-  keepOld = false,
+  { everyMs, keepOld = false, still = false }: Asking = {},
 ) {
   return useInfiniteQuery({
     queryKey,
@@ -99,6 +113,7 @@ function usePages<Item>(
     select: (data) => data.pages.flatMap((page) => page.items),
     ...(everyMs === undefined ? {} : { refetchInterval: everyMs }),
     ...(keepOld ? { placeholderData: keepPreviousData } : {}),
+    ...(still ? STILL : {}),
   });
 }
 
@@ -141,12 +156,10 @@ export const useAssignments = (incident: string) =>
 
 /** `q` is a part of their names; empty for all. */
 export const useDevices = (q = "") =>
-  usePages<Device>(
-    ["devices", "list", q],
-    (cursor) => paths.devices({ q, limit: PAGE, cursor }),
-    VALUES_EVERY_MS,
-    true,
-  );
+  usePages<Device>(["devices", "list", q], (cursor) => paths.devices({ q, limit: PAGE, cursor }), {
+    everyMs: VALUES_EVERY_MS,
+    keepOld: true,
+  });
 
 export const useDevice = (id: string) =>
   useQuery({
@@ -185,20 +198,16 @@ export function useDeviceCommands(id: string) {
 
 /** All channels of one device. */
 export const useSeriesOf = (device: string) =>
-  usePages<Series>(
-    [...keys.devices.series(), device],
-    (cursor) => paths.series({ device, limit: WHOLE, cursor }),
-    VALUES_EVERY_MS,
-  );
+  usePages<Series>([...keys.devices.series(), device], (cursor) => paths.series({ device, limit: WHOLE, cursor }), {
+    everyMs: VALUES_EVERY_MS,
+  });
 
 /** `q` is a part of a device's or channel's name; empty for all. */
 export const useSeries = (q = "") =>
-  usePages<Series>(
-    [...keys.devices.series(), null, q],
-    (cursor) => paths.series({ q, limit: WHOLE, cursor }),
-    VALUES_EVERY_MS,
-    true,
-  );
+  usePages<Series>([...keys.devices.series(), null, q], (cursor) => paths.series({ q, limit: WHOLE, cursor }), {
+    everyMs: VALUES_EVERY_MS,
+    keepOld: true,
+  });
 
 export const useCalibrations = (device: string, channel: string) =>
   usePages<Calibration>(keys.calibrations.of(device, channel), (cursor) =>
@@ -206,11 +215,15 @@ export const useCalibrations = (device: string, channel: string) =>
   );
 
 export const useMessages = () =>
-  usePages<Message>(keys.messages.all(), (cursor) => paths.messages({ limit: PAGE, cursor }), VALUES_EVERY_MS);
+  usePages<Message>(keys.messages.all(), (cursor) => paths.messages({ limit: PAGE, cursor }), {
+    everyMs: VALUES_EVERY_MS,
+  });
 
-export const useBrokers = () => usePages<Broker>(keys.brokers.all(), () => paths.brokers(), VALUES_EVERY_MS);
+export const useBrokers = () =>
+  usePages<Broker>(keys.brokers.all(), () => paths.brokers(), { everyMs: VALUES_EVERY_MS });
 
-export const useAudit = () => usePages<AuditRecord>(keys.audit.all(), (cursor) => paths.audit({ limit: PAGE, cursor }));
+export const useAudit = () =>
+  usePages<AuditRecord>(keys.audit.all(), (cursor) => paths.audit({ limit: PAGE, cursor }), { still: true });
 
 export const useMqttAccounts = () =>
   usePages<MqttAccount>(keys.mqttAccounts.all(), (cursor) => paths.mqttAccounts({ limit: PAGE, cursor }));
@@ -227,8 +240,7 @@ export const useDeadLetters = (filter: DeadLetterFilter) =>
   usePages<DeadLetter>(
     keys.deadLetters.list(filter),
     (cursor) => paths.deadLetters({ ...filter, state: "open", limit: PAGE, cursor }),
-    undefined,
-    true,
+    { keepOld: true },
   );
 
 export const useRules = () => usePages<Rule>(["rules", "list"], (cursor) => paths.rules({ limit: WHOLE, cursor }));
@@ -241,7 +253,9 @@ export const useRule = (id: string) =>
   });
 
 export const useRuleState = (id: string) =>
-  usePages<RuleSeen>(keys.rules.state(id), (cursor) => paths.ruleState(id, { limit: PAGE, cursor }), VALUES_EVERY_MS);
+  usePages<RuleSeen>(keys.rules.state(id), (cursor) => paths.ruleState(id, { limit: PAGE, cursor }), {
+    everyMs: VALUES_EVERY_MS,
+  });
 
 export const useRuleHistory = (id: string) =>
   usePages<HistoryEntry>(keys.rules.history(id), (cursor) => paths.ruleHistory(id, { limit: PAGE, cursor }));

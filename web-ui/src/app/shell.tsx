@@ -2,6 +2,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { Link, NavLink, Outlet, ScrollRestoration, useLocation } from "react-router";
+import { everything } from "../api/ask-again.ts";
 import { inNodeTime, useConnection } from "../api/connection.ts";
 import { useEventStream, useLive } from "../api/events.ts";
 import { useOpenConflicts, useStatus } from "../api/queries.ts";
@@ -181,7 +182,7 @@ function UnreachableBanner() {
             {texts.unreachableNext}
           </p>
         </div>
-        <button type="button" className="button" onClick={() => void client.invalidateQueries()}>
+        <button type="button" className="button" onClick={() => void client.invalidateQueries(everything)}>
           {texts.reconnect}
         </button>
       </div>

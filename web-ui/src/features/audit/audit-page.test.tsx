@@ -1,11 +1,16 @@
-import { cleanup, screen, within } from "@testing-library/react";
+import { focusManager } from "@tanstack/react-query";
+import { cleanup, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { afterEach, expect, test } from "vitest";
+import { useStatus } from "../../api/queries.ts";
 import type { AuditRecord } from "../../api/types.ts";
 import { answerWith, show } from "../../test-utils.tsx";
 import { AuditPage, detailsOf } from "./audit-page.tsx";
 
-afterEach(cleanup);
+afterEach(() => {
+  cleanup();
+  focusManager.setFocused(undefined);
+});
 
 const record = (id: number, more: Partial<AuditRecord>): AuditRecord => ({
   id: String(id),
@@ -49,6 +54,26 @@ test("older ones come when they are asked for, and a word that the page does not
   expect((await screen.findByText(/telepathy/)).textContent).toBe("rules telepathy.begin visions");
   expect(screen.getByText("22bb")).toBeTruthy();
   expect(screen.queryByRole("button", { name: "Show more" })).toBeNull();
+});
+
+test("it stays where it is when somebody comes back to the window, and moves when they ask", async () => {
+  const seen = node();
+  const asked = (path: string) => seen.filter((sent) => sent.path.startsWith(path)).length;
+  const Beside = () => useStatus().data?.node_id;
+  show(
+    <>
+      <AuditPage />
+      <Beside />
+    </>,
+  );
+  await screen.findByRole("list", { name: "Who did what" });
+  await waitFor(() => expect(asked("/v1/status")).toBe(1));
+  focusManager.setFocused(false);
+  focusManager.setFocused(true);
+  await waitFor(() => expect(asked("/v1/status")).toBe(2));
+  expect(asked("/v1/audit")).toBe(1);
+  await userEvent.click(screen.getByRole("button", { name: "Look again" }));
+  await waitFor(() => expect(asked("/v1/audit")).toBe(2));
 });
 
 test("of a long list the beginning is shown", () => {
