@@ -36,6 +36,8 @@ function nodeWith(accounts: MqttAccount[]): Sent[] {
   });
 }
 
+const named = (name: string): MqttAccount => ({ ...lora(), name });
+
 const lora = (): MqttAccount => ({
   name: "lora / north",
   publish: ["buoys/#"],
@@ -90,4 +92,30 @@ test("a new password and a removal are asked twice, and name the account", async
     "DELETE /v1/mqtt-accounts/lora%20%2F%20north",
   ]);
   expect(await screen.findByText(/^None. Devices sign in/)).toBeTruthy();
+});
+
+test("a password that nobody has noted stays while other accounts are changed, and goes with its own", async () => {
+  nodeWith([named("a"), named("b"), named("c")]);
+  show(<Accounts />);
+  const passwordFor = async (name: string) => {
+    await userEvent.click(await screen.findByRole("button", { name: `New password for ${name}` }));
+    await userEvent.click(screen.getByRole("button", { name: "Make it" }));
+  };
+  const remove = async (name: string) => {
+    await userEvent.click(screen.getByRole("button", { name: `Remove the account ${name}` }));
+    await userEvent.click(screen.getByRole("button", { name: "Remove it" }));
+    await screen.findByText(`The account ${name} is gone.`);
+  };
+  await passwordFor("a");
+  expect(await screen.findByText("SECRET3")).toBeTruthy();
+  await remove("b");
+  expect(screen.getByText("SECRET3")).toBeTruthy();
+  await passwordFor("c");
+  expect(await screen.findByText("SECRET2")).toBeTruthy();
+  await passwordFor("c");
+  expect(screen.getAllByText(/^SECRET/).map((each) => each.textContent)).toEqual(["SECRET3", "SECRET2"]);
+  await remove("c");
+  expect(screen.getAllByText(/^SECRET/).map((each) => each.textContent)).toEqual(["SECRET3"]);
+  await userEvent.click(screen.getByRole("button", { name: "I have it" }));
+  expect(screen.queryByText(/^SECRET/)).toBeNull();
 });

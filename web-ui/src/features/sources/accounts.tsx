@@ -1,5 +1,6 @@
 /** Who signs in over MQTT for many devices: gateways and programs, with what each may publish and subscribe to. */
 import { useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
 import { api } from "../../api/client.ts";
 import { paths } from "../../api/paths.ts";
 import { keys, useMqttAccounts } from "../../api/queries.ts";
@@ -57,11 +58,21 @@ export function Accounts() {
   const accounts = useMqttAccounts();
   const write = useWrite(carryOut);
   const [draft, setDraft] = useDraft<AccountForm>("mqtt.account");
+  const [made, setMade] = useState<MqttAccountCredentials[]>([]);
+  /** A password is good until there is another one for the account, or the account is gone. */
+  const drop = (name: string) => setMade((before) => before.filter(({ username }) => username !== name));
   const run = async (wish: Wish) => {
     const done = await write.run(wish);
     // Also where it failed: somebody else may have been quicker.
     void client.invalidateQueries({ queryKey: keys.mqttAccounts.all() });
-    if (done !== null && "add" in wish) setDraft(null);
+    if (done === null) return;
+    if ("removed" in done) {
+      drop(done.removed);
+      return;
+    }
+    drop(done.made.username);
+    setMade((before) => [...before, done.made]);
+    if ("add" in wish) setDraft(null);
   };
   const done = write.state.phase === "saved" ? write.state.answer : null;
   return (
@@ -84,7 +95,14 @@ export function Accounts() {
         </ul>
       </ListState>
       <div aria-live="polite" className="empty:hidden">
-        {done !== null && "made" in done && <PasswordOnce credentials={done.made} onNoted={write.reset} />}
+        {/* The node keeps no copy: whatever else is done, each stays until somebody says that they have it. */}
+        {made.map((credentials) => (
+          <PasswordOnce
+            key={credentials.username}
+            credentials={credentials}
+            onNoted={() => drop(credentials.username)}
+          />
+        ))}
         {done !== null && "removed" in done && (
           <p className="font-semibold text-ok">{texts.accountRemoved(done.removed)}</p>
         )}
@@ -96,8 +114,7 @@ export function Accounts() {
             type="button"
             className="button justify-self-start max-sm:w-full"
             onClick={() => {
-              // A password that nobody has noted yet stays on the screen.
-              if (done === null || !("made" in done)) write.reset();
+              write.reset();
               setDraft(emptyForm);
             }}
           >
