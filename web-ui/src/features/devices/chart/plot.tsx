@@ -115,8 +115,9 @@ export function Plot({ samples, gaps, fromMs, toMs, label, chosen, onChoose, lev
             fill={`url(#${hatch})`}
           />
         ))}
-        {stretchesOf(samples, gaps).map((stretch) => (
-          <Stretch key={stretch[0]?.atMs} stretch={stretch} x={middle} y={y} />
+        {stretchesOf(samples, gaps).map((stretch, index) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: a stretch holds nothing of its own
+          <Stretch key={index} stretch={stretch} x={middle} y={y} />
         ))}
         {marks !== "" && (
           <path data-testid="doubted" d={marks} className="fill-warn-soft stroke-warn" strokeWidth="2" />

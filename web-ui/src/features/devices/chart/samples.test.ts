@@ -106,6 +106,12 @@ describe("a gap", () => {
     expect(stretchesOf(samples, gaps).map((stretch) => stretch.length)).toEqual([3, 2]);
     expect(stretchesOf([], [])).toEqual([]);
   });
+
+  test("comes after the last of several values with one time, and none of them is cut off its line", () => {
+    const samples = at(0, 1, 2, 2, 5, 5, 6);
+    const gaps = gapsOf(samples, limit(samples, 0, 60), 6 * MINUTE);
+    expect(stretchesOf(samples, gaps).map((stretch) => stretch.length)).toEqual([4, 3]);
+  });
 });
 
 test("the mean counts each reading once, however they were rolled up", () => {

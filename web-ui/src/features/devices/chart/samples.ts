@@ -117,9 +117,10 @@ export function stretchesOf(samples: readonly Sample[], gaps: readonly Gap[]): S
   const ends = new Set(gaps.map((gap) => gap.fromMs));
   const stretches: Sample[][] = [];
   let current: Sample[] = [];
-  for (const sample of samples) {
+  for (const [index, sample] of samples.entries()) {
     current.push(sample);
-    if (ends.has(sample.endMs)) {
+    // Of several with one time the gap comes after the last.
+    if (ends.has(sample.endMs) && samples[index + 1]?.atMs !== sample.atMs) {
       stretches.push(current);
       current = [];
     }
