@@ -41,3 +41,11 @@ test("of a large payload the beginning is shown, and no half of a character", ()
   const umlauts = preview(toBase64(`x${"ä".repeat(600)}`, "text") ?? "");
   expect(umlauts).toEqual({ encoding: "text", text: `x${"ä".repeat(99)}`, cut: true });
 });
+
+test.each([
+  [200, false],
+  [201, true],
+  [202, true],
+])("of %d bytes 200 are shown, and that there are more: %s", (length, cut) => {
+  expect(preview(btoa("x".repeat(length)))).toEqual({ encoding: "text", text: "x".repeat(200), cut });
+});

@@ -34,8 +34,10 @@ interface Preview {
 /** The beginning of a payload as a person can read it: as words where it is UTF-8 without control characters. */
 export function preview(base64: string): Preview {
   const digits = Math.ceil(SHOWN_BYTES_MAX / 3) * 4;
-  const bytes = Uint8Array.from(atob(base64.slice(0, digits)), (one) => one.charCodeAt(0)).slice(0, SHOWN_BYTES_MAX);
-  const cut = base64.length > digits;
+  // The last digits may hold a byte or two more than are shown.
+  const beginning = atob(base64.slice(0, digits));
+  const cut = beginning.length > SHOWN_BYTES_MAX || base64.length > digits;
+  const bytes = Uint8Array.from(beginning.slice(0, SHOWN_BYTES_MAX), (one) => one.charCodeAt(0));
   try {
     // As of a stream: a character that the cut went through is left away.
     const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: cut });
