@@ -10,20 +10,30 @@ afterEach(cleanup);
 
 const letters = { code: "dead-letters", detail: "100 messages of sensors could not be read: see `muster dlq list`" };
 const broker = { code: "broker", detail: "broker city cannot be reached" };
+const harbour = { code: "broker", detail: "broker harbour cannot be reached" };
+const unfit = { code: "decoders-unfit", detail: "decoders that do not fit: 2. Use `PUT /v1/decoders`" };
 const strange = { code: "card-worn-out", detail: "the card has few writes left" };
 
 /** There as soon as the node has said how it is. */
 const NodeName = () => useStatus().data?.name;
 
+function AskNow() {
+  const { refetch } = useStatus();
+  return (
+    <button type="button" onClick={() => void refetch()}>
+      Ask
+    </button>
+  );
+}
+
 /** The head, above a page that says where it is. */
 function showWith(warnings: { code: string; detail: string }[]) {
-  answerWith(() => ({
-    status: 200,
-    body: { node_id: "1", name: "Truck 3", peers: [], dead_letters: 1_234, warnings },
-  }));
+  const body = { node_id: "1", name: "Truck 3", peers: [], dead_letters: 1_234, warnings };
+  answerWith(() => ({ status: 200, body }));
   show(
     <>
       <NodeName />
+      <AskNow />
       <Warnings />
       <Routes>
         <Route path="/devices/dead-letters" element={<h1>Letters</h1>} />
@@ -31,6 +41,7 @@ function showWith(warnings: { code: string; detail: string }[]) {
       </Routes>
     </>,
   );
+  return body;
 }
 
 const button = () => screen.findByRole("button", { name: "3 things to look after at this node" });
@@ -38,7 +49,7 @@ const button = () => screen.findByRole("button", { name: "3 things to look after
 test("a node that is well has no warning in its head", async () => {
   showWith([]);
   await screen.findByText("Truck 3");
-  expect(screen.queryByRole("button")).toBeNull();
+  expect(screen.queryByRole("button", { name: /look after/ })).toBeNull();
   expect(screen.getByRole("status").textContent).toBe("");
 });
 
@@ -73,4 +84,24 @@ test("the keyboard opens and closes it, and a link that is followed closes it, t
   await userEvent.click(screen.getByRole("link", { name: /^See why/ }));
   await screen.findByText("Letters");
   expect(screen.queryByRole("list")).toBeNull();
+});
+
+test("decoders that are not in use lead to where they can be changed", async () => {
+  showWith([broker, unfit, strange]);
+  await userEvent.click(await button());
+  const link = screen.getByRole("link", { name: "See which decoders, and change or remove them" });
+  expect(link.getAttribute("href")).toBe("/devices/sources");
+  expect(screen.queryByText(/PUT/)).toBeNull();
+});
+
+test("the focus stays on a link whose warning counts or quotes something else by now", async () => {
+  const node = showWith([broker, harbour, letters]);
+  await userEvent.click(await button());
+  const link = screen.getAllByRole("link", { name: "See the brokers" })[1];
+  link?.focus();
+  node.warnings = [broker, { ...harbour, detail: `${harbour.detail}: it is late` }, letters];
+  // Not a click: that would take the focus.
+  screen.getByText("Ask").click();
+  expect(await screen.findByText(/it is late/)).toBeTruthy();
+  expect(document.activeElement).toBe(link);
 });

@@ -9,8 +9,6 @@ import { texts } from "./texts.ts";
 type Warning = NodeStatus["warnings"][number];
 
 interface Shown {
-  /** The same while it goes on, whatever it counts: the focus stays on its link. */
-  key: string;
   words: string;
   /** Where it can be dealt with, and what that link says. */
   page?: { to: string; says: string };
@@ -21,14 +19,26 @@ function shown(warning: Warning, status: NodeStatus): Shown {
   const { code, detail } = warning;
   switch (code) {
     case "dead-letters":
-      return { key: code, words: texts.deadLetters(status.dead_letters), page: texts.toDeadLetters };
+      return { words: texts.deadLetters(status.dead_letters), page: texts.toDeadLetters };
     case "dead-letters-dropped":
-      return { key: code, words: texts.deadLettersDropped, page: texts.toDeadLetters };
+      return { words: texts.deadLettersDropped, page: texts.toDeadLetters };
     case "broker":
-      return { key: detail, words: detail, page: texts.toSources };
+      return { words: detail, page: texts.toBrokers };
+    case "decoders-unfit":
+      return { words: texts.decodersUnfit, page: texts.toDecoders };
     default:
-      return { key: detail, words: detail };
+      return { words: detail };
   }
+}
+
+/** The same while a warning goes on, whatever it counts or quotes: the focus stays on its link. */
+function keysOf(warnings: readonly Warning[]): string[] {
+  const seen = new Map<string, number>();
+  return warnings.map(({ code }) => {
+    const nth = seen.get(code) ?? 0;
+    seen.set(code, nth + 1);
+    return `${code} ${nth}`;
+  });
 }
 
 export function Warnings() {
@@ -64,6 +74,7 @@ function Disclosed({ status }: { status: NodeStatus }) {
     return () => document.removeEventListener("keydown", close);
   }, [open]);
   const { warnings } = status;
+  const keys = keysOf(warnings);
   return (
     <>
       <button
@@ -95,10 +106,10 @@ function Disclosed({ status }: { status: NodeStatus }) {
           aria-label={texts.warningsTitle}
           className="mx-auto grid max-w-[90rem] grid-cols-[minmax(0,1fr)] gap-2 px-3 py-3 sm:px-6"
         >
-          {warnings.map((warning) => {
-            const { key, words, page } = shown(warning, status);
+          {warnings.map((warning, index) => {
+            const { words, page } = shown(warning, status);
             return (
-              <li key={key}>
+              <li key={keys[index]}>
                 <span className="font-semibold">{words}.</span>{" "}
                 {page && (
                   <Link className="link inline-flex min-h-10 items-center" to={page.to}>
