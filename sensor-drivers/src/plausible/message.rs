@@ -1,9 +1,11 @@
 //! The times of one message, which one clock has given.
 //!
 //! A clock that is wrong still runs: how far its times lie apart is right, also where each of them cannot be true. So the
-//! newest time of a message is taken for the receipt, and the others stay as far before it as the clock says.
+//! newest time of a message that cannot be true is taken for the receipt, and the others of its kind stay as far before it
+//! as the clock says.
 //!
-//! Invariant: the time that counts of a value whose clock is not believed is never after the receipt, and at most
+//! Invariants: a time that can be true counts, whatever stands beside it, because a message may say when a value of now was
+//! measured and when one is foretold for; any other time that counts is never after the receipt, and at most
 //! [`SPAN_MS_MAX`] before it.
 
 use super::{JudgedTime, TimeFlag, TimeLimits, judge_time};
@@ -22,7 +24,8 @@ const ABSURD: [TimeFlag; 5] = [
 ];
 
 /// Says which times of the values count that one device said in one message, in their order. As [`judge_time`] where the
-/// clock is believed or there is one value; else as far before the receipt as the value is before the newest one.
+/// time is believed or there is one value; else as far before the receipt as the value is before the newest one of those
+/// that are wrong in the same way.
 pub fn judge_times(
     device_ms: impl IntoIterator<Item = Option<i64>>,
     received_ms: i64,
@@ -32,7 +35,6 @@ pub fn judge_times(
         .into_iter()
         .map(|at| judge_time(at, received_ms, limits))
         .collect();
-    doubt_all_of_a_clock_ahead(&mut judged);
     for flag in ABSURD {
         let Some(newest_ms) = newest_ms(&judged, flag) else {
             continue;
@@ -44,18 +46,6 @@ pub fn judge_times(
         }
     }
     judged
-}
-
-/// Where a clock runs ahead, its older times may look true: they are as far off as the newest.
-fn doubt_all_of_a_clock_ahead(judged: &mut [JudgedTime]) {
-    let Some(newest_ms) = newest_ms(judged, TimeFlag::FarFuture) else {
-        return;
-    };
-    for time in judged.iter_mut() {
-        if time.flag == TimeFlag::Plausible && behind_ms(time, newest_ms).is_some() {
-            time.flag = TimeFlag::FarFuture;
-        }
-    }
 }
 
 fn newest_ms(judged: &[JudgedTime], flag: TimeFlag) -> Option<i64> {
@@ -121,17 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn of_a_clock_that_runs_ahead_no_time_is_believed_because_it_looks_true() {
+    fn a_time_that_can_be_true_counts_whatever_is_foretold_beside_it() {
         let ahead = |minutes: i64| Some(NOW + minutes * 60_000);
+        let level_and_next_high = [ahead(0), ahead(6 * 60)];
+        assert_eq!(before(&level_and_next_high), [0, 0]);
+        let judged = judge_times(level_and_next_high, NOW, LIMITS);
+        assert_eq!(judged[0], judge_time(ahead(0), NOW, LIMITS));
+        assert_eq!(judged[1].flag, TimeFlag::FarFuture);
         assert_eq!(
-            before(&[ahead(-10), ahead(4), ahead(30)]),
-            [40, 26, 0].map(|minutes| minutes * 60_000)
-        );
-        assert_eq!(before(&[ahead(-10), ahead(4)]), [600_000, -240_000]);
-        // Another clock, years ahead, says nothing about this one.
-        assert_eq!(
-            before(&[ahead(-10), Some(NOW + 9 * 366 * DAY)]),
-            [600_000, 0]
+            before(&[ahead(-10), ahead(4), ahead(20), ahead(30)]),
+            [10, -4, 10, 0].map(|minutes| minutes * 60_000)
         );
     }
 

@@ -54,3 +54,55 @@ fn of_radio(facts: &DeviceFacts) -> impl Iterator<Item = ChannelSample> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sensor_drivers::script::ScriptHost;
+    use sensor_drivers::{DecoderTable, Message};
+    use serde_json::json;
+
+    use super::*;
+
+    /// A time of 2026.
+    const NOW_MS: i64 = 1_795_291_200_000;
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    fn a_forecast_beside_a_value_of_now_does_not_move_it() {
+        let entry = json!([{
+            "topic": "tide/+", "format": "json", "device": "{2}",
+            "values": [
+                { "channel": "level", "pointer": "/now/level", "time_pointer": "/now/t" },
+                { "channel": "next_high", "pointer": "/next_high/level", "time_pointer": "/next_high/t" },
+            ],
+        }]);
+        let entries: Vec<_> = serde_json::from_value(entry).unwrap();
+        let table = DecoderTable::build(&entries, ScriptHost { monotonic: None }).unwrap();
+        let payload = json!({
+            "now": { "t": NOW_MS, "level": 3.1 },
+            "next_high": { "t": NOW_MS + 6 * HOUR_MS, "level": 4.0 },
+        })
+        .to_string();
+        let received_ms = NOW_MS + 1_000;
+        let message = Message {
+            topic: "tide/pier",
+            payload: payload.as_bytes(),
+            received_ms,
+        };
+        let decoded = table.decode(&message).unwrap();
+        let filed: Vec<_> = values_of(&decoded.devices[0], received_ms)
+            .map(|(sample, judged)| {
+                let judged = (judged.estimated_ms, judged.flag.is_absurd());
+                (sample.channel.clone(), judged)
+            })
+            .collect();
+        assert_eq!(
+            filed,
+            [
+                ("level".to_owned(), (NOW_MS, false)),
+                ("next_high".to_owned(), (received_ms, true)),
+            ]
+        );
+    }
+}
