@@ -129,7 +129,8 @@ impl Alarming {
             warn(
                 "decoders-unfit",
                 format!(
-                    "decoders that were added on this node and do not fit beside its muster.toml any more: {unfit}. They                      are not in use: change or remove them under Sources and decoders, or with `PUT /v1/decoders`"
+                    "decoders that were added on this node and do not fit beside its muster.toml any more: {unfit}. \
+                     They are not in use: change or remove them under Sources and decoders, or with `PUT /v1/decoders`"
                 ),
             );
         }
@@ -176,6 +177,11 @@ mod tests {
         assert_eq!(
             warnings[0]["detail"],
             "broker city cannot be reached, and its sensors are not heard: connection refused"
+        );
+        assert_eq!(
+            warnings[4]["detail"],
+            "decoders that were added on this node and do not fit beside its muster.toml any more: 2. They are not in use: \
+             change or remove them under Sources and decoders, or with `PUT /v1/decoders`"
         );
     }
 }
