@@ -144,19 +144,20 @@ impl App {
     ) -> Result<(), AppError> {
         let _replacing = self.decoders.replacing.lock().await;
         let now = self.decoders.now();
-        let entries = entries_of(items, &now)?;
-        let saved = serde_json::to_vec(&entries).map_err(|error| AppError::Fault {
-            context: "save decoders",
-            source: Box::new(error),
-        })?;
+        let entries = entries_of(items, &now);
         if now.version != seen {
-            // Sent again because the answer was lost (RFC 9110 §13.1.1).
-            return if now.version == version_of(&saved) {
-                Ok(())
-            } else {
-                Err(AppError::VersionStale("the decoders"))
+            // Sent again because the answer was lost (RFC 9110 §13.1.1). Of any other list that was made from an older one it
+            // does not matter yet what is wrong with it: its writer may have that from there.
+            let is_there = match &entries {
+                Ok(entries) => now.version == version_of(&saved_as(entries)?),
+                Err(_) => false,
             };
+            return is_there
+                .then_some(())
+                .ok_or(AppError::VersionStale("the decoders"));
         }
+        let entries = entries?;
+        let saved = saved_as(&entries)?;
         let next = Active::of(now.configured.clone(), &saved).map_err(|errors| {
             AppError::Invalid(vec![FieldError::new("/items", &errors.to_string())])
         })?;
@@ -270,6 +271,14 @@ fn entries_of(items: Vec<Value>, now: &Active) -> Result<Vec<Value>, AppError> {
     } else {
         Err(AppError::Invalid(errors))
     }
+}
+
+/// As the setting has them.
+fn saved_as(entries: &[Value]) -> Result<Vec<u8>, AppError> {
+    serde_json::to_vec(entries).map_err(|error| AppError::Fault {
+        context: "save decoders",
+        source: Box::new(error),
+    })
 }
 
 fn read_script(entry: &mut DecoderConfig, directory: &Path) -> Result<(), DecodersError> {

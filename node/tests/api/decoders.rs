@@ -126,6 +126,13 @@ async fn a_list_that_was_made_from_an_older_one_takes_nothing_away() {
     assert_eq!(late.code(), "version-stale", "{}", late.body);
     assert_eq!(added(&node).await, ["tele/#"]);
 
+    // What is wrong with it may be from the older list, where somebody has removed it since.
+    let of_another_version = json!({ "topic": "x/#", "format": "telepathy" });
+    let late = put_over(&node, &seen, json!({ "items": [of_another_version] }))
+        .await
+        .expect(412);
+    assert_eq!(late.code(), "version-stale", "{}", late.body);
+
     put_over(&node, first.version(), json!({ "items": [tasmota, plain] }))
         .await
         .expect(200);
