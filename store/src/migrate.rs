@@ -33,6 +33,7 @@ pub(crate) const READINGS: &[&str] = &[
     include_str!("../migrations/readings/0012_device_labels.sql"),
     include_str!("../migrations/readings/0013_dead_letter_senders.sql"),
     include_str!("../migrations/readings/0014_last_flags.sql"),
+    include_str!("../migrations/readings/0015_dead_letter_lists.sql"),
 ];
 pub(crate) const BLOBS: &[&str] = &[include_str!("../migrations/blobs/0001_blobs.sql")];
 

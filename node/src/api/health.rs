@@ -51,7 +51,7 @@ pub async fn ready(State(api): State<ApiState>) -> Response {
 )]
 pub async fn metrics(State(api): State<ApiState>) -> Response {
     api.app.publish_sync_counters();
-    api.app.publish_dead_letters();
+    api.app.publish_dead_letters().await;
     api.app.publish_ingest();
     match recorder() {
         Some(handle) => (

@@ -175,10 +175,19 @@ pub(in crate::app) fn start(app: Arc<App>, stop: CancellationToken) -> tokio::ta
 }
 
 impl App {
+    /// How many nobody has settled.
+    pub(in crate::app) async fn open_dead_letters(&self) -> Result<u64, AppError> {
+        let store = self.store.clone();
+        blocking("count dead letters", move || {
+            store.readings().dead_letters_open()
+        })
+        .await
+    }
+
     /// Gives their number to the figures for Prometheus.
-    pub fn publish_dead_letters(&self) {
-        match self.store.readings().dead_letter_counts() {
-            Ok(counts) => metrics::gauge!("muster_dead_letters_open").set(counts.open as f64),
+    pub async fn publish_dead_letters(&self) {
+        match self.open_dead_letters().await {
+            Ok(open) => metrics::gauge!("muster_dead_letters_open").set(open as f64),
             Err(error) => tracing::warn!(%error, "dead letters cannot be counted"),
         }
         metrics::counter!("muster_dead_letters_dropped_total")

@@ -29,14 +29,7 @@ impl App {
                 ))
             })
             .await?;
-        let letters = self
-            .store
-            .readings()
-            .dead_letter_counts()
-            .map_err(|error| AppError::Fault {
-                context: "count dead letters",
-                source: Box::new(error),
-            })?;
+        let open_dead_letters = self.open_dead_letters().await?;
         let documents: u64 = counts.iter().map(|(_, count)| count).sum();
         let stopped = self.writes_stopped.load_full();
         Ok(json!({
@@ -49,10 +42,10 @@ impl App {
             "uptime_s": self.clock.uptime_ms() / 1_000,
             "documents": documents,
             "readings": self.store.readings().count(),
-            "dead_letters": letters.open,
+            "dead_letters": open_dead_letters,
             "storage": self.storage.value(),
             "warnings": Alarming {
-                open_dead_letters: letters.open,
+                open_dead_letters,
                 dropped_dead_letters: self.store.readings().dead_letters_dropped(),
                 unfit_decoders: self.decoders.now().unfit().count(),
                 brokers_out_of_reach: self.brokers.out_of_reach(),

@@ -2,5 +2,6 @@
 -- again than when it came.
 
 ALTER TABLE dead_letter ADD COLUMN anonymous INTEGER NOT NULL DEFAULT 0;
--- Of those from before it is known of these; what would be tried again by itself is not believed to have had one.
-UPDATE dead_letter SET anonymous = 1 WHERE source = 'mqtt' AND (code = 'not-authorised' OR retry_at_ms IS NOT NULL);
+-- Of those from before it is not known: what came here, and not from a broker, is not believed to have had one. Where that is
+-- wrong, what such a letter says of a device with an account is not read again; where it is right, nobody speaks for others.
+UPDATE dead_letter SET anonymous = 1 WHERE source = 'mqtt' AND state = 0;

@@ -83,13 +83,6 @@ pub struct DeadLetterQuery {
     pub limit: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeadLetterCounts {
-    pub open: u64,
-    pub replayed: u64,
-    pub discarded: u64,
-}
-
 /// The writer's account of what is there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeadLetters {
@@ -109,14 +102,16 @@ struct Account {
     dropped: u64,
 }
 
+/// All of them and their bytes, counted where no payload stands.
+const ACCOUNT: &str =
+    "SELECT count(*), coalesce(sum(bytes), 0) FROM dead_letter INDEXED BY dead_letter_listed";
+
 impl DeadLetters {
     pub(crate) fn load(connection: &Connection, room: Room) -> Result<Self, StoreError> {
         let (rows, bytes) = connection
-            .query_row(
-                "SELECT count(*), coalesce(sum(bytes), 0) FROM dead_letter",
-                [],
-                |row| Ok((crate::sql::wall(row, 0)?, crate::sql::wall(row, 1)?)),
-            )
+            .query_row(ACCOUNT, [], |row| {
+                Ok((crate::sql::wall(row, 0)?, crate::sql::wall(row, 1)?))
+            })
             .doing("count dead letters")?;
         let account = Account {
             has: Amount { rows, bytes },
@@ -294,8 +289,10 @@ pub(crate) fn due(
         .doing("read dead letters that are due")
 }
 
-/// What a [`DeadLetterQuery`] asks for; its parameters are [`asked`].
-const ASKED: &str = "id < ?1 AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR source = ?3) \
+/// Ids of what a [`DeadLetterQuery`] asks for, from the index that has all that it can ask for: however rare that is, no
+/// payload is read on the way to it. Its parameters are [`asked`].
+const ASKED: &str = "SELECT id FROM dead_letter INDEXED BY dead_letter_listed \
+                     WHERE id < ?1 AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR source = ?3) \
                      AND (?4 IS NULL OR instr(lower(topic), lower(?4)) > 0) AND (?5 IS NULL OR code = ?5) \
                      ORDER BY id DESC LIMIT ?6";
 
@@ -310,12 +307,16 @@ fn asked(query: &DeadLetterQuery) -> impl rusqlite::Params + '_ {
     )
 }
 
+fn listed() -> String {
+    format!("SELECT {COLUMNS} FROM ({ASKED}) CROSS JOIN dead_letter USING (id) ORDER BY id DESC")
+}
+
 pub(crate) fn list(
     connection: &Connection,
     query: &DeadLetterQuery,
 ) -> Result<Vec<DeadLetter>, StoreError> {
     connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM dead_letter WHERE {ASKED}"))
+        .prepare_cached(&listed())
         .and_then(|mut statement| statement.query_map(asked(query), dead_letter)?.collect())
         .doing("list dead letters")
 }
@@ -326,7 +327,7 @@ pub(crate) fn ids(
     query: &DeadLetterQuery,
 ) -> Result<Vec<i64>, StoreError> {
     connection
-        .prepare_cached(&format!("SELECT id FROM dead_letter WHERE {ASKED}"))
+        .prepare_cached(ASKED)
         .and_then(|mut statement| {
             statement
                 .query_map(asked(query), |row| row.get(0))?
@@ -342,21 +343,13 @@ pub(crate) fn get(connection: &Connection, id: i64) -> Result<Option<DeadLetter>
         .doing("read dead letter")
 }
 
-pub(crate) fn counts(connection: &Connection) -> Result<DeadLetterCounts, StoreError> {
+/// Those that nobody has settled, counted where no payload stands.
+const OPEN: &str = "SELECT count(*) FROM dead_letter INDEXED BY dead_letter_share WHERE state = 0";
+
+pub(crate) fn open_count(connection: &Connection) -> Result<u64, StoreError> {
     connection
-        .prepare_cached(
-            "SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1), \
-             count(*) FILTER (WHERE state = 2) FROM dead_letter",
-        )
-        .and_then(|mut statement| {
-            statement.query_row([], |row| {
-                Ok(DeadLetterCounts {
-                    open: crate::sql::wall(row, 0)?,
-                    replayed: crate::sql::wall(row, 1)?,
-                    discarded: crate::sql::wall(row, 2)?,
-                })
-            })
-        })
+        .prepare_cached(OPEN)
+        .and_then(|mut statement| statement.query_row([], |row| crate::sql::wall(row, 0)))
         .doing("count dead letters")
 }
 
@@ -404,4 +397,49 @@ pub(crate) fn mark_failed(
         )
         .doing("note failed replay")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn plan(sql: &str) -> Vec<String> {
+        let connection = Connection::open_in_memory().unwrap();
+        for step in crate::migrate::READINGS {
+            connection.execute_batch(step).unwrap();
+        }
+        let mut explained = connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap();
+        let steps = explained.raw_query();
+        let steps = steps.mapped(|row| row.get("detail"));
+        steps.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn letters_are_counted_and_looked_for_without_reading_their_payloads() {
+        for sql in [OPEN, ACCOUNT, ASKED] {
+            let plan = plan(sql);
+            let reads = |step: &&String| step.contains("dead_letter");
+            assert!(plan.iter().any(|step| reads(&step)), "{plan:?}");
+            for step in plan.iter().filter(reads) {
+                assert!(step.contains("USING COVERING INDEX"), "{sql}: {plan:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_reads_the_rows_of_its_letters_only_and_sorts_none_of_them() {
+        for sql in [ASKED, &listed()] {
+            let plan = plan(sql);
+            assert!(
+                !plan.iter().any(|step| step.contains("TEMP B-TREE")),
+                "{sql}: {plan:?}"
+            );
+        }
+        let plan = plan(&listed());
+        let row = "SEARCH dead_letter USING INTEGER PRIMARY KEY (rowid=?)";
+        assert!(plan.iter().any(|step| step == row), "{plan:?}");
+    }
 }

@@ -43,9 +43,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 pub use self::archive::ArchivedDay;
-pub use self::dead_letters::{
-    DeadLetter, DeadLetterCounts, DeadLetterFailure, DeadLetterQuery, DeadLetterState,
-};
+pub use self::dead_letters::{DeadLetter, DeadLetterFailure, DeadLetterQuery, DeadLetterState};
 pub use self::devices::{
     DeviceReport, DeviceText, DeviceWrites, NewText, OddClock, ReportedPlace, TimedPoint,
 };
@@ -619,8 +617,9 @@ impl Readings {
         self.shared.dead_letters_dropped.load(Ordering::Relaxed)
     }
 
-    pub fn dead_letter_counts(&self) -> Result<DeadLetterCounts, StoreError> {
-        self.pool.read(dead_letters::counts)
+    /// How many nobody has settled.
+    pub fn dead_letters_open(&self) -> Result<u64, StoreError> {
+        self.pool.read(dead_letters::open_count)
     }
 
     /// Moves with each commit that adds, settles or drops dead letters, and with each attempt that failed.

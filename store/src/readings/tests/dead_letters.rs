@@ -207,3 +207,25 @@ fn who_follows_hears_of_letters_that_come_fail_again_are_settled_or_go_and_of_no
     assert!(!readings.expire_dead_letters(START_MS + 1).wait().unwrap());
     heard("they are too old", true);
 }
+
+#[test]
+fn of_letters_from_before_senders_were_known_none_is_believed_to_have_had_an_account() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let connection = sql(dir.path());
+        for step in &migrate::READINGS[..12] {
+            connection.execute_batch(step).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 12).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO dead_letter (id, source, topic, code, reason, received_ms, payload, state) VALUES \
+                 (1, 'mqtt', 't', 'not-a-number', '', 0, x'', 0), (2, 'mqtt', 't', 'not-authorised', '', 0, x'', 0), \
+                 (3, 'mqtt', 't', 'not-a-number', '', 0, x'', 2), (4, 'broker city', 't', 'not-a-number', '', 0, x'', 0)",
+            )
+            .unwrap();
+    }
+    let readings = open(dir.path(), little_room());
+    let anonymous = [1, 2, 3, 4].map(|id| readings.dead_letter(id).unwrap().unwrap().anonymous);
+    assert_eq!(anonymous, [true, true, false, false]);
+}
