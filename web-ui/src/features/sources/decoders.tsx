@@ -17,6 +17,7 @@ import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { useFormErrors } from "../../ui/use-form-errors.ts";
 import { useWrite, type Write } from "../../ui/use-write.ts";
 import {
+  addedDecoders,
   addedEntries,
   type Entry,
   type EntryDraft,
@@ -73,7 +74,8 @@ interface DecoderListProps {
 /** The node takes the whole list at once: without the one that is there, what is sent would remove it. */
 function DecoderList({ page, write, draft, setDraft }: DecoderListProps) {
   const client = useQueryClient();
-  const added = page.items.filter((decoder) => decoder.origin === "api");
+  const stored = page.items.filter((decoder) => decoder.origin === "api");
+  const added: Decoder[] = addedDecoders(page.items);
   const entries = addedEntries(page.items);
   const place = draft?.seen ? placeOf(entries, draft.seen) : null;
   const [sent, setSent] = useState<Sent | null>(null);
@@ -110,10 +112,11 @@ function DecoderList({ page, write, draft, setDraft }: DecoderListProps) {
           const text = entryText(decoder.entry ?? {});
           return (
             <DecoderRow
-              key={`${decoder.origin} ${at} ${decoder.version} ${decoder.topic}`}
+              key={`${decoder.origin} ${stored.indexOf(decoder)} ${decoder.version} ${decoder.topic}`}
               decoder={decoder}
               busy={write.saving}
               onEdit={() => edit({ seen: { at, text }, text })}
+              // What is no entry is in no list that is sent: the others as they are remove it.
               onRemove={() => void remove(at)}
             />
           );
@@ -156,16 +159,18 @@ interface DecoderRowProps {
 }
 
 function DecoderRow({ decoder, busy, onEdit, onRemove }: DecoderRowProps) {
+  const isAdded = decoder.origin === "api";
+  const noEntry = isAdded && decoder.entry === null;
   const format = typeof decoder.entry?.format === "string" ? decoder.entry.format : texts.ownFormat;
   return (
     <li className="rounded-lg border border-line p-3">
       <div className="flex flex-wrap items-start justify-between gap-2">
-        <p className="font-mono font-bold">{decoder.topic}</p>
-        <Tag tone={decoder.origin === "api" ? "accent" : "plain"}>{texts.origin[decoder.origin] ?? decoder.origin}</Tag>
+        <p className={noEntry ? "font-bold" : "font-mono font-bold"}>{noEntry ? texts.noEntry : decoder.topic}</p>
+        <Tag tone={isAdded ? "accent" : "plain"}>{texts.origin[decoder.origin] ?? decoder.origin}</Tag>
       </div>
       <p>
-        {format}
-        {decoder.name !== format && <span className="text-ink-soft"> · {decoder.name}</span>}
+        {noEntry ? texts.noEntryNext : format}
+        {!noEntry && decoder.name !== format && <span className="text-ink-soft"> · {decoder.name}</span>}
       </p>
       {decoder.problem !== null && <p className="font-semibold text-warn">{texts.notInUse(decoder.problem)}</p>}
       {decoder.entry && (
@@ -174,16 +179,18 @@ function DecoderRow({ decoder, busy, onEdit, onRemove }: DecoderRowProps) {
           <pre className="overflow-x-auto rounded-lg bg-sunken p-3 font-mono text-sm">{entryText(decoder.entry)}</pre>
         </details>
       )}
-      {decoder.origin === "api" && (
+      {isAdded && (
         <div className="mt-2 flex flex-wrap gap-2">
-          <button type="button" className="button" aria-label={texts.editOf(decoder.topic)} onClick={onEdit}>
-            {texts.edit}
-          </button>
+          {!noEntry && (
+            <button type="button" className="button" aria-label={texts.editOf(decoder.topic)} onClick={onEdit}>
+              {texts.edit}
+            </button>
+          )}
           <Confirm
-            name={texts.removeOf(decoder.topic)}
+            name={noEntry ? texts.removeNoEntry : texts.removeOf(decoder.topic)}
             danger={false}
             busy={busy}
-            question={texts.removeAsk(decoder.topic)}
+            question={noEntry ? texts.removeNoEntryAsk : texts.removeAsk(decoder.topic)}
             confirm={texts.removeConfirm}
             onConfirm={onRemove}
           >

@@ -21,6 +21,12 @@ test("only what was added here is sent back, in its order: the configuration's o
   expect(addedEntries(all).map((entry) => entry.topic)).toEqual(["c", "b"]);
 });
 
+test("what is stored and is no entry is not sent back, and the others keep their order", () => {
+  const broken: Decoder = { ...decoder("api", ""), entry: null, problem: "not an object" };
+  const entries = addedEntries([decoder("api", "a"), broken, decoder("api", "b")]);
+  expect(entries.map((entry) => entry.topic)).toEqual(["a", "b"]);
+});
+
 test("an entry is replaced in its place, and others stay as they are", () => {
   const entries = addedEntries([decoder("api", "a"), decoder("api", "b")]);
   expect(withEntry(entries, 0, { topic: "x" }).map((entry) => entry.topic)).toEqual(["x", "b"]);

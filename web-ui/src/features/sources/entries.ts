@@ -6,9 +6,15 @@ import { replaced } from "../../lib/list.ts";
 
 export type Entry = Record<string, unknown>;
 
-/** Those of the API, in their order: what `PUT /v1/decoders` replaces. */
+type Added = Decoder & { entry: Entry };
+
+/** Those that were added here, in their order, without what is stored but is no entry: it cannot be sent back. */
+export const addedDecoders = (decoders: readonly Decoder[]): Added[] =>
+  decoders.filter((decoder): decoder is Added => decoder.origin === "api" && decoder.entry !== null);
+
+/** What `PUT /v1/decoders` replaces. */
 export const addedEntries = (decoders: readonly Decoder[]): Entry[] =>
-  decoders.filter((decoder) => decoder.origin === "api").map((decoder) => cleaned(decoder.entry ?? {}));
+  addedDecoders(decoders).map(({ entry }) => cleaned(entry));
 
 /** Without what says nothing: options that are null or empty make an entry hard to read. */
 function cleaned(entry: Entry): Entry {
