@@ -15,13 +15,13 @@ export interface Sent {
 type Answer = { status: number; body: unknown } | "silence";
 
 /** `answer` stands for the node; the requests it saw are returned. */
-export function answerWith(answer: (request: Sent) => Answer): Sent[] {
+export function answerWith(answer: (request: Sent) => Answer | Promise<Answer>): Sent[] {
   const seen: Sent[] = [];
   vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
     const body = typeof init?.body === "string" ? (JSON.parse(init.body) as unknown) : undefined;
     const sent = { method: init?.method ?? "GET", path: String(input), headers: new Headers(init?.headers), body };
     seen.push(sent);
-    const given = answer(sent);
+    const given = await answer(sent);
     if (given === "silence") throw new TypeError("fetch failed");
     return new Response(JSON.stringify(given.body), { status: given.status });
   });

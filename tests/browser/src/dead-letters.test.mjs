@@ -29,7 +29,7 @@ browserTest("dead letters are found by their kind, and read again or given up al
   const reason = page.getByLabel("Reason");
 
   await t.test("found by topic and reason, which the address keeps", async () => {
-    await reason.selectOption("Unknown topic");
+    await reason.fill("Unknown topic");
     await letters(page).nth(3).waitFor({ state: "detached" });
     assert.equal(await letters(page).filter({ hasText: "site/" }).count(), 3);
     await topic.fill("WELL");
@@ -38,7 +38,7 @@ browserTest("dead letters are found by their kind, and read again or given up al
     await letters(page).nth(1).waitFor();
     assert.equal(await letters(page).filter({ hasText: "site/well/depth" }).count(), 2);
     assert.equal(await topic.inputValue(), "WELL");
-    assert.equal(await reason.inputValue(), "unknown-topic");
+    assert.equal(await reason.inputValue(), "Unknown topic");
   });
 
   await t.test("one that comes meanwhile is there by itself, if it is of that kind", async () => {
@@ -61,7 +61,7 @@ browserTest("dead letters are found by their kind, and read again or given up al
     await page.getByText("3 were read, 0 still cannot be.").waitFor();
     await page.getByText("None of this kind.").waitFor();
     await topic.fill("");
-    await reason.selectOption("Any reason");
+    await reason.fill("");
     await letters(page).nth(4).waitFor();
     assert.equal(await letters(page).filter({ hasText: "site/pump/rate" }).count(), 1);
   });

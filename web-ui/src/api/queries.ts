@@ -222,6 +222,10 @@ export const useMessages = () =>
 export const useBrokers = () =>
   usePages<Broker>(keys.brokers.all(), () => paths.brokers(), { everyMs: VALUES_EVERY_MS });
 
+/** As the letters of their sensors have them. They are named in muster.toml, so they last as long as the node runs. */
+export const useBrokerNames = (): string[] =>
+  usePages<Broker>(keys.brokers.all(), () => paths.brokers()).data?.map(({ name }) => `broker ${name}`) ?? [];
+
 export const useAudit = () =>
   usePages<AuditRecord>(keys.audit.all(), (cursor) => paths.audit({ limit: PAGE, cursor }), { still: true });
 

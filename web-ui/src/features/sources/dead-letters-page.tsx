@@ -12,29 +12,25 @@ import { ErrorNotice, Notice } from "../../ui/notice.tsx";
 import { common, label } from "../../ui/texts.ts";
 import { useWrite } from "../../ui/use-write.ts";
 import { preview } from "./bytes.ts";
-import { LetterFilter } from "./letter-filter.tsx";
+import { filterOf, LetterFilter, type TypedFilter } from "./letter-filter.tsx";
 import { ManyLetters } from "./many-letters.tsx";
 import { texts } from "./texts.ts";
 
 /** So few are looked through without a filter. */
 const FEW = 3;
-const FIELDS = ["source", "topic", "code"] as const;
 
-/** The filter is in the address: what somebody looks at can be sent to somebody else. */
+/** The filter is in the address, as it was typed: what somebody looks at can be sent to somebody else. */
 function useFilter() {
   const [search, setSearch] = useSearchParams();
-  const filter: DeadLetterFilter = {};
-  for (const field of FIELDS) {
-    const value = search.get(field)?.trim();
-    if (value) filter[field] = value;
-  }
+  const inAddress = (field: keyof DeadLetterFilter) => search.get(field) ?? "";
+  const typed: TypedFilter = { source: inAddress("source"), topic: inAddress("topic"), code: inAddress("code") };
   const setField = (field: keyof DeadLetterFilter, value: string) => {
     const next = new URLSearchParams(search);
     if (value === "") next.delete(field);
     else next.set(field, value);
     setSearch(next, { replace: true, preventScrollReset: true });
   };
-  return { filter, typed: search.get("topic") ?? "", setField };
+  return { filter: filterOf(typed), typed, setField };
 }
 
 export function DeadLettersPage() {
@@ -55,11 +51,10 @@ export function DeadLettersPage() {
         </div>
         <p className="max-w-prose text-ink-soft">{texts.deadLettersLead}</p>
       </div>
-      {(filtered || typed !== "" || shown.length > FEW) && (
-        <LetterFilter filter={filter} topic={typed} letters={shown} onField={setField} />
+      {(Object.values(typed).some((value) => value !== "") || shown.length > FEW) && (
+        <LetterFilter typed={typed} letters={shown} onField={setField} />
       )}
-      {/* A question that was asked of other letters is not answered about these. */}
-      <ManyLetters key={JSON.stringify(filter)} filter={filter} filtered={filtered} any={shown.length > 0} />
+      <ManyLetters filter={filter} filtered={filtered} any={shown.length > 0} current={!letters.isPlaceholderData} />
       <ListState query={letters} empty={filtered ? texts.noneFound : texts.deadLettersNone}>
         <ul aria-label={texts.deadLetters} className="grid grid-cols-[minmax(0,1fr)] gap-2">
           {shown.map((letter) => (
@@ -93,6 +88,7 @@ function Letter({ letter }: { letter: DeadLetter }) {
         <p className="text-sm text-ink-soft">
           {letter.source} · {texts.received} <Age at={letter.received_at} /> · {texts.attempts(letter.attempts)} ·{" "}
           {label(letter.state)}
+          {letter.code && ` · ${letter.code}`}
           {letter.decoder && ` · ${letter.decoder}`}
           {letter.retry_at && ` · ${texts.retry(new Date(letter.retry_at).toLocaleTimeString())}`}
         </p>

@@ -125,9 +125,7 @@ export const texts = {
   filter: "Which of them",
   topicPart: "Part of the topic",
   reason: "Reason",
-  anyReason: "Any reason",
-  /** Its stable name is in plain words already: unknown-topic. */
-  reasonOf: (code: string) => code.charAt(0).toUpperCase() + code.slice(1).replaceAll("-", " "),
+  reasonHint: "Its whole name, such as unknown-topic.",
   source: "Source",
   anySource: "Any source",
   noneFound: "None of this kind.",
@@ -157,5 +155,8 @@ export const texts = {
       `${settled.toLocaleString()} were read, ${failed.toLocaleString()} still cannot be.`,
     discard: (settled: number, _failed: number) => `${settled.toLocaleString()} were discarded.`,
   },
+  /** `ofThese`: of those that the filter finds now. */
+  manySaid: (said: string, ofThese: boolean) => (ofThese ? said : `Of those that were chosen before: ${said}`),
+  manyGoesOn: "More are to come: stay on this page.",
   letterOf: (action: string, topic: string) => `${action}: ${topic}`,
 };
