@@ -13,6 +13,7 @@ mod overlay;
 mod presence;
 mod standing;
 mod texts;
+mod unknown;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub(in crate::app) use self::claims::Claims;
 pub(in crate::app) use self::overlay::{Freshness, Overlay, Timed, age_s};
 pub(in crate::app) use self::standing::Standing;
 pub(in crate::app) use self::texts::{DeviceTexts, Reserved};
+pub(in crate::app) use self::unknown::UnknownDevice;
 use super::clock::Clock;
 
 use self::presence::Presence;
@@ -237,14 +239,6 @@ impl Health {
     }
 }
 
-/// A device that was heard and that nobody has made a document of.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::app) struct UnknownDevice {
-    pub(in crate::app) name: String,
-    pub(in crate::app) first_seen_ms: i64,
-    pub(in crate::app) overlay: Overlay,
-}
-
 /// All devices by name. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(in crate::app) struct Devices {
@@ -427,26 +421,6 @@ impl Devices {
             .map(|(name, entry)| (name.to_string(), overlay_of(entry)))
             .collect()
     }
-
-    /// Heard, without a document, by name.
-    pub(in crate::app) fn unknown_devices(&self) -> Vec<UnknownDevice> {
-        let mut unknown: Vec<UnknownDevice> = self
-            .by_name
-            .read()
-            .iter()
-            .filter(|(_, entry)| {
-                !entry.standing.get().has_document()
-                    && entry.first_seen_ms.load(Ordering::Relaxed) != NEVER
-            })
-            .map(|(name, entry)| UnknownDevice {
-                name: name.to_string(),
-                first_seen_ms: entry.first_seen_ms.load(Ordering::Relaxed),
-                overlay: overlay_of(entry),
-            })
-            .collect();
-        unknown.sort_by(|a, b| a.name.cmp(&b.name));
-        unknown
-    }
 }
 
 fn overlay_of(entry: &DeviceEntry) -> Overlay {
@@ -524,7 +498,7 @@ mod tests {
         devices.document_committed(&document("gauge", "approved"), false);
         assert!(devices.entry("gauge").unwrap().is_approved());
         assert_eq!(devices.overlay("gauge"), Overlay::default());
-        assert!(devices.unknown_devices().is_empty());
+        assert!(devices.unknown_device("gauge").is_none());
     }
 
     #[test]
@@ -570,7 +544,7 @@ mod tests {
             at_ms: 1500,
         };
         entry.note(Health::Battery, battery, true);
-        let [unknown] = devices.unknown_devices().try_into().unwrap();
+        let unknown = devices.unknown_device("new").unwrap();
         assert_eq!(
             (unknown.name.as_str(), unknown.first_seen_ms),
             ("new", 1000)
@@ -584,7 +558,7 @@ mod tests {
             }
         );
         devices.document_committed(&document("new", "unknown"), false);
-        assert!(devices.unknown_devices().is_empty());
+        assert!(devices.unknown_device("new").is_none());
         assert_eq!(devices.overlay("new").last_seen_ms, Some(2000));
     }
 }

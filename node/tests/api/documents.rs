@@ -24,9 +24,18 @@ async fn a_device_that_nobody_has_approved_is_found_as_any_other() {
     assert_eq!(found("name=gauge&state=unknown").await, ["gauge"]);
     assert_eq!(found("state=unknown").await, ["gauge", "gauge-2"]);
     assert_eq!(found("q=gauge").await, ["gauge", "gauge-2"]);
+    assert_eq!(found("state=unknown&limit=1").await, ["gauge"]);
+    assert_eq!(found("name=gauge-2&q=GAUGE").await, ["gauge-2"]);
+    assert!(found("name=gauge-2&q=pump").await.is_empty());
     assert_eq!(found("name=pump").await, ["pump"]);
     assert!(found("name=gauge&state=approved").await.is_empty());
     assert!(found("name=gaug").await.is_empty());
+    let listed = node.get("/v1/devices?name=gauge-2").await.expect(200);
+    let listed = &listed.body["items"][0];
+    let path = listed["_links"]["self"].as_str().unwrap();
+    let one = node.get(path).await.expect(200);
+    assert_eq!(one.body["name"], "gauge-2");
+    assert_eq!(one.body["id"], listed["id"]);
     node.stop().await;
 }
 
