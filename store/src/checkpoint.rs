@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use crate::error::{Doing, StoreError};
 use crate::open::{BUSY_TIMEOUT, Role, Source};
+use crate::wal_room::WalRoom;
 
 /// Under constant writing a passive checkpoint never catches the last frame, and the WAL only grows. At this size the
 /// writer copies, between two transactions, the little that the passive pass before left over.
@@ -37,23 +38,32 @@ pub(crate) struct Checkpointer {
 }
 
 /// Given to the writer: told about each commit, costs a lock nobody holds.
-#[derive(Clone)]
-pub(crate) struct Committing(Arc<(Mutex<Signal>, Condvar)>);
+pub(crate) struct Committing {
+    shared: Arc<(Mutex<Signal>, Condvar)>,
+    room: Option<WalRoom>,
+}
 
 impl Committing {
     /// To be called after each commit, when everyone has been answered.
     pub(crate) fn committed(&self, connection: &Connection) {
         let restart = {
-            let mut signal = self.0.0.lock();
+            let (signal, written) = &*self.shared;
+            let mut signal = signal.lock();
             if !signal.written {
                 signal.written = true;
-                self.0.1.notify_one();
+                written.notify_one();
             }
             // Not in the middle of a long transaction: a rebuild tells of its steps.
             connection.is_autocommit() && std::mem::take(&mut signal.restart)
         };
         if restart && let Err(error) = restart_wal(connection) {
             tracing::warn!(error = %error, "the write-ahead log could not be begun anew yet");
+        }
+        if let Some(room) = &self.room
+            && connection.is_autocommit()
+            && let Ok((frames, _)) = checkpoint(connection, "NOOP")
+        {
+            room.provide(frames.unsigned_abs() * FRAME_BYTES.unsigned_abs());
         }
     }
 }
@@ -90,8 +100,12 @@ impl Checkpointer {
         })
     }
 
-    pub(crate) fn handle(&self) -> Committing {
-        Committing(self.shared.clone())
+    /// For the writer of that file.
+    pub(crate) fn handle(&self, source: &Source) -> Committing {
+        Committing {
+            shared: self.shared.clone(),
+            room: WalRoom::of(source),
+        }
     }
 
     /// Stops the thread after one last checkpoint that leaves an empty WAL.

@@ -7,7 +7,7 @@
 //! - readers see whole commits, come from a bounded pool and cannot write;
 //! - time is passed in by callers; threads and files are this crate's own business.
 //!
-//! Map: `open`, `migrate`, `pool`, `checkpoint` are about files; `muster` is the log with its views (writer: `queue` →
+//! Map: `open`, `migrate`, `pool`, `checkpoint`, `wal_room` are about files; `muster` is the log with its views (writer: `queue` →
 //! `writer` → `apply` → `rows`), `readings` the sensors' side, `blobs` bytes by hash.
 
 mod blobs;
@@ -22,6 +22,7 @@ mod pool;
 mod readings;
 mod sql;
 mod ticket;
+mod wal_room;
 
 use std::path::Path;
 use std::sync::Arc;

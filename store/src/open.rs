@@ -34,6 +34,9 @@ pub struct Wear {
     /// How large the write-ahead log grows before its pages move to the file, bytes: a page that changes often moves
     /// once. Opening after a power cut reads it.
     pub wal_start_bytes: i64,
+    /// In what steps the write-ahead log gets room before it needs it, bytes; 0 where it grows with each commit. Written once
+    /// for each start of the node: while it runs, the log is used again and again.
+    pub wal_step_bytes: u64,
 }
 
 impl Wear {
@@ -42,6 +45,7 @@ impl Wear {
         gather: Duration::ZERO,
         seen_every: Duration::from_secs(1),
         wal_start_bytes: 4 << 20,
+        wal_step_bytes: 0,
     };
     /// A memory card: acknowledgements of readings come up to four seconds later, which keeps ten readings a second below
     /// a gigabyte a day, the file system's journal included (`make bench ARGS=store-card`). Opening after a power cut reads for
@@ -50,7 +54,14 @@ impl Wear {
         gather: Duration::from_secs(4),
         seen_every: Duration::from_secs(60),
         wal_start_bytes: 32 << 20,
+        wal_step_bytes: 4 << 20,
     };
+
+    /// How much of a write-ahead log is kept when it begins anew. Its pages have moved on by then, so that a step beyond where
+    /// they begin to is enough.
+    pub(crate) fn wal_bytes_max(&self) -> u64 {
+        WAL_KEPT_BYTES.max(self.wal_start_bytes.unsigned_abs() + self.wal_step_bytes)
+    }
 }
 
 /// How to open the store. `Default` is what a node uses.
@@ -102,8 +113,9 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements kept prepared per connection: more than any connection has, so that none is ever prepared twice.
 const STATEMENTS_MAX: usize = 160;
 
-/// Past this size the WAL file is cut when it is reset, so that a burst does not hold its disk space for ever.
-const WAL_KEPT_BYTES: i64 = 16 << 20;
+/// Past this size, or what [`Wear`] lets it have, the WAL file is cut when it is reset, so that a burst does not hold its disk
+/// space for ever.
+const WAL_KEPT_BYTES: u64 = 16 << 20;
 
 /// What is needed to open one file again and again.
 #[derive(Debug, Clone)]
@@ -176,7 +188,7 @@ impl Source {
         // Never on the commit path; checkpoint.rs does it.
         let _: i64 = connection.query_row("PRAGMA wal_autocheckpoint = 0", [], |row| row.get(0))?;
         let _: i64 = connection.query_row(
-            &format!("PRAGMA journal_size_limit = {WAL_KEPT_BYTES}"),
+            &format!("PRAGMA journal_size_limit = {}", self.wear.wal_bytes_max()),
             [],
             |row| row.get(0),
         )?;

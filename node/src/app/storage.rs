@@ -157,6 +157,7 @@ impl Storage {
                 .note_every_s
                 .map_or(usual.seen_every, Duration::from_secs),
             wal_start_bytes: bytes.and_then(Result::ok).unwrap_or(usual.wal_start_bytes),
+            wal_step_bytes: usual.wal_step_bytes,
         }
     }
 

@@ -68,7 +68,7 @@ impl Muster {
         migrate::ensure_views(source, &mut connection)?;
         let checkpointer = Checkpointer::start(source, "muster")?;
         let shared = Arc::new(Shared::new());
-        let writer = Writer::new(connection, shared.clone(), checkpointer.handle())?;
+        let writer = Writer::new(connection, shared.clone(), checkpointer.handle(source))?;
         let pool = Pool::open(source, options.readers)?;
         let thread = std::thread::Builder::new()
             .name("muster-writer".to_owned())

@@ -148,7 +148,7 @@ impl Readings {
         let writer = Writer::new(
             connection,
             shared.clone(),
-            checkpointer.handle(),
+            checkpointer.handle(source),
             Inbox::new(receiver),
             source.wear,
             wake.clone(),
