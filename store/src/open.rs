@@ -47,11 +47,11 @@ impl Wear {
         wal_start_bytes: 4 << 20,
         wal_step_bytes: 0,
     };
-    /// A memory card: acknowledgements of readings come up to four seconds later, which keeps ten readings a second below
+    /// A memory card: acknowledgements of readings come up to two seconds later, which keeps ten readings a second below
     /// a gigabyte a day, the file system's journal included (`make bench ARGS=store-card`). Opening after a power cut reads for
     /// some tenths of a second.
     pub const CARD: Wear = Wear {
-        gather: Duration::from_secs(4),
+        gather: Duration::from_secs(2),
         seen_every: Duration::from_secs(60),
         wal_start_bytes: 32 << 20,
         wal_step_bytes: 4 << 20,

@@ -30,7 +30,7 @@ pub enum StorageProfile {
     /// A disk: nothing waits for anything.
     #[default]
     Disk,
-    /// A memory card, which wears out: readings are acknowledged up to four seconds later, and what rules have seen is
+    /// A memory card, which wears out: readings are acknowledged up to two seconds later, and what rules have seen is
     /// written down once a minute (after a crash they look at up to a minute of readings again, and do nothing twice).
     SdCard,
 }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_profile_is_a_word_and_its_numbers_are_a_table() {
         let card = read("storage = \"sd-card\"").unwrap();
-        assert_eq!(card.value()["window_ms"], 4_000);
+        assert_eq!(card.value()["window_ms"], 2_000);
         let shorter = "[storage]\nprofile = \"sd-card\"\nwindow_ms = 500\n";
         let shorter = read(shorter).unwrap();
         assert_eq!(
